@@ -1,0 +1,229 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The command line: parsers, what is printed, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+from pathlib import Path
+import sys
+import typing as ty
+
+from xloud_series import apply as _apply
+from xloud_series import check as _check
+from xloud_series import drift as _drift
+from xloud_series import errors
+from xloud_series import export as _export
+from xloud_series import layout
+from xloud_series import rebase as _rebase
+from xloud_series import status as _status
+from xloud_series import workspace
+
+MANUAL = """\
+XLoud Nova is upstream's pinned release plus a series: new files lie in the
+overlay (nova/, doc/, releasenotes/, ...), changes to upstream's files in
+patches/RELEASE/*.patch, in the order of patches/RELEASE/series.
+
+The round trip:
+  python3 -m xloud_series apply        make the git tree build/nova-RELEASE
+  (edit there, git commit)
+  python3 -m xloud_series export       write the commits back to the repository
+"""
+CODES = """\
+exit codes:
+  0  ok
+  1  findings: something is not as it should be
+  2  usage: unknown release, git too old, no tree yet
+  3  stopped on a conflict; rebase --continue or --abort
+  4  integrity: a hash, a patch or a file is not what it must be; cannot fetch;
+     disk full
+  5  refused, to protect work that would be lost; or another run is at work
+  130  interrupted
+
+In the tree, refs/xloud/base is the base and refs/xloud/applied what the
+repository has: `git rebase -i refs/xloud/base` edits the stack. The sdist is
+fetched by pip, with its configuration, and kept in build/.cache/sdist; with
+that cache nothing needs a network.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog='python3 -m xloud_series', description=MANUAL, epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument('--repo', type=Path, metavar='DIR',
+                     default=Path(__file__).resolve().parent.parent,
+                     help="the series' repository (default: this one)")
+    verbs = top.add_subparsers(dest='verb', required=True, metavar='VERB')
+
+    def verb(name: str, module, run) -> argparse.ArgumentParser:
+        text = inspect.getdoc(module) or ''
+        one = verbs.add_parser(
+            name, help=text.split('\n')[0], description=text, epilog=CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        one.set_defaults(run=run)
+        one.add_argument('--json', action='store_true',
+                         help='print JSON, and only JSON, on stdout')
+        return one
+
+    one = verb('apply', _apply, run_apply)
+    one.add_argument('release', nargs='?', metavar='RELEASE')
+    one = verb('export', _export, run_export)
+    one.add_argument('release', nargs='?', metavar='RELEASE')
+    one.add_argument('--carry', action='append', default=[], metavar='PATH',
+                     help='keep this new file in the patch, not the overlay')
+    one.add_argument('--check', action='store_true',
+                     help='write nothing; exit 1 if it would')
+    one = verb('check', _check, run_check)
+    one.add_argument('release', nargs='*', metavar='RELEASE',
+                     help='default: all')
+    one = verb('drift', _drift, run_drift)
+    one.add_argument('release', nargs='?', metavar='RELEASE')
+    one.add_argument('--to', required=True, metavar='VERSION',
+                     help='a version, or "NAME==VERSION --hash=sha256:HEX"')
+    one = verb('rebase', _rebase, run_rebase)
+    one.add_argument('release', nargs='?', metavar='RELEASE')
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument('--to', metavar='VERSION', help='as for drift')
+    what.add_argument('--continue', action='store_true', dest='proceed')
+    what.add_argument('--abort', action='store_true')
+    one.add_argument('--as', metavar='NEW', dest='as_name',
+                     help='write a new release folder (default: the same)')
+    one = verb('status', _status, run_status)
+    one.add_argument('release', nargs='?', metavar='RELEASE')
+    return top
+
+
+Answer = ty.Tuple[errors.Exit, ty.Any, str]
+
+
+def run_apply(work, args) -> Answer:
+    got = _apply.apply(work, work.repo.release(args.release))
+    return errors.Exit.OK, got, (
+        f'{got["tree"]}: {got["patches"]} patches on {got["base"][:12]}, tip '
+        f'{got["tip"]}' + ('' if got['moved'] else ' (no change)'))
+
+
+def run_export(work, args) -> Answer:
+    got = _export.export(work, work.repo.release(args.release), args.carry,
+                         args.check)
+    changed = got['changed']
+    word = 'would write' if args.check else 'wrote'
+    text = '\n'.join(f'{word} {path}' for path in changed)
+    code = errors.Exit.FINDINGS if args.check and changed else errors.Exit.OK
+    return code, got, text or 'nothing to write'
+
+
+def run_check(work, args) -> Answer:
+    if args.release in ([], ['all']):
+        releases = work.repo.releases()
+    else:
+        releases = [work.repo.release(name) for name in args.release]
+    found = _check.check(work, releases)
+    for problem in found:
+        show(problem)
+    code = max([p.code for p in found], default=errors.Exit.OK)
+    text = f'{len(found)} findings' if found else 'ok'
+    return code, {'findings': [p.as_dict() for p in found]}, text
+
+
+def run_drift(work, args) -> Answer:
+    rows, pin = _drift.drift(work, work.repo.release(args.release), args.to)
+    hands = len(_drift.work_rows(rows))
+    text = '\n'.join([str(row) for row in rows] + [
+        f'{len(rows)} rows to {pin.name} {pin.version}: {hands} need hands'])
+    return _drift.code(rows), {
+        'to': str(pin), 'rows': [row.as_dict() for row in rows]}, text
+
+
+def run_rebase(work, args) -> Answer:
+    if args.proceed:
+        got = _rebase.proceed(work, args.release)
+    elif args.abort:
+        got = _rebase.abort(work, args.release)
+        return errors.Exit.OK, got, (
+            f'{got["tree"]} is at {got["tip"]} again' if got['tree'] else
+            f'removed the tree of {got["release"]}')
+    else:
+        got = _rebase.start(work, work.repo.release(args.release), args.to,
+                            args.as_name)
+    text = '\n'.join([f'wrote {path}' for path in got['changed']] +
+                     [f'{got["tree"]}: tip {got["tip"]}'])
+    return errors.Exit.OK, got, text
+
+
+def run_status(work, args) -> Answer:
+    if args.release:
+        releases = [work.repo.release(args.release)]
+    else:
+        releases = work.repo.releases()
+    rows = _status.status(work, releases)
+    lines = []
+    for row in rows:
+        lines.append(f'{row["release"]}: {row["patches"]} patches on '
+                     f'{row["base"] or "a new base"}; tree: {row["tree"]}')
+        lines += [f'    {line}' for line in row['work']]
+        if row['next']:
+            lines.append(f'    next: {row["next"]}')
+    return errors.Exit.OK, rows, '\n'.join(lines)
+
+
+def show(problem: errors.SeriesError) -> None:
+    text = f'error: {problem.text}\n'
+    if problem.detail:
+        text += ''.join(f'    {line}\n'
+                        for line in problem.detail.split('\n'))
+    text += ''.join(f'next: {line}\n' for line in problem.next)
+    # Bytes: a path or a hunk need not fit the caller's locale.
+    sys.stderr.flush()
+    sys.stderr.buffer.write(text.encode('utf-8', 'surrogateescape'))
+    sys.stderr.flush()
+
+
+def main(argv: ty.Optional[ty.Sequence[str]] = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors='backslashreplace')
+    args = parser().parse_args(argv)
+    failed: ty.List[errors.SeriesError] = []
+    try:
+        repo = layout.Repo(args.repo.resolve())
+        with workspace.Workspace(repo) as work:
+            code, data, text = args.run(work, args)
+    except errors.SeriesErrors as exc:
+        failed = exc.problems
+        code = exc.code
+    except errors.SeriesError as exc:
+        failed = [exc]
+        code = exc.code
+    except OSError as exc:
+        where = exc.filename2 or exc.filename or 'a file in build/'
+        failed = [errors.integrity(
+            f'{os.fsdecode(where)}: {exc.strerror or exc}',
+            'make room or correct its permissions, and run this again: '
+            'nothing is half done')]
+        code = errors.Exit.INTEGRITY
+    except KeyboardInterrupt:
+        print('interrupted; run it again, nothing is half done',
+              file=sys.stderr)
+        return 130
+    for problem in failed:
+        show(problem)
+    if args.json:
+        print(json.dumps({'errors': [p.as_dict() for p in failed]} if failed
+                         else data, indent=1))
+    elif not failed:
+        print(text)
+    return int(code)

@@ -1,0 +1,346 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Replay the stack of a release on another upstream release.
+
+Each commit is cherry-picked onto the new base, in the tree of the new
+release. At a conflict it stops (exit 3) and shows the hunk: edit the file,
+`git add` it, and `rebase --continue`. `rebase --abort` puts everything back
+as it was, to the exact commit ids. The branch moves and files are written
+only at the very end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import typing as ty
+
+from xloud_series import errors
+from xloud_series import export
+from xloud_series import git as _git
+from xloud_series import layout
+from xloud_series import patchfile
+from xloud_series import split as _split
+from xloud_series import tree as _tree
+from xloud_series import upstream
+from xloud_series import workspace
+
+ONTO = 'refs/xloud/rebase-onto'
+FROM = 'refs/xloud/rebase-from'
+MARKS = ('<<<<<<< ', '||||||| ', '=======', '>>>>>>> ')
+
+
+@dataclasses.dataclass
+class State:
+    release: str                # whose stack is replayed
+    pin: str
+    onto: str
+    todo: ty.List[ty.List[str]]   # patch name, commit
+    created: bool               # this rebase made the tree
+    current: ty.Optional[ty.List[str]] = None
+    parent: str = ''            # where HEAD was before the current pick
+    files: ty.List[str] = dataclasses.field(default_factory=list)
+    dropped: ty.List[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def load(cls, tree: _tree.Tree) -> State:
+        return cls(**json.loads(tree.rebase_state.read_text()))
+
+    def save(self, tree: _tree.Tree) -> None:
+        fresh = tree.rebase_state.with_suffix('.new')
+        fresh.write_text(json.dumps(dataclasses.asdict(self), indent=1))
+        fresh.replace(tree.rebase_state)
+
+
+def start(work: workspace.Workspace, release: layout.Release, to: str,
+          as_name: ty.Optional[str]) -> ty.Dict:
+    new = layout.Release(work.repo, as_name or release.name)
+    tree = work.tree(new)
+    if tree.exists:
+        tree.protect('rebase works in that tree')
+    file = work.files.get(new.series)
+    if new.name != release.name and file:
+        raise errors.refused(
+            f'{new.series} is there already: rebase would overwrite it',
+            f'python3 -m xloud_series rebase {new.name} --to {to}')
+    stack = work.build(release)
+    if new.name == release.name and tree.exists and tree.head != stack.tip:
+        raise errors.refused(
+            f'{new.shown} is not what the repository has now',
+            f'python3 -m xloud_series apply {new.name}')
+    pin = upstream.find_pin(work.repo, upstream.pin_of(release).name, to)
+    if work.files.get(new.upstream) and new.name != release.name:
+        pinned = upstream.pin_of(new)
+        if pinned.version != pin.version:
+            raise errors.refused(
+                f'{new.upstream} pins {pinned.version}, not {pin.version}',
+                f'python3 -m xloud_series rebase {release.name} --to '
+                f'{pinned.version} --as {new.name}')
+    onto, pin = upstream.base(work.store, work.repo, pin, workspace.say)
+    created = not tree.exists
+    if created:
+        workspace.say(f'making {new.shown}')
+        tree = _tree.create(new, work.store, onto, onto)
+    tree.take(work.store, {ONTO: onto, FROM: stack.tip})
+    state = State(release.name, str(pin), onto,
+                  [[step.name, step.commit] for step in stack.steps], created)
+    state.save(tree)
+    # Detached: the branch stays where it is until all is well.
+    tree.git.out('checkout', '--quiet', '--detach', '--no-overwrite-ignore',
+                 '--no-recurse-submodules', onto)
+    return carry_on(work, tree, state)
+
+
+def find(work: workspace.Workspace,
+         name: ty.Optional[str]) -> ty.Tuple[_tree.Tree, State]:
+    trees = [tree for tree in (
+        _tree.Tree(layout.Release(work.repo, path.name[len('nova-'):]))
+        for path in sorted((work.repo.root / 'build').glob('nova-*'))
+        if layout.NAME.fullmatch(path.name[len('nova-'):]))
+        if tree.rebase_state.exists()]
+    found = [tree for tree in trees
+             if name in (None, tree.release.name, State.load(tree).release)]
+    if len(found) != 1:
+        names = ', '.join(tree.release.name for tree in trees)
+        raise errors.usage(
+            f'which rebase? under way are: {names}' if found else
+            f'no rebase is under way{" for " + name if name else ""}',
+            'python3 -m xloud_series rebase RELEASE --to VERSION'
+            if not found else ())
+    return found[0], State.load(found[0])
+
+
+def proceed(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
+    tree, state = find(work, name)
+    if state.current:
+        resolved(tree, state)
+    dirty = [line for line in tree.dirty() if not line.startswith('??')]
+    if dirty:
+        raise errors.refused(
+            f'{tree.release.shown}: uncommitted work in the middle of a '
+            f'rebase',
+            f'git -C {tree.release.shown} commit -a --amend, and rebase '
+            f'--continue', '\n'.join(dirty))
+    return carry_on(work, tree, state)
+
+
+def resolved(tree: _tree.Tree, state: State) -> None:
+    """Commit what the developer resolved, or see that they did."""
+    name, commit = ty.cast(ty.List[str], state.current)
+    git = tree.git
+    if git.fields('ls-files', '--unmerged', '-z'):
+        raise conflict(tree, state)
+    if not state.files:
+        interrupted(tree, state)
+        return
+    for path in state.files:
+        if marked(tree, path):
+            raise errors.SeriesError(
+                errors.Exit.CONFLICT,
+                f'{tree.release.shown}/{path} still has conflict markers',
+                f'edit it, git -C {tree.release.shown} add {path}, and '
+                f'rebase --continue')
+    if tree.head == state.parent:         # not committed by hand
+        index = [line for line in tree.dirty() if line[1] not in ' ?']
+        if index:
+            raise errors.SeriesError(
+                errors.Exit.CONFLICT,
+                f'{tree.release.shown}: changes that are not staged',
+                f'git -C {tree.release.shown} add -u, and rebase --continue',
+                '\n'.join(index))
+        new = git.line('write-tree')
+        if new == git.resolve('HEAD^{tree}'):
+            drop(state, name)
+        else:
+            git.out('update-ref', '-m', 'xloud_series: rebase', 'HEAD',
+                    recommit(git, commit, new, state.parent))
+    # --quit forgets CHERRY_PICK_HEAD and touches no file.
+    git.out('cherry-pick', '--quit')
+    state.current, state.files = None, []
+    state.save(tree)
+
+
+def interrupted(tree: _tree.Tree, state: State) -> None:
+    """Killed in the middle of a pick, not stopped by a conflict."""
+    current = ty.cast(ty.List[str], state.current)
+    if tree.head == state.parent:
+        if any(not line.startswith('??') for line in tree.dirty()):
+            raise errors.refused(
+                f'{tree.release.shown}: {current[0]} was interrupted half way',
+                f'git -C {tree.release.shown} reset --hard, and rebase '
+                f'--continue: it is picked again')
+        state.todo.insert(0, current)
+    else:
+        drop_if_empty(tree, state)
+    tree.git.out('cherry-pick', '--quit')
+    state.current = None
+    state.save(tree)
+
+
+def drop_if_empty(tree: _tree.Tree, state: State) -> None:
+    if tree.git.resolve('HEAD^{tree}') == tree.git.resolve(
+            f'{state.parent}^{{tree}}'):
+        tree.git.out('update-ref', 'HEAD', state.parent)
+        drop(state, ty.cast(ty.List[str], state.current)[0])
+
+
+def recommit(git: _git.Git, commit: str, tree: str, parent: str) -> str:
+    """The same author and message on another tree and parent."""
+    old = _split.commits(git, f'{commit}^', commit)[-1]
+    return git.line(
+        'commit-tree', tree, '-p', parent, '-F', '-',
+        stdin=patchfile.encode(old.message),
+        env={**_git.identity('AUTHOR', old.author, old.mail, old.date),
+             **_git.identity('COMMITTER', *_git.COMMITTER, old.date)})
+
+
+def drop(state: State, name: str) -> None:
+    workspace.say(f'dropped {name}: nothing of it is left, upstream has it')
+    state.dropped.append(name)
+
+
+def carry_on(work: workspace.Workspace, tree: _tree.Tree,
+             state: State) -> ty.Dict:
+    who = _git.identity('COMMITTER', *_git.COMMITTER, '0 +0000')
+    del who['GIT_COMMITTER_DATE']
+    total = len(state.todo)
+    while state.todo:
+        state.current = state.todo.pop(0)
+        state.parent = ty.cast(str, tree.head)
+        state.save(tree)
+        name, commit = state.current
+        workspace.say(f'picking {total - len(state.todo)}/{total} {name}')
+        # keep-redundant: a commit that became empty is ours to drop; git
+        # would stop at it as at a conflict.
+        result = tree.git.run('cherry-pick', '--keep-redundant-commits',
+                              '--allow-empty', commit, env=who)
+        if result.code:
+            state.files = sorted({entry.partition('\t')[2] for entry in
+                                  tree.git.fields('ls-files', '--unmerged',
+                                                  '-z')})
+            state.save(tree)
+            if not state.files:
+                raise _git.GitError(['cherry-pick'], result)
+            raise conflict(tree, state)
+        drop_if_empty(tree, state)
+        state.current = None
+        state.save(tree)
+    return finish(work, tree, state)
+
+
+def finish(work: workspace.Workspace, tree: _tree.Tree,
+           state: State) -> ty.Dict:
+    release = tree.release
+    tree.give(work.store)
+    head = ty.cast(str, tree.head)
+    pin = upstream.parse(state.pin, 'the rebase')
+    changes, tip = export.plan(
+        work, release, state.onto, head,
+        like=layout.Release(work.repo, state.release),
+        extra={release.upstream: layout.File(pinned(work, release, pin))})
+    export.write(work, release, changes, state.onto, head, tip)
+    for ref in (ONTO, FROM):
+        tree.git.out('update-ref', '-d', ref)
+    if not work.files.get(f'{release.folder}/constraints.txt') or (
+            release.upstream in changes):
+        workspace.say(f'note: {release.folder}/constraints.txt has to be '
+                      f'resolved for {pin.name} {pin.version}')
+    return {'release': release.name, 'tree': release.shown, 'tip': tip,
+            'base': state.onto, 'dropped': state.dropped,
+            'changed': sorted(changes)}
+
+
+def pinned(work: workspace.Workspace, release: layout.Release,
+           pin: upstream.Pin) -> bytes:
+    """upstream.txt with the new pin; its comments stay."""
+    old = work.files.get(release.upstream)
+    lines = old.data.decode().splitlines() if old else []
+    kept = [line for line in lines if line.lstrip().startswith('#')]
+    return ''.join(f'{line}\n' for line in kept + [str(pin)]).encode()
+
+
+def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
+    tree, state = find(work, name)
+    release = tree.release
+    if state.created:
+        stray = [line for line in tree.dirty() if line.startswith('??')]
+        if stray:
+            raise errors.refused(
+                f'{release.shown}: files that git does not know would go '
+                f'with the tree', f'move them out of {release.shown}',
+                '\n'.join(stray))
+        gone = release.tree.with_name(f'.{release.tree.name}.gone')
+        shutil.rmtree(gone, ignore_errors=True)
+        release.tree.rename(gone)
+        shutil.rmtree(gone)
+        return {'release': release.name, 'tree': None}
+    tree.git.out('cherry-pick', '--quit')
+    # --force: the half-made resolution is what abort is asked to drop.
+    tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
+                 release.branch[len('refs/heads/'):])
+    for ref in (ONTO, FROM):
+        tree.git.out('update-ref', '-d', ref)
+    tree.rebase_state.unlink()
+    return {'release': release.name, 'tree': release.shown, 'tip': tree.head}
+
+
+def marked(tree: _tree.Tree, path: str) -> ty.List[ty.Tuple[int, str]]:
+    """The conflicts in a file of the tree: (line, text with markers)."""
+    try:
+        text = patchfile.decode((tree.path / path).read_bytes())
+    except OSError:
+        return []
+    found: ty.List[ty.Tuple[int, str]] = []
+    inside: ty.List[str] = []
+    for number, line in enumerate(text.split('\n'), 1):
+        if line.startswith(MARKS[0]):
+            inside = [line]
+            first = number
+        elif inside:
+            inside.append(line)
+            if line.startswith(MARKS[3]):
+                found.append((first, '\n'.join(inside)))
+                inside = []
+    return found
+
+
+def conflict(tree: _tree.Tree, state: State) -> errors.SeriesError:
+    name, commit = ty.cast(ty.List[str], state.current)
+    shown = tree.release.shown
+    stages: ty.Dict[str, ty.Set[str]] = {}
+    for entry in tree.git.fields('ls-files', '--unmerged', '-z'):
+        meta, _, path = entry.partition('\t')
+        stages.setdefault(path, set()).add(meta[-1])
+    detail, places = [], []
+    for path, sides in stages.items():
+        if sides == {'1', '3'}:
+            detail.append(f'{path}: upstream deleted it; find where its code '
+                          f'went, then git -C {shown} rm {path}')
+            places.append(path)
+        elif '1' not in sides:
+            detail.append(f'{path}: upstream has a file at this path now')
+            places.append(path)
+        for line, text in marked(tree, path):
+            places.append(f'{path}:{line}')
+            detail.append(f'{path}:{line}\n{text}')
+    return errors.SeriesError(
+        errors.Exit.CONFLICT,
+        f'{name} conflicts at {", ".join(places) or ", ".join(stages)}',
+        (f'edit in {shown} (between <<<<<<< and ||||||| is the new upstream, '
+         f'between ======= and >>>>>>> the patch)',
+         f'git -C {shown} add {" ".join(stages)}',
+         f'python3 -m xloud_series rebase --continue {tree.release.name}',
+         f'or give up: python3 -m xloud_series rebase --abort '
+         f'{tree.release.name}'),
+        '\n\n'.join(detail))

@@ -1,0 +1,188 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""From commits to files: each commit into its patch and overlay files."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as ty
+
+from xloud_series import errors
+from xloud_series import git as _git
+from xloud_series import layout
+from xloud_series import message
+from xloud_series import patchfile
+
+# Each is a default of git's, but defaults can be configured away.
+DIFF = (
+    '-p', '-r', '--no-color', '--no-ext-diff', '--no-textconv',
+    '--src-prefix=a/', '--dst-prefix=b/', '--unified=3',
+    '--inter-hunk-context=0',
+    '--diff-algorithm=myers',     # the one that no version of git changed
+    '--indent-heuristic',
+    '--find-renames=50%', '-l0',  # a renamed file is not all of its text
+    '--full-index', '--binary',   # binary patches are applied by index line
+    '--no-relative',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Commit:
+    id: str
+    parents: ty.Tuple[str, ...]
+    tree: str
+    author: str
+    mail: str
+    date: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    patches: ty.Tuple[patchfile.Patch, ...]
+    overlay: ty.Dict[str, layout.File]
+
+
+def commits(git: _git.Git, base: str, head: str) -> ty.List[Commit]:
+    # %x00 between the fields and -z after the record: a message has no NUL.
+    fields = git.fields(
+        'log', '-z', '--reverse', '--topo-order', '--date=raw',
+        '--no-show-signature', '--encoding=UTF-8',
+        '--format=tformat:%H%x00%P%x00%T%x00%an%x00%ae%x00%ad%x00%B',
+        f'{base}..{head}')
+    return [Commit(fields[n], tuple(fields[n + 1].split()),
+                   *fields[n + 2:n + 7])
+            for n in range(0, len(fields), 7)]
+
+
+class Splitter:
+
+    def __init__(self, store: _git.Git,
+                 carried: ty.Dict[str, ty.Set[str]],
+                 carry: ty.Collection[str], root: str):
+        self.store = store
+        self.carried = carried        # by Change-Id, from the old patches
+        self.carry = set(carry)       # asked for by name
+        self.root = root              # the base, as the developer types it
+        self.problems: ty.List[errors.SeriesError] = []
+
+    def split(self, base: str, head: str) -> Split:
+        owner: ty.Dict[str, Commit] = {}
+        patches: ty.List[patchfile.Patch] = []
+        blobs: ty.Dict[str, _git.Change] = {}
+        found = commits(self.store, base, head)
+        parent = base
+        for commit in found:
+            if commit.parents != (parent,):
+                raise errors.refused(
+                    f'{_name(commit)} is a merge, or does not stand in one '
+                    f'line on the base',
+                    f'git rebase {self.root}, in the tree')
+            patches.append(self.commit(commit, owner, blobs))
+            parent = commit.id
+        by_name: ty.Dict[str, str] = {}
+        for patch in patches:
+            for key in (patch.file_name, patch.change_id or ''):
+                if key in by_name:
+                    self.problem(
+                        f'"{patch.subject}" and "{by_name[key]}" have the '
+                        f'same {"subject" if "." in key else "Change-Id"} '
+                        f'({key})', f'git rebase -i {self.root}: reword one')
+                by_name[key] = patch.subject
+        with _git.Reader(self.store) as reader:
+            overlay = {path: layout.File(reader.read(change.blob) or b'',
+                                         change.mode == '100755')
+                       for path, change in blobs.items()}
+        return Split(tuple(patches), overlay)
+
+    def problem(self, text: str, *next: str) -> None:
+        self.problems.append(errors.findings(text, next))
+
+    def commit(self, commit: Commit, owner: ty.Dict[str, Commit],
+               blobs: ty.Dict[str, _git.Change]) -> patchfile.Patch:
+        parent = commit.parents[0]
+        subject, body = message.tidy(commit.message)
+        body = message.with_change_id(
+            body, '\n'.join([commit.tree, parent, commit.author, commit.date,
+                             commit.message]))
+        patch = patchfile.Patch(commit.author, commit.mail, commit.date,
+                                subject, body, (), ())
+        carried = self.carried.get(patch.change_id or '', set()) | self.carry
+        changes = self.store.changed(parent, commit.id, '--find-renames=50%',
+                                     '-l0')
+        overlay = []
+        if not changes:
+            self.problem(f'{_name(commit)} changes nothing',
+                         f'git rebase -i {self.root}: drop it')
+        for change in changes:
+            if self.later(commit, change, owner):
+                continue
+            if change.status == 'D':
+                self.problem(
+                    f'{_name(commit)} deletes {change.path}: its whole text '
+                    f'would be in our patch',
+                    'keep the file and change what uses it, or leave it '
+                    'without effect by a small hook')
+            elif change.mode == '160000':
+                self.problem(f'{_name(commit)} adds a submodule at '
+                             f'{change.path}')
+            elif change.status == 'A' and change.path not in carried:
+                if not layout.in_overlay(change.path):
+                    self.problem(
+                        f'{_name(commit)} adds {change.path}, which is under '
+                        f'no overlay root '
+                        f'({" ".join(layout.OVERLAY_ROOTS)})',
+                        'keep it in the patch with: export --carry '
+                        f'{change.path}')
+                elif change.mode not in ('100644', '100755'):
+                    self.problem(
+                        f'{_name(commit)} adds {change.path}, which is no '
+                        f'plain file',
+                        'keep it in the patch with: export --carry '
+                        f'{change.path}')
+                else:
+                    overlay.append(change.path)
+                    owner[change.path] = commit
+                    blobs[change.path] = change
+        # Not top-level excludes by glob: a path may hold a star.
+        limit = [f':(top,exclude,literal){path}' for path in overlay]
+        diff = self.store.out('diff-tree', *DIFF, parent, commit.id, '--',
+                              *limit)
+        patch = dataclasses.replace(
+            patch, overlay=tuple(sorted(overlay)),
+            files=patchfile.parse_diff(patchfile.decode(diff)))
+        lost = message.dishonest(self.store, patch, commit.message)
+        if lost:
+            self.problem(f'{_name(commit)}: {lost}',
+                         f'git rebase -i {self.root}: reword it')
+        return patch
+
+    def later(self, commit: Commit, change: _git.Change,
+              owner: ty.Dict[str, Commit]) -> bool:
+        """An overlay file is added whole by one commit, and stays as it is.
+        """
+        first = owner.get(change.before) or owner.get(change.path)
+        if first is None:
+            return False
+        self.problem(
+            f'{_name(commit)} changes {change.before}, which {_name(first)} '
+            f'adds: a whole file belongs to one commit',
+            f'git reset --soft {commit.id[:10]}^ && git commit '
+            f'--fixup={first.id[:10]} -- {change.before}, commit the rest '
+            f'again with `git commit -C {commit.id[:10]}`',
+            f'git rebase -i --autosquash {self.root}')
+        return True
+
+
+def _name(commit: Commit) -> str:
+    return f'commit {commit.id[:10]} "{commit.message.split(chr(10))[0]}"'

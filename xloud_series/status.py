@@ -1,0 +1,88 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Say where each release stands, and what to type next."""
+
+from __future__ import annotations
+
+import typing as ty
+
+from xloud_series import errors
+from xloud_series import layout
+from xloud_series import rebase as _rebase
+from xloud_series import stack as _stack
+from xloud_series import tree as _tree
+from xloud_series import upstream
+from xloud_series import workspace
+
+
+def status(work: workspace.Workspace,
+           releases: ty.Sequence[layout.Release]) -> ty.List[ty.Dict]:
+    names = {release.name for release in releases}
+    rows = [status_one(work, release) for release in releases]
+    if names == {release.name for release in work.repo.releases()}:
+        # A rebase to a new release has a tree before it has a folder.
+        for path in sorted((work.repo.root / 'build').glob('nova-*')):
+            name = path.name[len('nova-'):]
+            if name not in names and layout.NAME.fullmatch(name):
+                tree = _tree.Tree(layout.Release(work.repo, name))
+                if tree.rebase_state.exists():
+                    rows.append({'release': name, 'base': None, 'patches': 0,
+                                 **rebasing(tree)})
+    return rows
+
+
+def rebasing(tree: _tree.Tree) -> ty.Dict:
+    state = _rebase.State.load(tree)
+    at = f' at {state.current[0]}' if state.current else ''
+    return {'tree': f'rebase of {state.release} in progress{at}',
+            'work': [], 'next':
+            f'python3 -m xloud_series rebase --continue {tree.release.name}'}
+
+
+def status_one(work: workspace.Workspace,
+               release: layout.Release) -> ty.Dict:
+    row: ty.Dict = {'release': release.name,
+                    'base': str(upstream.pin_of(release)).split()[0],
+                    'patches': len(_stack.load(work.files, release,
+                                               lambda problem: None))}
+    tree = work.tree(release)
+    verb = 'python3 -m xloud_series %s ' + release.name
+    if not tree.exists:
+        return {**row, 'tree': 'none', 'work': [], 'next': verb % 'apply'}
+    if tree.rebase_state.exists():
+        return {**row, **rebasing(tree)}
+    try:
+        tip = work.build(release).tip
+    except errors.SeriesError as exc:
+        return {**row, 'tree': f'not known: {exc.text}', 'work': [],
+                'next': verb % 'check'}
+    operation = tree.operation()
+    if operation:
+        return {**row, 'tree': f'{operation} in progress', 'work': [],
+                'next': f'git -C {release.shown} status'}
+    dirty, ahead = tree.dirty(), tree.unexported()
+    moved = tip != tree.applied and tip != tree.head
+    if dirty:
+        state, step = 'dirty', f'git -C {release.shown} commit'
+    elif not tree.on_branch:
+        state = 'not on its branch'
+        step = f'git -C {release.shown} checkout xloud/{release.name}'
+    elif ahead and moved:
+        state, step = 'diverged', verb % 'apply'
+    elif ahead and tip != tree.head:
+        state, step = f'ahead {len(ahead)}', verb % 'export'
+    elif moved:
+        state, step = 'repo moved', verb % 'apply'
+    else:
+        state, step = 'clean', ''
+    return {**row, 'tree': state, 'work': dirty + ahead, 'next': step}

@@ -1,0 +1,282 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Guarantee 10: drift tells without touching; rebase stops and resumes."""
+
+from __future__ import annotations
+
+import json
+
+from xloud_series.tests import base
+
+A2 = base.NEXT['nova/a.py']
+
+
+class Next(base.Case):
+
+    def next(self, **files: str):
+        """An upstream 2.0 in the cache."""
+        self.sha = base.sdist(
+            self.root / 'build/.cache/sdist/nova-2.0.tar.gz', '2.0',
+            {k: v for k, v in {**base.NEXT, **{
+                name.replace('__', '/') + '.py': text
+                for name, text in files.items()}}.items() if v is not None})
+
+    def add(self, path: str, old: str, new: str, subject: str):
+        text = self.text(path)
+        self.assertIn(old, text)
+        self.edit(path, text.replace(old, new, 1))
+        self.commit(f'{subject}\n\nWhy.')
+
+    def clash(self):
+        """One more patch, which the imports of 2.0 conflict with."""
+        self.add('nova/a.py', 'import sys\n', 'import sys\nimport xl\n',
+                 'Import ours')
+        self.add('nova/b.py', '    three = 3\n', '    three = 33\n', 'Last')
+        self.ok('export')
+        base.git(self.root, 'add', '-A')
+        base.git(self.root, 'commit', '--quiet', '-m', 'more')
+
+
+class TestDrift(Next):
+
+    def rows(self, code: int = 1):
+        before = self.snapshot(), self.head(), self.status()
+        got = self.run_verb('drift', '--to', '2.0', '--json')
+        self.assertEqual(code, got.code, got.err)
+        self.assertEqual(before, (self.snapshot(), self.head(),
+                                  self.status()))
+        return json.loads(got.out)['rows']
+
+    def test_each_kind(self):
+        self.clash()
+        self.add('nova/gone.py', 'x = 1', 'x = 2', 'Into gone')
+        self.edit('nova/late.py', 'L = 1\n')
+        self.commit('Late\n\nWhy.')
+        self.ok('export')
+        self.next(nova__gone=None, nova__late='L = 2\n',
+                  nova__b=base.B.replace('three = 3\n', 'three = 33\n', 1))
+        rows = {row['patch'].partition('.')[0] + str(n): row
+                for n, row in enumerate(self.rows())}
+        fates = {key[:-1]: row['fate'] for key, row in rows.items()}
+        self.assertEqual({
+            'first-hook-call-one': 'moved', 'second-hook': 'exact',
+            'ghi-chu-notes': 'exact', 'import-ours': 'conflicts',
+            'last': 'landed', 'into-gone': 'file gone', 'late': 'collides',
+        }, fates)
+        row = rows['first-hook-call-one0']
+        self.assertEqual(('nova/a.py', 19, 2, 'Manager.method_2'), (
+            row['file'], row['line'], row['moved'], row['scope']))
+        said = self.expect(1, 'drift', '--to', '2.0')
+        self.assertRegex(said, r'moved \+2 +first-hook-call-one.patch  '
+                         r'nova/a.py:19  Manager.method_2')
+        self.assertRegex(said, 'rows to nova 2.0: 3 need hands')
+
+    def test_nothing_to_do(self):
+        self.next(nova__a=base.A)
+        self.assertEqual({'exact'}, {row['fate'] for row in self.rows(0)})
+        self.next()
+        self.assertIn(
+            'expected', self.expect(4, 'drift', '--to', '2.0'))  # as seen
+
+    def test_renamed(self):
+        self.add('nova/gone.py', 'x = 1', 'x = 2', 'Into gone')
+        self.ok('export')
+        self.next(nova__gone=None, nova__new=base.UPSTREAM['nova/gone.py'])
+        row = self.rows()[-1]
+        self.assertEqual(('file gone', 'renamed to nova/new.py'),
+                         (row['fate'], row['note']))
+
+    def test_unpinned_is_pinned_by_hand(self):
+        self.next()
+        sha = self.sha
+        self.expect(4, 'drift', '--to', 'nova==2.0 --hash=sha256:' + '0' * 64)
+        self.ok('drift', '--to', f'nova==2.0 --hash=sha256:{sha}')
+        self.expect(4, 'drift', '--to', '3.0', PIP_NO_INDEX='1')
+
+
+class TestRebase(Next):
+
+    def rebase(self, code: int, *args: str) -> str:
+        return self.expect(code, 'rebase', *args)
+
+    def start(self):
+        super().start()
+        self.new = self.root / 'build/nova-2.0'
+
+    def test_without_conflict(self):
+        self.next()
+        old = self.snapshot()
+        said = self.rebase(0, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('constraints.txt has to be resolved', said)
+        now = self.snapshot()
+        for path, data in old.items():
+            self.assertEqual(data, now[path])
+        self.assertEqual(
+            f'nova==2.0 --hash=sha256:{self.sha}\n'.encode(),
+            now['patches/2.0/upstream.txt'])
+        self.assertEqual(old['patches/1.0/series'], now['patches/2.0/series'])
+        self.assertIn(b'@@ -18,6 +18,7 @@',
+                      now['patches/2.0/first-hook-call-one.patch'])
+        self.ok('check')
+        self.assertIn('no change', self.ok('apply', '2.0'))
+        self.assertIn('nothing to write', self.ok('export', '2.0'))
+        self.assertIn('nothing to write', self.ok('export', '1.0'))
+        self.assertIn('which release?', self.expect(2, 'apply'))
+
+    def test_same_release(self):
+        self.next()
+        self.rebase(0, '1.0', '--to', '2.0')
+        self.assertIn('nova==2.0', (self.files / 'upstream.txt').read_text())
+        self.assertIn('# the pinned base',
+                      (self.files / 'upstream.txt').read_text())
+        self.ok('check')
+        self.assertIn('no change', self.ok('apply'))
+
+    def test_conflict_continue(self):
+        self.clash()
+        self.next()
+        before = self.snapshot()
+        said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        for text in ('import-ours.patch conflicts at nova/a.py:',
+                     'import vtpm\n    |||||||', '=======\n    import xl',
+                     'add nova/a.py', 'rebase --continue 2.0',
+                     'rebase --abort 2.0'):
+            self.assertIn(text, said)
+        self.assertEqual(before, self.snapshot())
+        self.assertIn('rebase of 1.0 in progress at import-ours.patch',
+                      self.ok('status'))
+        self.assertIn('conflicts at', self.rebase(3, '--continue'))
+        base.git(self.new, 'add', 'nova/a.py')
+        self.assertIn('conflict markers', self.rebase(3, '--continue'))
+        path = self.new / 'nova/a.py'
+        lines = [line for line in path.read_text().split('\n')
+                 if line[:3] not in ('<<<', '|||', '===', '>>>')]
+        path.write_text('\n'.join(lines))
+        self.assertIn('not staged', self.rebase(3, '--continue'))
+        base.git(self.new, 'add', 'nova/a.py')
+        self.rebase(0, '--continue', '2.0')
+        self.ok('check')
+        self.assertIn('nothing to write', self.ok('export', '2.0'))
+        self.assertIn('import vtpm\nimport xl\n', path.read_text())
+        names = [base.git(where, 'log', '--format=%an %at %B',
+                          'refs/xloud/base..') for where in
+                 (self.tree, self.new)]
+        self.assertEqual(*names)
+        self.assertIn('no rebase', self.rebase(2, '--continue'))
+
+    def test_conflict_committed_by_hand(self):
+        self.clash()
+        self.next()
+        self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        path = self.new / 'nova/a.py'
+        path.write_text(base.hook(base.hook(
+            A2, 2, 'hook = 2'), 6, 'hook = 6') + 'import xl\n')
+        base.git(self.new, 'add', '-A')
+        base.git(self.new, 'cherry-pick', '--continue')
+        self.rebase(0, '--continue')
+        self.ok('check')
+
+    def test_skipped(self):
+        self.clash()
+        self.next()
+        self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        base.git(self.new, 'cherry-pick', '--skip')
+        self.assertIn('dropped import-ours.patch',
+                      self.rebase(0, '--continue'))
+        self.assertNotIn('import-ours', (self.root / 'patches/2.0/series')
+                         .read_text())
+
+    def test_killed_in_a_pick(self):
+        """Before the pick, and after it: nothing is lost or done twice."""
+        self.clash()
+        self.next()
+        self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        path = self.new / '.git/xloud-rebase.json'
+        base.git(self.new, 'cherry-pick', '--abort')
+        state = json.loads(path.read_text())
+        state['files'] = []
+        path.write_text(json.dumps(state))
+        self.assertIn('import-ours.patch conflicts',
+                      self.rebase(3, '--continue'))
+        base.git(self.new, 'checkout', '--quiet', '--theirs', 'nova/a.py')
+        base.git(self.new, 'add', '-A')
+        base.git(self.new, 'cherry-pick', '--continue')
+        path.write_text(json.dumps(state))
+        self.rebase(0, '--continue')
+        self.assertIn('import-ours', (self.root / 'patches/2.0/series')
+                      .read_text())
+
+    def test_abort_new_tree(self):
+        self.clash()
+        self.next()
+        before = self.snapshot(), self.head()
+        self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        (self.new / 'notes.txt').write_text('mine')
+        self.assertIn('notes.txt', self.rebase(5, '--abort'))
+        (self.new / 'notes.txt').unlink()
+        self.rebase(0, '--abort')
+        self.assertEqual(before, (self.snapshot(), self.head()))
+        self.assertFalse(self.new.exists())
+        self.assertIn('no rebase', self.rebase(2, '--abort'))
+
+    def test_abort_same_tree(self):
+        self.clash()
+        self.next()
+        refs = base.git(self.tree, 'for-each-ref')
+        before = self.snapshot(), self.head(), refs
+        self.rebase(3, '1.0', '--to', '2.0')
+        for verb in ('apply', 'export'):
+            self.assertIn('a rebase is not finished', self.expect(5, verb))
+        self.assertIn('a rebase is not finished',
+                      self.rebase(5, '1.0', '--to', '2.0'))
+        self.rebase(0, '--abort', '1.0')
+        self.assertEqual(before, (self.snapshot(), self.head(),
+                                  base.git(self.tree, 'for-each-ref')))
+        self.assertEqual('', base.git(self.tree, 'status', '--porcelain'))
+        self.assertIn('no change', self.ok('apply'))
+
+    def test_landed(self):
+        self.clash()
+        self.next(nova__a=base.A, nova__b=base.B.replace(
+            'three = 3\n', 'three = 33\n', 1))
+        said = self.rebase(0, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('dropped last.patch', said)
+        self.assertFalse((self.root / 'patches/2.0/last.patch').exists())
+        self.assertTrue((self.root / 'patches/1.0/last.patch').exists())
+        self.ok('check')
+
+    def test_deleted_upstream(self):
+        self.add('nova/gone.py', 'x = 1', 'x = 2', 'Into gone')
+        self.ok('export')
+        self.next(nova__gone=None)
+        said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('nova/gone.py: upstream deleted it', said)
+        base.git(self.new, 'rm', '--quiet', 'nova/gone.py')
+        self.assertIn('dropped into-gone', self.rebase(0, '--continue'))
+
+    def test_overlay_collides(self):
+        self.next(nova__xl__one='ONE = "upstream"\n')
+        said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('nova/xl/one.py: upstream has a file', said)
+        self.rebase(0, '--abort')
+
+    def test_refuses(self):
+        self.next()
+        self.edit('nova/a.py', 'mine = 1\n')
+        self.assertIn('uncommitted', self.rebase(5, '1.0', '--to', '2.0'))
+        base.git(self.tree, 'checkout', '--quiet', '.')
+        self.rebase(0, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('is there already', self.rebase(
+            5, '1.0', '--to', '2.0', '--as', '2.0'))
+        self.rebase(2, '9.9', '--to', '2.0')
+        self.rebase(2, '1.0', '--to', '2.0', '--as', '../x')

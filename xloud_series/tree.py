@@ -1,0 +1,220 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The developer's tree: an ordinary clone in build/, never thrown away.
+
+Refs in it, beside the branch: refs/xloud/base, refs/xloud/applied (what the
+repository had when the two last agreed), refs/xloud/incoming.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import shutil
+import typing as ty
+
+from xloud_series import errors
+from xloud_series import git as _git
+from xloud_series import layout
+
+BASE = 'refs/xloud/base'
+APPLIED = 'refs/xloud/applied'
+INCOMING = 'refs/xloud/incoming'
+
+# What a test run or an editable install leaves is not work.
+EXCLUDE = """\
+# Written by xloud_series: what test runs leave behind.
+*.py[co]
+__pycache__/
+*.egg-info/
+*.egg
+.eggs/
+.coverage*
+.stestr/
+.tox/
+.venv/
+.mypy_cache/
+.ruff_cache/
+.pytest_cache/
+/build/
+/cover/
+/dist/
+doc/build/
+doc/source/_static/*.sample
+api-ref/build/
+releasenotes/build/
+etc/nova/nova.conf.sample
+etc/nova/policy.yaml.sample
+subunit.log
+testrepository.subunit
+"""
+
+OPERATIONS = {
+    'rebase-merge': 'a git rebase',
+    'rebase-apply': 'a git am or rebase',
+    'CHERRY_PICK_HEAD': 'a git cherry-pick',
+    'REVERT_HEAD': 'a git revert',
+    'MERGE_HEAD': 'a git merge',
+    'BISECT_LOG': 'a git bisect',
+}
+
+
+class Tree:
+
+    def __init__(self, release: layout.Release,
+                 path: ty.Optional[Path] = None):
+        self.release = release
+        self.path = path or release.tree
+        self.dot_git = self.path / '.git'
+        self.git = _git.Git(self.dot_git, self.path)
+        self.rebase_state = self.dot_git / 'xloud-rebase.json'
+
+    @property
+    def exists(self) -> bool:
+        return (self.dot_git / 'HEAD').exists()
+
+    @property
+    def head(self) -> ty.Optional[str]:
+        return self.git.resolve('HEAD')
+
+    @property
+    def applied(self) -> ty.Optional[str]:
+        return self.git.resolve(APPLIED)
+
+    @property
+    def on_branch(self) -> bool:
+        result = self.git.run('symbolic-ref', '--quiet', 'HEAD')
+        return result.out.decode().strip() == self.release.branch
+
+    def dirty(self) -> ty.List[str]:
+        """Lines as `git status --short` has them."""
+        fields = iter(self.git.fields(
+            'status', '--porcelain=v1', '-z', '--untracked-files=all',
+            '--ignore-submodules=none', '--no-ahead-behind', '--renames'))
+        found = []
+        for field in fields:
+            found.append(field)
+            if field[0] in 'RC':
+                next(fields)              # where it came from
+        return found
+
+    def operation(self) -> ty.Optional[str]:
+        if self.rebase_state.exists():
+            return 'an xloud_series rebase'
+        return next((text for name, text in OPERATIONS.items()
+                     if (self.dot_git / name).exists()), None)
+
+    def unexported(self) -> ty.List[str]:
+        """Commits of HEAD that the repository does not have, one a line."""
+        if self.head == self.applied:
+            return []
+        return self.git.out(
+            'log', '--oneline', '--no-decorate', '--no-show-signature',
+            '--no-color', f'{APPLIED}..HEAD').decode(
+                'utf-8', 'replace').splitlines() or ['(commits were removed)']
+
+    def protect(self, why: str) -> None:
+        """Refuse if moving this tree would lose anything of the developer's.
+        """
+        shown = self.release.shown
+        if self.rebase_state.exists():
+            raise errors.refused(
+                f'{shown}: a rebase is not finished; {why}',
+                ('python3 -m xloud_series rebase --continue '
+                 f'{self.release.name}',
+                 f'python3 -m xloud_series rebase --abort '
+                 f'{self.release.name}'))
+        operation = self.operation()
+        if operation:
+            raise errors.refused(
+                f'{shown}: {operation} is not finished; {why}',
+                f'git -C {shown} status')
+        drop = f'drop: git -C {shown} reset --hard {APPLIED}'
+        dirty = self.dirty()
+        if dirty:
+            raise errors.refused(
+                f'{shown}: uncommitted work; {why}',
+                (f'save: git -C {shown} add -A && git -C {shown} commit, then '
+                 f'python3 -m xloud_series export {self.release.name}',
+                 drop + ' (an untracked file: rm it)'),
+                detail='\n'.join(dirty))
+        work = self.unexported()
+        if work or not self.on_branch:
+            branch = self.release.branch[len('refs/heads/'):]
+            detail = '\n'.join(work)
+            if not self.on_branch:
+                raise errors.refused(
+                    f'{shown}: HEAD is not on the branch {branch}; {why}',
+                    (f'git -C {shown} checkout {branch}',), detail)
+            raise errors.refused(
+                f'{shown}: commits that are not exported; {why}',
+                ('save: python3 -m xloud_series export '
+                 f'{self.release.name}', drop), detail)
+
+    def take(self, store: _git.Git, refs: ty.Dict[str, str]) -> None:
+        """Fetch commits under these refs; nothing of the tree's own moves."""
+        for commit in refs.values():      # a fetch asks for refs, not for ids
+            store.out('update-ref', f'refs/offers/{commit}', commit)
+        self.git.out(
+            'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
+            '--no-auto-gc', '--no-recurse-submodules', '--refmap=',
+            str(store.git_dir.resolve()),
+            *(f'+refs/offers/{commit}:{ref}' for ref, commit in refs.items()))
+
+    def give(self, store: _git.Git) -> None:
+        """HEAD and the refs of the tree, for the store to read."""
+        refs = [f'+HEAD:refs/trees/{self.release.name}/head']
+        if self.applied:
+            refs.append(f'+{APPLIED}:refs/trees/{self.release.name}/applied')
+        store.out('fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
+                  '--no-auto-gc', '--refmap=', str(self.path.resolve()),
+                  *refs)
+
+    def move(self, commit: str) -> None:
+        """The branch and the files to `commit`; only after protect()."""
+        # -B: also when the branch was left behind. Ignored files stay.
+        result = self.git.run(
+            'checkout', '--quiet', '--no-overwrite-ignore', '--no-track',
+            '--no-recurse-submodules', '-B',
+            self.release.branch[len('refs/heads/'):], commit)
+        if result.code:
+            raise errors.refused(
+                f'{self.release.shown}: git cannot move it: '
+                f'{(result.err.strip().splitlines() or ["?"])[0]}',
+                f'git -C {self.release.shown} status', result.err.strip())
+
+    def settle(self, base: str, tip: str) -> None:
+        self.git.out('update-ref', BASE, base)
+        self.git.out('update-ref', APPLIED, tip)
+
+
+def create(release: layout.Release, store: _git.Git, base: str,
+           tip: str) -> Tree:
+    """Made aside and renamed, so that half a tree is never seen."""
+    fresh = Tree(release, release.tree.with_name(f'.{release.tree.name}.new'))
+    if fresh.path.exists():
+        shutil.rmtree(fresh.path)
+    if release.tree.exists():
+        raise errors.refused(
+            f'{release.shown} is there but is no git repository',
+            f'mv {release.shown} elsewhere, and run this again')
+    fresh.path.mkdir(parents=True)
+    # An empty template: hooks and excludes of a site are not ours.
+    fresh.git.out('init', '--quiet', '--template=',
+                  f'--initial-branch=xloud/{release.name}')
+    (fresh.dot_git / 'info').mkdir(exist_ok=True)
+    (fresh.dot_git / 'info' / 'exclude').write_text(EXCLUDE)
+    fresh.take(store, {BASE: base, APPLIED: tip})
+    fresh.move(tip)
+    os.replace(fresh.path, release.tree)
+    return Tree(release)
