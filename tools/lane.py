@@ -1,0 +1,272 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""One lane: run its tests or checks, show what matters, close with a count.
+
+    python -m tools.lane LANE [REGEX ...]
+
+tox runs this in the environment that the lane needs; ``tools/run_tests.sh``
+runs all lanes and adds up their closing lines.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import time
+import typing as ty
+
+from tools import selection
+from tools import tree
+
+SUITES = ('unit', 'functional')
+WORKERS = os.environ.get('XLOUD_TEST_WORKERS', '2')
+# What upstream's tox.ini sets for these suites.  Its locale is en_US.utf-8,
+# which a small machine does not have.
+TEST_ENVIRON = {
+    'LC_ALL': 'C.UTF-8',
+    'NOVA_RAISE_ON_GREENLET_LEAK': 'True',
+    'OS_STDERR_CAPTURE': '1',
+    'OS_STDOUT_CAPTURE': '1',
+    'OS_TEST_TIMEOUT': '160',
+    'PYTHONDONTWRITEBYTECODE': '1',
+    'SQLALCHEMY_WARN_20': '1',
+}
+FAILED = ('fail', 'uxsuccess', 'inprogress', 'unknown')
+SECONDS_BETWEEN_SIGNS = 30
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of the tests of a lane, or of its checks."""
+
+    passed: int = 0
+    skipped: int = 0
+    failures: ty.List[str] = dataclasses.field(default_factory=list)
+
+    def closing_line(self, lane):
+        return (f'{lane}: {self.passed} passed, {len(self.failures)} failed, '
+                f'{self.skipped} skipped')
+
+
+class Collector:
+    """Counts tests as they end; shows failures at once, progress at times."""
+
+    def __init__(self, show=print, clock=time.monotonic):
+        self.outcome = Outcome()
+        self._show = show
+        self._clock = clock
+        self._signed = clock()
+        self._text = b''
+
+    def status(self, test_id=None, _status=None, _tags=None, _runnable=True,
+               _file_name=None, file_bytes=None, **_kwargs):
+        """Keep what comes between the tests: it says why there are none."""
+        if test_id is None and file_bytes:
+            self._text += bytes(file_bytes)
+
+    def show_text(self):
+        text = self._text.decode(errors='replace').strip()
+        if text:
+            self._show(text)
+
+    def ended(self, test):
+        outcome = self.outcome
+        if test['status'] == 'exists':  # named before it runs
+            return
+        if test['status'] in FAILED:
+            outcome.failures.append(test['id'])
+            self._show(f'\nFAILED {test["id"]}')
+            for name, content in test['details'].items():
+                text = content.as_text().rstrip() if (
+                    content.content_type.type == 'text') else ''
+                if text:
+                    self._show(f'--- {name}\n{text}')
+        elif test['status'] == 'skip':
+            outcome.skipped += 1
+        else:
+            outcome.passed += 1
+        if self._clock() - self._signed >= SECONDS_BETWEEN_SIGNS:
+            self._signed = self._clock()
+            ended = outcome.passed + outcome.skipped + len(outcome.failures)
+            self._show(f'... {ended} tests, {len(outcome.failures)} failed')
+
+
+def run_stestr(folder: Path, test_path: str, *what: str,
+               quiet: bool = False) -> Outcome:
+    """Run tests with stestr in a folder; what they print is kept there."""
+    import subunit
+    import testtools
+
+    collector = Collector(show=(lambda text: None) if quiet else _show)
+    result = testtools.StreamToDict(collector.ended)
+    result.startTestRun()
+    with subprocess.Popen(
+            [sys.executable, '-m', 'stestr', '--test-path', test_path, 'run',
+             '--concurrency', WORKERS, '--subunit', *what],
+            cwd=folder, env={**os.environ, **TEST_ENVIRON},
+            stdout=subprocess.PIPE) as process:
+        subunit.ByteStreamToStreamResult(
+            process.stdout, non_subunit_name='stdout').run(
+                testtools.CopyStreamResult([result, collector]))
+    result.stopTestRun()
+    outcome = collector.outcome
+    if not outcome.passed + outcome.skipped + len(outcome.failures):
+        collector.show_text()
+        outcome.failures.append('no test ran')
+    elif process.returncode and not outcome.failures:
+        outcome.failures.append(f'stestr itself (exit {process.returncode})')
+    return outcome
+
+
+def py3(regexes):
+    return run_stestr(tree.ROOT, './', *regexes)
+
+
+def suite(name, regexes):
+    """Upstream's tests of what the series touches, and ours."""
+    if not regexes:
+        files = selection.for_suite(name, str(tree.TREE), tree.touched())
+        if not files:
+            _show(f'the series touches nothing that has {name} tests')
+            return Outcome()
+        _show('\n'.join([f'{len(files)} files of tests:', *files]))
+        regexes = [selection.as_regex(files)]
+    return run_stestr(tree.TREE, f'./nova/tests/{name}', *regexes)
+
+
+def upstream(arguments):
+    """All of a suite; only what fails with us and not without us counts."""
+    name = arguments.pop(0) if arguments[:1] and (
+        arguments[0] in SUITES) else 'unit'
+    test_path = f'./nova/tests/{name}'
+    outcome = run_stestr(tree.TREE, test_path, *arguments)
+    suspects = outcome.failures
+    if not suspects:
+        return outcome
+    _show(f'\nagain, here and on the untouched base: {len(suspects)} tests')
+    tree.make_base_tree()
+    with _load_list(suspects) as listed:
+        here, base = (
+            set(run_stestr(folder, test_path, '--load-list', listed,
+                           quiet=True).failures)
+            for folder in (tree.TREE, tree.BASE_TREE))
+    outcome.failures, verdicts = judge(suspects, here, base)
+    _show('\n'.join(verdicts))
+    return outcome
+
+
+def judge(suspects, here, base):
+    """Tell our failures from upstream's and from those that come and go."""
+    ours, verdicts = [], []
+    for test in suspects:
+        # A suspect that is no test (a worker that died, say) cannot be run
+        # again; it is ours until someone has looked.
+        if test in base:
+            verdict = 'fails on the base too'
+        elif test in here or not test.startswith('nova.'):
+            verdict = 'FAILS ONLY WITH THE SERIES'
+            ours.append(test)
+        else:
+            verdict = 'failed once, passed when run again'
+        verdicts.append(f'{verdict}: {test}')
+    return ours, verdicts
+
+
+def pep8(_arguments):
+    touched = tree.touched()
+    python = [path for path in touched if path.endswith('.py')]
+    prose = ['README.rst', 'CONTRIBUTING.rst', 'HACKING.rst', 'doc']
+    flake8 = [sys.executable, '-m', 'flake8']
+    outcome = Outcome()
+    _check(outcome, 'flake8: the repository', flake8)
+    if python:
+        # In the tree, with the tree's configuration: Nova's own N checks.
+        _check(outcome, f'flake8: {len(python)} files of the series',
+               [*flake8, *python], cwd=tree.TREE)
+    _check(outcome, 'doc8', [sys.executable, '-m', 'doc8', '--quiet',
+                             *_existing(prose)])
+    _check(outcome, 'the series', [sys.executable, '-m', 'xloud_series',
+                                   'check', tree.RELEASE])
+    return outcome
+
+
+def docs(_arguments):
+    outcome = Outcome()
+    for page in ('README.rst', 'CONTRIBUTING.rst', 'HACKING.rst'):
+        # What a forge does to show it, but a warning is an error.
+        _check(outcome, page, [sys.executable, '-m', 'docutils', '--strict',
+                               page, os.devnull])
+    if _existing(['releasenotes/notes']):
+        _check(outcome, 'release notes', [sys.executable, '-m', 'reno.main',
+                                          'lint'])
+    if _existing(['doc/source/xloud/index.rst']):
+        _check(outcome, 'the manual',
+               [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going',
+                '-c', 'tools/docs', '-d', 'build/docs/.doctrees',
+                'doc/source/xloud', 'build/docs/html'])
+    return outcome
+
+
+def _check(outcome, name, command, cwd=tree.ROOT):
+    if subprocess.run(command, cwd=cwd).returncode:
+        outcome.failures.append(name)
+        _show(f'FAILED {name}')
+    else:
+        outcome.passed += 1
+        _show(f'ok {name}')
+
+
+def _existing(paths):
+    return [path for path in paths if (tree.ROOT / path).exists()]
+
+
+@contextlib.contextmanager
+def _load_list(tests):
+    with tempfile.NamedTemporaryFile('w', suffix='.tests') as listed:
+        listed.write('\n'.join(tests) + '\n')
+        listed.flush()
+        yield listed.name
+
+
+def _show(text):
+    print(text, flush=True)
+
+
+LANES = {
+    'pep8': pep8,
+    'py3': py3,
+    'unit': lambda regexes: suite('unit', regexes),
+    'functional': lambda regexes: suite('functional', regexes),
+    'upstream': upstream,
+    'docs': docs,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('lane', choices=LANES)
+    parser.add_argument('arguments', nargs='*', metavar='REGEX')
+    asked = parser.parse_args()
+    outcome = LANES[asked.lane](asked.arguments)
+    if outcome.failures:
+        _show('\n'.join(['', f'failed in {asked.lane}:', *outcome.failures]))
+    _show(outcome.closing_line(asked.lane))
+    return 1 if outcome.failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Run what continuous integration runs, on a machine that has only Python, git
+# and apt or dnf:
+#     tools/run_tests.sh                     every lane
+#     tools/run_tests.sh LANE [-- REGEX]     one lane, or some of its tests
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The order is that of what a person waits for.
+LANES=(pep8 py3 unit functional docs)
+VENV=build/tox-venv
+LOGS=build/logs
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf 'run_tests: %s\n' "$*" >&2; exit 2; }
+
+install_packages() {
+    if command -v apt-get >/dev/null; then
+        apt-get -qq update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+                --no-install-recommends install "$@" >/dev/null
+    else
+        dnf -q -y install "$@"
+    fi
+}
+
+require() {
+    local missing=("$@")
+    command -v apt-get >/dev/null || command -v dnf >/dev/null ||
+        die "neither apt-get nor dnf is here; install: ${missing[*]}"
+    [ "$(id -u)" = 0 ] ||
+        die "not root, and these packages are missing: ${missing[*]}"
+    say "installing ${missing[*]}"
+    install_packages "${missing[@]}" || die "could not install ${missing[*]}"
+}
+
+# A virtual environment with tox and bindep, of the versions that are locked.
+make_venv() {
+    local python
+    python=$(python3 tools/pythons.py) || exit 2
+    if [ ! -x "$VENV/bin/tox" ] || [ ! -x "$VENV/bin/bindep" ]; then
+        # Debian's Python has no ensurepip until python3-venv is there.
+        "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
+        "$python" -m venv --clear "$VENV" &&
+            "$VENV/bin/python" -m pip install -qq \
+                --disable-pip-version-check \
+                -c patches/2024.1/constraints.txt tox bindep ||
+            die "could not make $VENV"
+    fi
+    PATH="$PWD/$VENV/bin:$PATH"
+}
+
+install_missing_packages() {
+    local missing
+    # bindep prints what is missing, one a line, and then exits 1.
+    mapfile -t missing < <(bindep --brief)
+    [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
+}
+
+# The closing line of a lane: "unit: 3 passed, 0 failed, 1 skipped".
+closing_line() {
+    grep -E "^$1: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$" \
+        "$LOGS/$1.log" | tail -n 1
+}
+
+run_lane() {
+    local lane=$1 started=$SECONDS status line
+    shift
+    say "$lane"
+    tox run -q -e "$lane" -- "$@" 2>&1 | tee "$LOGS/$lane.log"
+    status=${PIPESTATUS[0]}
+    line=$(closing_line "$lane")
+    # A lane that died before it could count is one failure.
+    [ -n "$line" ] || line="$lane: 0 passed, 1 failed, 0 skipped"
+    summary+=("$line  ($((SECONDS - started)) s)")
+    read -r _ p _ f _ s _ <<<"$line"
+    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+        f=1
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+}
+
+lanes=("${LANES[@]}")
+if [ $# -gt 0 ]; then
+    lanes=("$1")
+    shift
+    [ "${1:-}" = -- ] && shift
+fi
+
+mkdir -p "$LOGS"
+make_venv
+install_missing_packages
+passed=0 failed=0 skipped=0 summary=()
+for lane in "${lanes[@]}"; do
+    run_lane "$lane" "$@"
+done
+
+say "all lanes"
+printf '%s\n' "${summary[@]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,134 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What can be known of .zuul.yaml and its like without a Zuul."""
+
+import configparser
+import itertools
+import os
+import re
+import subprocess
+import unittest
+
+import yaml
+
+from tools import tree
+
+# Parents from opendev.org's zuul-jobs and openstack-zuul-jobs.
+WELL_KNOWN = {'openstack-tox'}
+PIPELINES = {'check', 'gate', 'experimental', 'periodic'}
+NEVER_IRRELEVANT = (
+    'bindep.txt', 'nova/xloud/size.py', 'patches/2024.1/constraints.txt',
+    'patches/2024.1/series', 'patches/2024.1/a-hook.patch', 'tools/lane.py',
+    'tox.ini', 'xloud_series/apply.py', '.zuul.yaml')
+
+
+def text_of(path):
+    return (tree.ROOT / path).read_text(encoding='utf-8')
+
+
+def tox_envs():
+    """The environments of tox.ini, with {a,b} written out."""
+    config = configparser.RawConfigParser(strict=True)
+    config.read_string(text_of('tox.ini'))
+    envs = set()
+    for section in config.sections():
+        if section.startswith('testenv:'):
+            parts = re.split(r'\{([^}]*)\}', section[len('testenv:'):])
+            envs.update(map(''.join, itertools.product(
+                *(part.split(',') for part in parts))))
+    return envs
+
+
+class ZuulTest(unittest.TestCase):
+    def setUp(self):
+        self.entries = yaml.safe_load(text_of('.zuul.yaml'))
+        self.jobs = {entry['job']['name']: entry['job']
+                     for entry in self.entries if 'job' in entry}
+
+    def test_entries_are_of_kinds_that_zuul_knows(self):
+        for entry in self.entries:
+            self.assertEqual(1, len(entry))
+            self.assertIn(next(iter(entry)), {'job', 'project'})
+        self.assertEqual(len(self.jobs), sum(
+            'job' in entry for entry in self.entries), 'a name twice')
+
+    def test_every_job_has_a_parent_that_exists(self):
+        for job in self.jobs.values():
+            self.assertIn(job['parent'], WELL_KNOWN | set(self.jobs))
+
+    def test_the_project_runs_jobs_that_exist_and_can_run(self):
+        project, = (entry['project'] for entry in self.entries
+                    if 'project' in entry)
+        self.assertLessEqual(set(project), PIPELINES)
+        used = {job for pipeline in project.values()
+                for job in pipeline['jobs']}
+        concrete = {name for name, job in self.jobs.items()
+                    if not job.get('abstract')}
+        self.assertEqual(concrete, used)
+
+    def test_jobs_name_tox_environments_that_exist(self):
+        envs = tox_envs()
+        for name, job in self.jobs.items():
+            if not job.get('abstract'):
+                self.assertIn(job['vars']['tox_envlist'], envs, name)
+
+    def test_playbooks_exist(self):
+        for job in self.jobs.values():
+            for phase in ('pre-run', 'run', 'post-run'):
+                named = job.get(phase, [])
+                for path in [named] if isinstance(named, str) else named:
+                    self.assertTrue((tree.ROOT / path).is_file(), path)
+
+    def test_upstreams_branches_have_the_name_that_they_have_now(self):
+        for job in self.jobs.values():
+            for project in job.get('required-projects', []):
+                self.assertEqual('unmaintained/2024.1',
+                                 project['override-checkout'])
+
+    def test_no_job_is_skipped_for_a_change_of_the_series(self):
+        for job in self.jobs.values():
+            for pattern in job.get('irrelevant-files', []):
+                for path in NEVER_IRRELEVANT:
+                    self.assertNotRegex(path, pattern)
+
+
+class ToolTest(unittest.TestCase):
+    """Files that are read by tools which the other lanes do not run."""
+
+    def test_pre_commit_leaves_patches_alone(self):
+        config = yaml.safe_load(text_of('.pre-commit-config.yaml'))
+        for path in ('patches/2024.1/a-hook.patch', 'LICENSE'):
+            self.assertRegex(path, config['exclude'])
+        self.assertNotRegex('tools/lane.py', config['exclude'])
+
+    def test_git_changes_no_byte_on_checkout(self):
+        asked = subprocess.run(
+            ['git', 'check-attr', 'text', '--', 'nova/x.py', 'a.patch'],
+            cwd=tree.ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        for line in asked.stdout.splitlines():
+            self.assertTrue(line.endswith(': text: unset'), line)
+
+    def test_scripts_are_executable(self):
+        for path in ('.ci/run', 'tools/apply_series.sh',
+                     'tools/run_tests.sh'):
+            self.assertTrue(os.access(tree.ROOT / path, os.X_OK), path)
+
+    def test_what_the_lanes_install_is_locked(self):
+        lock = text_of('patches/2024.1/constraints.txt')
+        pinned = set(re.findall(r'^([a-z0-9-]+)==', lock, re.MULTILINE))
+        config = configparser.RawConfigParser()
+        config.read_string(text_of('tox.ini'))
+        wanted = {dep for section in config.sections()
+                  for dep in config.get(section, 'deps', fallback='').split()}
+        wanted.update(re.split('[<=]', name)[0] for name in tree.BESIDE_NOVA)
+        self.assertLessEqual(wanted, pinned)

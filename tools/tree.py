@@ -1,0 +1,146 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's tree with our series on it, and an environment it can be tested in.
+
+Both are made when they are missing and freshened when they are stale, so that
+a lane starts with ``python3 -m tools.tree`` and asks nothing more.  One
+environment serves every lane in the tree: a lane of its own each would
+install the same 170 packages again.  Standard library only.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import typing as ty
+
+from tools import pythons
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASE = os.environ.get('XLOUD_RELEASE', '2024.1')
+TREE = ROOT / 'build' / f'nova-{RELEASE}'
+BASE_TREE = ROOT / 'build' / f'nova-{RELEASE}-base'
+ENV = ROOT / 'build' / f'env-{RELEASE}'
+CONSTRAINTS = os.environ.get('TOX_CONSTRAINTS_FILE') or str(
+    ROOT / 'patches' / RELEASE / 'constraints.txt')
+
+REFUSED = 5  # xloud_series: the tree has work that apply would overwrite
+
+# What the tests use beyond what the tree itself says that it requires.
+BESIDE_NOVA = ('setuptools<80', 'wheel', 'pbr', 'stestr', 'hypothesis',
+               'libvirt-python', 'openstack-placement==11.0.0')
+EXTRAS = 'vmware,zvm'
+# A change in one of these changes what has to be installed; setup.cfg holds
+# the entry points, which Nova finds its extra spec validators by.
+INSTALLED_FROM = ('setup.cfg', 'requirements.txt', 'test-requirements.txt')
+
+
+def git(*args: str, tree: Path = TREE) -> str:
+    return subprocess.run(['git', '-C', str(tree), *args], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout
+
+
+def base(tree: Path = TREE) -> str:
+    """The commit that is upstream's release."""
+    return git('rev-parse', 'refs/xloud/base', tree=tree).strip()
+
+
+def touched(tree: Path = TREE) -> ty.List[str]:
+    """The files that the series adds or changes, with what is not committed.
+
+    A developer tests before the commit, so the work tree counts.
+    """
+    changed = git('diff', '--name-only', '-z', '--no-renames',
+                  '--diff-filter=d', base(tree), tree=tree)
+    new = git('ls-files', '-z', '--others', '--exclude-standard', tree=tree)
+    return sorted({path for path in (changed + new).split('\0') if path})
+
+
+def refresh_tree() -> None:
+    done = subprocess.run(
+        [sys.executable, '-m', 'xloud_series', 'apply', RELEASE], cwd=ROOT)
+    if done.returncode == REFUSED and TREE.exists():
+        print(f'testing {_short(TREE)} as it stands', flush=True)
+    elif done.returncode:
+        sys.exit(done.returncode)
+
+
+def make_base_tree() -> None:
+    """The untouched release, to compare with: a clone at the base commit."""
+    shutil.rmtree(BASE_TREE, ignore_errors=True)
+    git('clone', '--quiet', '--shared', '--no-checkout', str(TREE),
+        str(BASE_TREE), tree=ROOT)
+    git('checkout', '--quiet', base(), tree=BASE_TREE)
+    # Its entry points come before those of the installed tree when it is the
+    # working directory; without them it would load our validators.
+    made = subprocess.run(
+        [str(ENV / 'bin' / 'python'), 'setup.py', '-q', 'egg_info'],
+        cwd=BASE_TREE, env=_pbr_environ(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if made.returncode:  # else it only says that setup.py is out of fashion
+        sys.exit(f'{made.stdout}\nno entry points for {_short(BASE_TREE)}')
+
+
+def refresh_env() -> None:
+    stamp = ENV / 'installed'
+    wanted = _fingerprint()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    print(f'installing what the tests need in {_short(ENV)} '
+          '(the first time: one to two minutes)', flush=True)
+    stamp.unlink(missing_ok=True)
+    if not (ENV / 'bin' / 'pip').exists():
+        shutil.rmtree(ENV, ignore_errors=True)
+        subprocess.run([pythons.pick(), '-m', 'venv', str(ENV)], check=True)
+    _pip('-r', str(TREE / 'test-requirements.txt'), *BESIDE_NOVA)
+    # Built with what was just installed: an isolated build would take the
+    # newest setuptools and pbr, which this release does not build with.
+    _pip('--use-pep517', '--no-build-isolation',
+         '-e', f'{TREE}[{EXTRAS}]')
+    stamp.write_text(wanted)
+
+
+def _pip(*args):
+    done = subprocess.run(
+        [str(ENV / 'bin' / 'python'), '-m', 'pip', 'install', '-qq',
+         '--disable-pip-version-check', '-c', CONSTRAINTS, *args],
+        env=_pbr_environ(), cwd=ROOT)
+    if done.returncode:
+        sys.exit(f'pip could not install {" ".join(args)}')
+
+
+def _pbr_environ():
+    # pbr would write AUTHORS and ChangeLog anew, from a history of ours only.
+    return {**os.environ, 'SKIP_GENERATE_AUTHORS': '1',
+            'SKIP_WRITE_GIT_CHANGELOG': '1'}
+
+
+def _fingerprint():
+    sources = [TREE / name for name in INSTALLED_FROM]
+    if os.path.exists(CONSTRAINTS):  # or it is an address
+        sources.append(Path(CONSTRAINTS))
+    contents = b'\0'.join(path.read_bytes() for path in sources)
+    return f'{TREE}\n{CONSTRAINTS}\n{BESIDE_NOVA}\n' + hashlib.sha256(
+        contents).hexdigest()
+
+
+def _short(path):
+    return path.relative_to(ROOT)
+
+
+if __name__ == '__main__':
+    refresh_tree()
+    if sys.argv[1:] != ['--without-env']:
+        refresh_env()
