@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from unittest import mock
+
+import fixtures
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova import context
+from nova import objects
+from nova import test
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.unit import fake_instance
+from nova.virt import fake
+from nova.virt.libvirt import config as vconfig
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt.xloud import domain
+from nova.xloud import size
+
+MIB = 1024
+
+
+def server(minimum=None, boot=None, extra_specs=None):
+    """A server of a flavor with 4 vCPUs and 2048 MiB."""
+    flavor = objects.Flavor(
+        id=1, flavorid='1', name='m1.elastic', vcpus=4, memory_mb=2048,
+        root_gb=0, ephemeral_gb=0, swap=0, rxtx_factor=1.0, vcpu_weight=None,
+        extra_specs=dict(minimum or {}, **(extra_specs or {})))
+    instance = fake_instance.fake_instance_obj(
+        context.get_admin_context(), uuid=uuids.instance, flavor=flavor,
+        system_metadata={},
+        expected_attrs=['system_metadata', 'numa_topology', 'pci_devices',
+                        'resources'])
+    instance.vcpu_model = None
+    if boot:
+        size.record(instance, desired=boot, boot=boot)
+    return instance
+
+
+ELASTIC = {'minimum_cpu': '2', 'minimum_memory': '512'}
+
+
+class ConfigureTest(test.NoDBTestCase):
+
+    def _configure(self, instance):
+        guest = vconfig.LibvirtConfigGuest()
+        domain.configure(guest, instance)
+        return guest
+
+    def _vcpus(self, guest):
+        return [(vcpu.id, vcpu.enabled, vcpu.hotpluggable)
+                for vcpu in guest.vcpu_list]
+
+    def test_inert(self):
+        guest = self._configure(server())
+
+        self.assertIsNone(guest.current_vcpus)
+        self.assertEqual([], guest.vcpu_list)
+        self.assertIsNone(guest.current_memory)
+
+    def test_new_server_starts_at_its_minimum(self):
+        guest = self._configure(server(ELASTIC))
+
+        self.assertEqual(2, guest.current_vcpus)
+        self.assertEqual(512 * MIB, guest.current_memory)
+        self.assertEqual([
+            (0, True, False), (1, True, False),
+            (2, False, True), (3, False, True)], self._vcpus(guest))
+
+    def test_grown_server_can_shrink_to_its_minimum(self):
+        guest = self._configure(server(ELASTIC, boot=size.Size(3, 1024)))
+
+        self.assertEqual(3, guest.current_vcpus)
+        self.assertEqual(1024 * MIB, guest.current_memory)
+        self.assertEqual([
+            (0, True, False), (1, True, False),
+            (2, True, True), (3, False, True)], self._vcpus(guest))
+
+    def test_first_vcpu_never_leaves(self):
+        guest = self._configure(server({'minimum_cpu': '1'}))
+
+        self.assertEqual([
+            (0, True, False), (1, False, True),
+            (2, False, True), (3, False, True)], self._vcpus(guest))
+
+    def test_at_the_maximum(self):
+        guest = self._configure(server(ELASTIC, boot=size.Size(4, 2048)))
+
+        self.assertEqual(4, guest.current_vcpus)
+        self.assertEqual([
+            (0, True, False), (1, True, False),
+            (2, True, True), (3, True, True)], self._vcpus(guest))
+
+    def test_only_vcpus(self):
+        guest = self._configure(server({'minimum_cpu': '2'}))
+
+        self.assertEqual(2, guest.current_vcpus)
+        self.assertIsNone(guest.current_memory)
+
+    def test_only_memory(self):
+        guest = self._configure(server({'minimum_memory': '512'}))
+
+        self.assertIsNone(guest.current_vcpus)
+        self.assertEqual([], guest.vcpu_list)
+        self.assertEqual(512 * MIB, guest.current_memory)
+
+
+class GuestConfigTest(test.NoDBTestCase):
+    """What the driver makes of a whole server."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(nova_fixtures.LibvirtFixture())
+        self.useFixture(nova_fixtures.LibvirtImageBackendFixture())
+        self.useFixture(nova_fixtures.CGroupsFixture())
+        self.flags(instances_path=self.useFixture(fixtures.TempDir()).path)
+        self.flags(virt_type='kvm', group='libvirt')
+        self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
+
+    @mock.patch('time.time', new=mock.Mock(return_value=1234567.89))
+    def _config(self, instance):
+        image_meta = objects.ImageMeta.from_dict({})
+        return self.driver._get_guest_config(
+            instance, [], image_meta, {'mapping': {}})
+
+    def _balloon(self, guest):
+        return [device for device in guest.devices
+                if isinstance(device, vconfig.LibvirtConfigMemoryBalloon)][0]
+
+    def test_inert(self):
+        with mock.patch.object(domain, 'configure'):
+            untouched = self._config(server()).to_xml()
+
+        self.assertEqual(untouched, self._config(server()).to_xml())
+
+    def test_maximum_is_kept(self):
+        with mock.patch.object(domain, 'configure'):
+            untouched = self._config(server(ELASTIC))
+        guest = self._config(server(ELASTIC))
+
+        self.assertEqual((4, 2048 * MIB), (guest.vcpus, guest.memory))
+        self.assertEqual(untouched.cpu.to_xml(), guest.cpu.to_xml())
+        self.assertEqual(
+            untouched.metadata[0].to_xml(), guest.metadata[0].to_xml())
+        self.assertEqual((2, 512 * MIB),
+                         (guest.current_vcpus, guest.current_memory))
+
+    def test_threads(self):
+        guest = self._config(server(
+            {'minimum_cpu': '3'}, extra_specs={'hw:cpu_threads': '2'}))
+
+        self.assertEqual(2, guest.cpu.threads)
+        self.assertEqual(3, guest.current_vcpus)
+
+    def test_balloon(self):
+        balloon = self._balloon(self._config(server(ELASTIC)))
+
+        self.assertEqual(('virtio', 10), (balloon.model, balloon.period))
+
+    def test_balloon_without_statistics(self):
+        self.flags(mem_stats_period_seconds=0, group='libvirt')
+
+        self.assertEqual(
+            'none', self._balloon(self._config(server())).model)
+        self.assertEqual(
+            'none',
+            self._balloon(self._config(server({'minimum_cpu': '1'}))).model)
+        balloon = self._balloon(self._config(server(ELASTIC)))
+        self.assertEqual(('virtio', None), (balloon.model, balloon.period))

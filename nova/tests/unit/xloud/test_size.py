@@ -1,0 +1,230 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import hypothesis
+from hypothesis import strategies as st
+
+from nova import objects
+from nova import test
+from nova.xloud import size
+
+MAXIMUM = size.Size(8, 16384)
+sizes = st.builds(size.Size, st.integers(1, 64), st.integers(1, 1 << 20))
+
+
+def fake_flavor(flavor_id=1, maximum=MAXIMUM, **minimum):
+    return objects.Flavor(
+        id=flavor_id, flavorid=str(flavor_id), vcpus=maximum.vcpus,
+        memory_mb=maximum.memory_mb,
+        extra_specs={'minimum_' + key: str(value)
+                     for key, value in minimum.items()})
+
+
+def fake_instance(flavor, **kwargs):
+    """A new server, as the API makes it."""
+    charge = size.minimum(flavor)
+    return objects.Instance(
+        flavor=flavor, vcpus=charge.vcpus, memory_mb=charge.memory_mb,
+        system_metadata={}, old_flavor=None, new_flavor=None, **kwargs)
+
+
+def books(instance):
+    return (instance.vcpus, instance.memory_mb,
+            dict(instance.system_metadata))
+
+
+@st.composite
+def elastic_flavors(draw, flavor_id=1):
+    maximum = draw(sizes)
+    minimum = draw(st.fixed_dictionaries({}, optional={
+        'cpu': st.integers(1, maximum.vcpus),
+        'memory': st.integers(1, maximum.memory_mb)}))
+    return fake_flavor(flavor_id, maximum, **minimum)
+
+
+@st.composite
+def used_instances(draw):
+    """A server that was asked for some sizes inside its range."""
+    flavor = draw(elastic_flavors())
+    instance = fake_instance(flavor)
+    if size.is_elastic(flavor):
+        for _ in range(draw(st.integers(0, 2))):
+            size.record(instance, draw(sizes_of(flavor)),
+                        draw(sizes_of(flavor)))
+    return instance
+
+
+def sizes_of(flavor):
+    low, high = size.minimum(flavor), size.maximum(flavor)
+    return st.builds(size.Size, st.integers(low.vcpus, high.vcpus),
+                     st.integers(low.memory_mb, high.memory_mb))
+
+
+class FlavorSizeTestCase(test.NoDBTestCase):
+
+    def test_both_dimensions(self):
+        flavor = fake_flavor(cpu=2, memory=4096)
+        self.assertTrue(size.is_elastic(flavor))
+        self.assertEqual((2, 4096), size.minimum(flavor))
+        self.assertEqual((8, 16384), size.maximum(flavor))
+        self.assertEqual('2 vCPUs, 4096 MiB', str(size.minimum(flavor)))
+
+    def test_a_dimension_without_its_key_is_fixed(self):
+        self.assertEqual((2, 16384), size.minimum(fake_flavor(cpu=2)))
+        self.assertEqual((8, 4096), size.minimum(fake_flavor(memory=4096)))
+        self.assertTrue(size.has_elastic_vcpus(fake_flavor(cpu=2)))
+        self.assertFalse(size.has_elastic_memory(fake_flavor(cpu=2)))
+
+    def test_not_elastic(self):
+        bare = objects.Flavor(id=1, vcpus=8, memory_mb=16384)
+        for flavor in (bare, fake_flavor()):
+            self.assertFalse(size.is_elastic(flavor))
+            self.assertEqual(MAXIMUM, size.minimum(flavor))
+            self.assertEqual(MAXIMUM, size.claim(flavor))
+            self.assertIs(flavor, size.carry_charge(flavor, None))
+            size.validate(flavor)
+
+    def test_bad_values_are_named_and_never_charged_less(self):
+        for value, text in (('two', "'two', which is not an integer"),
+                            ('', "'', which is not an integer"),
+                            ('0', 'is 0. It must be at least 1'),
+                            ('9', 'is 9, above the 8 vCPUs of the flavor')):
+            flavor = fake_flavor(cpu=value)
+            ex = self.assertRaises(ValueError, size.validate, flavor)
+            self.assertIn('minimum_cpu', str(ex))
+            self.assertIn(text, str(ex))
+            self.assertEqual(MAXIMUM, size.minimum(flavor))
+            self.assertEqual(MAXIMUM, size.claim(flavor))
+        ex = self.assertRaises(
+            ValueError, size.validate, fake_flavor(memory=16385))
+        self.assertIn('minimum_memory of the flavor is 16385, above the '
+                      '16384 MiB', str(ex))
+
+    @hypothesis.given(elastic_flavors())
+    def test_minimum_is_inside_the_flavor(self, flavor):
+        size.validate(flavor)
+        low = size.minimum(flavor)
+        self.assertEqual(size.maximum(flavor),
+                         size.largest(low, size.maximum(flavor)))
+        self.assertEqual(low, size.claim(flavor))
+
+    @hypothesis.given(st.text(), st.text())
+    def test_no_stored_value_breaks_the_reader(self, cpu, memory):
+        flavor = fake_flavor(cpu=cpu, memory=memory)
+        low = size.minimum(flavor)
+        self.assertTrue(1 <= low.vcpus <= 8)
+        self.assertTrue(1 <= low.memory_mb <= 16384)
+
+
+class InstanceSizeTestCase(test.NoDBTestCase):
+
+    def test_new_server(self):
+        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        for read in (size.desired, size.boot, size.charged):
+            self.assertEqual((2, 4096), read(instance))
+
+    def test_not_elastic_is_charged_its_flavor(self):
+        # Upstream keeps instance.vcpus equal to the flavor's, but counts
+        # the flavor; so do we.
+        instance = fake_instance(fake_flavor())
+        instance.vcpus = 3
+        self.assertEqual(MAXIMUM, size.charged(instance))
+
+    @hypothesis.given(used_instances(), st.data())
+    def test_record_never_lowers_the_charge(self, instance, data):
+        hypothesis.assume(size.is_elastic(instance.flavor))
+        before = size.charged(instance)
+        desired = data.draw(sizes_of(instance.flavor))
+        boot = data.draw(sizes_of(instance.flavor))
+        size.record(instance, desired, boot)
+        self.assertEqual(desired, size.desired(instance))
+        self.assertEqual(boot, size.boot(instance))
+        self.assertEqual(size.largest(before, desired, boot),
+                         size.charged(instance))
+
+    @hypothesis.given(used_instances(), st.data())
+    def test_settle_charges_the_largest(self, instance, data):
+        hypothesis.assume(size.is_elastic(instance.flavor))
+        actual = data.draw(sizes_of(instance.flavor))
+        size.settle(instance, actual)
+        once = books(instance)
+        self.assertEqual(
+            size.largest(size.desired(instance), size.boot(instance), actual),
+            size.charged(instance))
+        size.settle(instance, actual)
+        self.assertEqual(once, books(instance))
+
+    @hypothesis.given(used_instances())
+    def test_claim_carries_the_charge_over_rpc(self, instance):
+        flavor = instance.flavor
+        before = dict(flavor.extra_specs)
+        carried = size.carry_charge(flavor, instance)
+        self.assertEqual(size.charged(instance), size.claim(carried))
+        self.assertEqual(before, flavor.extra_specs)
+        # What a request spec of an earlier move carried is replaced.
+        again = size.carry_charge(carried, instance)
+        self.assertEqual(carried.extra_specs, again.extra_specs)
+
+    @hypothesis.given(used_instances(), elastic_flavors(flavor_id=2))
+    def test_a_resize_asks_for_the_new_minimum(self, instance, new):
+        self.assertEqual(size.minimum(new),
+                         size.claim(size.carry_charge(new, instance)))
+
+
+class ResizeTestCase(test.NoDBTestCase):
+
+    def _set_flavor(self, instance, flavor):
+        charge = size.change_flavor(instance, flavor)
+        instance.vcpus, instance.memory_mb = charge
+        instance.flavor = flavor
+
+    @hypothesis.given(used_instances(), elastic_flavors(flavor_id=2))
+    def test_revert_is_exact(self, instance, new):
+        old, before = instance.flavor, books(instance)
+        old_charge = size.charged(instance)
+        self.assertEqual(size.minimum(new), size.charged_as(instance, new))
+
+        instance.old_flavor = old
+        self._set_flavor(instance, new)
+
+        self.assertEqual(size.minimum(new), size.charged(instance))
+        self.assertEqual(size.minimum(new), size.desired(instance))
+        self.assertEqual(size.minimum(new), size.boot(instance))
+        self.assertEqual(old_charge, size.charged_as(instance, old))
+
+        self._set_flavor(instance, old)
+        self.assertEqual(old_charge, size.charged_as(instance, old))
+        self.assertEqual(size.minimum(new), size.charged_as(instance, new))
+
+        self.assertEqual(before, books(instance))
+
+    @hypothesis.given(used_instances(), elastic_flavors(flavor_id=2))
+    def test_confirm_leaves_nothing_of_the_old_flavor(self, instance, new):
+        instance.old_flavor = instance.flavor
+        self._set_flavor(instance, new)
+        size.forget_old_flavor(instance)
+        self.assertEqual({}, instance.system_metadata)
+
+    @hypothesis.given(used_instances())
+    def test_cold_migration_changes_nothing(self, instance):
+        before = books(instance)
+        instance.old_flavor = instance.flavor
+        self._set_flavor(instance, instance.flavor)
+        self.assertEqual(before, books(instance))
+
+    def test_our_metadata_is_recognised(self):
+        instance = fake_instance(fake_flavor(cpu=2))
+        size.record(instance, size.Size(4, 16384), size.Size(2, 16384))
+        self.assertEqual(4, len(instance.system_metadata))
+        for key in instance.system_metadata:
+            self.assertTrue(size.is_size_metadata(key))
+        self.assertFalse(size.is_size_metadata('image_min_ram'))

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from unittest import mock
+
+import fixtures
+from keystoneauth1 import exceptions as ks_exc
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova import exception
+from nova import objects
+from nova.scheduler import request_filter
+from nova import test
+from nova.tests.unit import fake_requests
+from nova.tests.unit.xloud import test_size
+from nova.virt import driver
+from nova.xloud import traits
+
+BOTH = {traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY}
+
+
+class RequiredTraitsTestCase(test.NoDBTestCase):
+
+    def test_each_dimension_has_its_trait(self):
+        for flavor, expected in (
+                (test_size.fake_flavor(), set()),
+                (test_size.fake_flavor(cpu=2), {traits.ELASTIC_VCPU}),
+                (test_size.fake_flavor(memory=1), {traits.ELASTIC_MEMORY}),
+                (test_size.fake_flavor(cpu=2, memory=1), BOTH)):
+            self.assertEqual(expected, traits.required(flavor))
+
+    def test_a_host_reports_what_its_driver_can_do(self):
+        virt = driver.ComputeDriver(None)
+        reported = virt.capabilities_as_traits()
+        self.assertEqual({False}, {reported[trait] for trait in BOTH})
+        virt.capabilities = dict(virt.capabilities,
+                                 supports_xloud_elastic_vcpu=True)
+        reported = virt.capabilities_as_traits()
+        self.assertTrue(reported[traits.ELASTIC_VCPU])
+        self.assertFalse(reported[traits.ELASTIC_MEMORY])
+
+
+class RequestFilterTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.client = self.useFixture(fixtures.MockPatch(
+            'nova.scheduler.client.report.report_client_singleton')
+        ).mock.return_value
+        self._answer(BOTH)
+
+    def _answer(self, reported):
+        self.client.get.return_value = fake_requests.FakeResponse(
+            200, content='{"traits": ["%s"]}' % '", "'.join(reported))
+
+    def _filter(self, flavor):
+        spec = objects.RequestSpec(flavor=flavor)
+        context = mock.Mock(global_id='req-1')
+        return request_filter.elastic_server_filter(context, spec), spec
+
+    def test_is_run(self):
+        self.assertIn(request_filter.elastic_server_filter,
+                      request_filter.ALL_REQUEST_FILTERS)
+
+    def test_requires_the_traits(self):
+        ran, spec = self._filter(test_size.fake_flavor(cpu=2, memory=1))
+        self.assertTrue(ran)
+        self.assertEqual(BOTH, spec.root_required)
+
+    def test_inert_if_not_elastic(self):
+        ran, spec = self._filter(test_size.fake_flavor())
+        self.assertFalse(ran)
+        self.assertEqual(set(), spec.root_required)
+        self.client.get.assert_not_called()
+
+    def test_says_why_if_no_host_can(self):
+        self._answer({traits.ELASTIC_VCPU})
+        ex = self.assertRaises(
+            exception.RequestFilterFailed, self._filter,
+            test_size.fake_flavor(cpu=2, memory=1))
+        self.assertIn('No host can run servers of an elastic flavor: none '
+                      'reports the trait CUSTOM_XLOUD_ELASTIC_MEMORY.',
+                      str(ex))
+
+    def test_placement_out_of_order(self):
+        for failure in (
+                {'side_effect': ks_exc.ConnectFailure},
+                {'return_value': fake_requests.FakeResponse(503)}):
+            self.client.get.configure_mock(**failure)
+            _, spec = self._filter(test_size.fake_flavor(cpu=2))
+            self.assertEqual({traits.ELASTIC_VCPU}, spec.root_required)
+
+
+class ForcedHostTestCase(test.NoDBTestCase):
+
+    def _check(self, flavor, reported=()):
+        client = mock.Mock()
+        client.get_provider_traits.return_value.traits = set(reported)
+        traits.check_forced_host(
+            None, client, test_size.fake_instance(flavor),
+            objects.ComputeNode(uuid=uuids.node, host='host1'))
+        return client
+
+    def test_able_host(self):
+        self._check(test_size.fake_flavor(cpu=2, memory=1), BOTH)
+
+    def test_other_host(self):
+        ex = self.assertRaises(
+            exception.NoValidHost, self._check,
+            test_size.fake_flavor(cpu=2, memory=1), {traits.ELASTIC_VCPU})
+        self.assertIn('Host host1', str(ex))
+        self.assertIn(traits.ELASTIC_MEMORY, str(ex))
+        self.assertNotIn(traits.ELASTIC_VCPU, str(ex))
+
+    def test_inert_if_not_elastic(self):
+        client = self._check(test_size.fake_flavor())
+        client.get_provider_traits.assert_not_called()

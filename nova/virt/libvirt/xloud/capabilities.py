@@ -1,0 +1,43 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whether this host can change the size of a guest that runs."""
+
+import typing as ty
+
+import nova.conf
+from nova.objects import fields
+
+CONF = nova.conf.CONF
+
+# Where QEMU can plug vCPUs into a guest that runs, and take them out again.
+VCPU_HOTPLUG_ARCHITECTURES = (
+    fields.Architecture.X86_64,
+    fields.Architecture.PPC64LE,
+    fields.Architecture.S390X,
+)
+
+
+def elastic(host) -> ty.Dict[str, bool]:
+    """The driver capabilities for elastic servers, by dimension."""
+    has_qemu = CONF.libvirt.virt_type in ('kvm', 'qemu')
+    arch = host.get_capabilities().host.cpu.arch
+    return {
+        'supports_xloud_elastic_vcpu':
+            has_qemu and arch in VCPU_HOTPLUG_ARCHITECTURES,
+        # A guest has no balloon without a period for its statistics, and
+        # memory that is a file is not freed by a balloon.
+        'supports_xloud_elastic_memory':
+            has_qemu and
+            CONF.libvirt.mem_stats_period_seconds > 0 and
+            CONF.libvirt.file_backed_memory == 0,
+    }

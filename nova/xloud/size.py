@@ -1,0 +1,295 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The sizes of an elastic server.
+
+This is the only place that reads the extra specs ``minimum_cpu`` and
+``minimum_memory`` and the sizes kept in ``instance.system_metadata``; every
+hook asks here. The words, the same everywhere:
+
+maximum
+    The ``vcpus`` and ``memory_mb`` of the flavor.
+minimum
+    The size at first boot and the floor of a shrink. A dimension without its
+    extra spec is fixed: its minimum is its maximum.
+desired
+    What was last asked for.
+boot
+    What the next start gives.
+actual
+    What the hypervisor says the guest holds. It is never stored.
+charged
+    ``max(desired, boot, actual)`` per dimension: what Placement, the resource
+    tracker, quota and usage reports count. Kept in ``instance.vcpus`` and
+    ``instance.memory_mb``.
+
+Nothing here does I/O. Sizes are in vCPUs and MiB.
+"""
+
+import typing as ty
+
+_MINIMUM_VCPUS = 'minimum_cpu'
+_MINIMUM_MEMORY = 'minimum_memory'
+MINIMUM_KEYS = (_MINIMUM_VCPUS, _MINIMUM_MEMORY)
+
+# Our own namespace of extra specs. A request spec carries what an existing
+# server is charged to the scheduler in the flavor that it asks for, because
+# a new field would change the version of an upstream object.
+RESERVED_NAMESPACE = 'xloud'
+_CLAIM_VCPUS = 'xloud:charged_vcpus'
+_CLAIM_MEMORY = 'xloud:charged_memory_mb'
+
+# instance.system_metadata: 'xloud_<word>_<dimension>'
+_METADATA_PREFIX = 'xloud_'
+
+
+class Size(ty.NamedTuple):
+    """vCPUs and memory in MiB."""
+
+    vcpus: int
+    memory_mb: int
+
+    def __str__(self):
+        return '%d vCPUs, %d MiB' % self
+
+
+def largest(*sizes: Size) -> Size:
+    """The largest of several sizes, each dimension on its own."""
+    return Size(*map(max, zip(*sizes)))
+
+
+def has_elastic_vcpus(flavor) -> bool:
+    return _MINIMUM_VCPUS in _extra_specs(flavor)
+
+
+def has_elastic_memory(flavor) -> bool:
+    return _MINIMUM_MEMORY in _extra_specs(flavor)
+
+
+def is_elastic(flavor) -> bool:
+    """Whether servers of this flavor have a range of sizes."""
+    extra_specs = _extra_specs(flavor)
+    return _MINIMUM_VCPUS in extra_specs or _MINIMUM_MEMORY in extra_specs
+
+
+def maximum(flavor) -> Size:
+    return Size(flavor.vcpus, flavor.memory_mb)
+
+
+def minimum(flavor) -> Size:
+    """The smallest size of a server of this flavor.
+
+    A stored value that :func:`validate` refuses makes its dimension fixed,
+    so that such a flavor is never charged less than its servers hold.
+    """
+    return Size(
+        _minimum_or(flavor, _MINIMUM_VCPUS, flavor.vcpus),
+        _minimum_or(flavor, _MINIMUM_MEMORY, flavor.memory_mb))
+
+
+def validate(flavor) -> None:
+    """Check that the minimum of a flavor can be used.
+
+    :raises ValueError: with a text for the user that names the extra spec,
+        its value and the bound. Older API microversions do not validate what
+        is stored.
+    """
+    for key, bound, unit in (
+            (_MINIMUM_VCPUS, flavor.vcpus, 'vCPUs'),
+            (_MINIMUM_MEMORY, flavor.memory_mb, 'MiB of memory')):
+        value = _extra_specs(flavor).get(key, bound)
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "The extra spec %s of the flavor is '%s', which is not an "
+                "integer." % (key, value))
+        if number < 1:
+            raise ValueError(
+                'The extra spec %s of the flavor is %d. It must be at '
+                'least 1.' % (key, number))
+        if number > bound:
+            raise ValueError(
+                'The extra spec %s of the flavor is %d, above the %d %s '
+                'of the flavor.' % (key, number, bound, unit))
+
+
+def desired(instance) -> Size:
+    """What was last asked for, the minimum until something was."""
+    return _recorded(instance, 'desired') or minimum(instance.flavor)
+
+
+def boot(instance) -> Size:
+    """What the next start gives, the minimum until something was asked."""
+    return _recorded(instance, 'boot') or minimum(instance.flavor)
+
+
+def charged(instance) -> Size:
+    """What is counted for a server, its flavor's size if it is not elastic."""
+    if is_elastic(instance.flavor):
+        return Size(instance.vcpus, instance.memory_mb)
+    return maximum(instance.flavor)
+
+
+def charged_as(instance, flavor) -> Size:
+    """What a server is charged, or would be, with this flavor.
+
+    During a resize a server has two: its own flavor and the one that it came
+    from or goes to, which is charged its minimum.
+    """
+    if not is_elastic(flavor):
+        return maximum(flavor)
+    if flavor.id == instance.flavor.id:
+        return charged(instance)
+    if _is_old_flavor(instance, flavor):
+        return _recorded(instance, 'old_charged') or minimum(flavor)
+    return minimum(flavor)
+
+
+def record(instance, desired: Size, boot: Size) -> None:
+    """Store what was asked for and raise the charge to cover it.
+
+    The charge never falls here, since what the guest holds is not known.
+    The caller saves the instance.
+    """
+    _write(instance, 'desired', desired)
+    _write(instance, 'boot', boot)
+    _charge(instance, largest(charged(instance), desired, boot))
+
+
+def settle(instance, actual: Size) -> None:
+    """Lower or raise the charge to what the guest is known to hold.
+
+    The caller saves the instance.
+    """
+    _charge(instance, largest(desired(instance), boot(instance), actual))
+
+
+def change_flavor(instance, flavor) -> Size:
+    """Keep the books of a resize; call it before the flavor is replaced.
+
+    A new flavor starts at its minimum and what the server had is put aside.
+    The old flavor of a resize gets back exactly what was put aside. For the
+    flavor that the server has, nothing changes.
+
+    :returns: what the server is charged with this flavor
+    """
+    if flavor.id == instance.flavor.id:
+        return charged_as(instance, flavor)
+    charge = charged_as(instance, flavor)
+    if _is_old_flavor(instance, flavor):
+        for word in ('desired', 'boot'):
+            _move(instance, 'old_' + word, word)
+        forget_old_flavor(instance)
+    elif is_elastic(instance.flavor):
+        _write(instance, 'old_charged', charged(instance))
+        for word in ('desired', 'boot'):
+            _move(instance, word, 'old_' + word)
+    return charge
+
+
+def forget_old_flavor(instance) -> None:
+    """Drop what :func:`change_flavor` put aside, when a resize has ended."""
+    for word in ('old_charged', 'old_desired', 'old_boot'):
+        for key in _keys(word):
+            instance.system_metadata.pop(key, None)
+
+
+def is_size_metadata(key: str) -> bool:
+    """Whether a key of system_metadata belongs to this server alone."""
+    return key.startswith(_METADATA_PREFIX)
+
+
+def carry_charge(flavor, instance):
+    """The flavor that a move of this server asks the scheduler for.
+
+    :param flavor: the flavor of the request spec
+    :returns: the same object if it is not elastic. Otherwise a copy, which
+        says what the server is charged, or nothing of it if the flavor is a
+        new one. A copy, because in the conductor the same object becomes the
+        instance's new flavor.
+    """
+    if not is_elastic(flavor):
+        return flavor
+    carried = flavor.obj_clone()
+    carried.extra_specs = {
+        key: value for key, value in flavor.extra_specs.items()
+        if key not in (_CLAIM_VCPUS, _CLAIM_MEMORY)}
+    if flavor.id == instance.flavor.id:
+        size = charged(instance)
+        carried.extra_specs[_CLAIM_VCPUS] = str(size.vcpus)
+        carried.extra_specs[_CLAIM_MEMORY] = str(size.memory_mb)
+    return carried
+
+
+def claim(flavor) -> Size:
+    """What a request spec with this flavor asks Placement for.
+
+    What the server is charged if :func:`carry_charge` said so, else the
+    minimum of the flavor.
+    """
+    if not is_elastic(flavor):
+        return maximum(flavor)
+    extra_specs = flavor.extra_specs
+    if _CLAIM_VCPUS in extra_specs and _CLAIM_MEMORY in extra_specs:
+        return Size(int(extra_specs[_CLAIM_VCPUS]),
+                    int(extra_specs[_CLAIM_MEMORY]))
+    return minimum(flavor)
+
+
+def _extra_specs(flavor):
+    # A flavor may be loaded without its extra specs.
+    if 'extra_specs' not in flavor:
+        return {}
+    return flavor.extra_specs or {}
+
+
+def _minimum_or(flavor, key, bound):
+    try:
+        value = int(_extra_specs(flavor).get(key, bound))
+    except (TypeError, ValueError):
+        return bound
+    return value if 1 <= value <= bound else bound
+
+
+def _is_old_flavor(instance, flavor):
+    old = instance.old_flavor
+    return bool(old) and old.id == flavor.id and flavor.id != (
+        instance.flavor.id)
+
+
+def _keys(word):
+    return ('%s%s_vcpus' % (_METADATA_PREFIX, word),
+            '%s%s_memory_mb' % (_METADATA_PREFIX, word))
+
+
+def _recorded(instance, word):
+    values = [instance.system_metadata.get(key) for key in _keys(word)]
+    return None if None in values else Size(*map(int, values))
+
+
+def _write(instance, word, size):
+    for key, value in zip(_keys(word), size):
+        instance.system_metadata[key] = str(value)
+
+
+def _move(instance, word, other):
+    for key, other_key in zip(_keys(word), _keys(other)):
+        value = instance.system_metadata.pop(key, None)
+        if value is None:
+            instance.system_metadata.pop(other_key, None)
+        else:
+            instance.system_metadata[other_key] = value
+
+
+def _charge(instance, size):
+    instance.vcpus, instance.memory_mb = size

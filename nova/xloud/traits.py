@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The hosts that elastic servers can run on.
+
+A host says by a trait, one for each dimension, that it can start a server
+with less than the maximum of its flavor and change that while it runs. Other
+hosts would ignore the minimum, or give it with no way up, so an elastic
+server must never get to them: not during a rolling upgrade, and not when an
+operator forces a host.
+"""
+
+import typing as ty
+
+from keystoneauth1 import exceptions as ks_exc
+from oslo_log import log as logging
+
+from nova import exception
+from nova.i18n import _
+from nova.scheduler.client import report
+from nova.xloud import size
+
+LOG = logging.getLogger(__name__)
+
+ELASTIC_VCPU = 'CUSTOM_XLOUD_ELASTIC_VCPU'
+ELASTIC_MEMORY = 'CUSTOM_XLOUD_ELASTIC_MEMORY'
+
+
+def required(flavor) -> ty.Set[str]:
+    """The traits of a host that can run servers of this flavor."""
+    traits = set()
+    if size.has_elastic_vcpus(flavor):
+        traits.add(ELASTIC_VCPU)
+    if size.has_elastic_memory(flavor):
+        traits.add(ELASTIC_MEMORY)
+    return traits
+
+
+def require(context, request_spec) -> bool:
+    """Ask for hosts that can run a server of this flavor.
+
+    :returns: whether there was something to ask for
+    :raises RequestFilterFailed: if there is no such host in the whole cloud.
+        Placement would refuse the query if no host ever reported the trait,
+        and answer it with nothing otherwise. Neither tells the user why.
+    """
+    traits = required(request_spec.flavor)
+    if not traits:
+        return False
+    missing = traits - _reported(context, traits)
+    if missing:
+        raise exception.RequestFilterFailed(
+            reason=_('No host can run servers of an elastic flavor: none '
+                     'reports the trait %s.') % ', '.join(sorted(missing)))
+    request_spec.root_required.update(traits)
+    return True
+
+
+def check_forced_host(context, reportclient, instance, node) -> None:
+    """Check the destination of a move that goes past the scheduler.
+
+    :raises NoValidHost: if it cannot run this server
+    """
+    traits = required(instance.flavor)
+    if not traits:
+        return
+    missing = traits - reportclient.get_provider_traits(
+        context, node.uuid).traits
+    if missing:
+        raise exception.NoValidHost(
+            reason=_('Host %(host)s cannot run a server of an elastic '
+                     'flavor: it does not report the trait %(traits)s.') %
+            {'host': node.host, 'traits': ', '.join(sorted(missing))})
+
+
+def _reported(context, traits):
+    """Those of the traits that any host reports."""
+    try:
+        response = report.report_client_singleton().get(
+            '/traits?associated=true&name=in:' + ','.join(sorted(traits)),
+            version='1.6', global_request_id=context.global_id)
+    except ks_exc.ClientException as error:
+        LOG.warning('Placement was not asked for elastic hosts: %s', error)
+        return traits
+    if response.status_code != 200:
+        LOG.warning('Placement did not say whether there are elastic hosts: '
+                    '%s', response.text)
+        # The scheduler asks Placement next. It says what is wrong.
+        return traits
+    return set(response.json()['traits'])
