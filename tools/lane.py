@@ -251,6 +251,7 @@ LANES = {
     'py3': py3,
     'unit': lambda regexes: suite('unit', regexes),
     'functional': lambda regexes: suite('functional', regexes),
+    'hypervisor': lambda regexes: suite('hypervisor', regexes),
     'upstream': upstream,
     'docs': docs,
 }

@@ -53,8 +53,9 @@ make_venv() {
 
 install_missing_packages() {
     local missing
-    # bindep prints what is missing, one a line, and then exits 1.
-    mapfile -t missing < <(bindep --brief)
+    # A lane is a profile. bindep prints what is missing, one a line, and
+    # then exits 1.
+    mapfile -t missing < <(bindep --brief "$@")
     [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
 }
 
@@ -90,7 +91,7 @@ fi
 
 mkdir -p "$LOGS"
 make_venv
-install_missing_packages
+install_missing_packages "${lanes[@]}"
 passed=0 failed=0 skipped=0 summary=()
 for lane in "${lanes[@]}"; do
     run_lane "$lane" "$@"

@@ -23,73 +23,7 @@ from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.xloud import persistent
 from nova.xloud import size
 
-# What libvirt 9.0.0 says of a running guest that was asked to grow.
-LIVE_XML = """\
-<domain type='kvm' id='1'>
-  <name>demo</name>
-  <memory unit='KiB'>2097152</memory>
-  <currentMemory unit='KiB'>1600000</currentMemory>
-  <vcpu placement='static' cpuset='0-1'>4</vcpu>
-  <vcpus>
-    <vcpu id='0' enabled='yes' hotpluggable='no' order='1'/>
-    <vcpu id='1' enabled='yes' hotpluggable='no' order='2'/>
-    <vcpu id='2' enabled='yes' hotpluggable='yes' order='3'/>
-    <vcpu id='3' enabled='yes' hotpluggable='yes' order='4'/>
-  </vcpus>
-  <os/>
-</domain>"""
-
-BOOT_VCPUS = """\
-  <vcpu placement="static" cpuset="0-1" current="3">4</vcpu>
-  <vcpus>
-    <vcpu id="0" enabled="yes" hotpluggable="no"/>
-    <vcpu id="1" enabled="yes" hotpluggable="no"/>
-    <vcpu id="2" enabled="yes" hotpluggable="yes"/>
-    <vcpu id="3" enabled="no" hotpluggable="yes"/>
-  </vcpus>
-"""
-BOOT_MEMORY = '<currentMemory unit="KiB">1048576</currentMemory>'
 BOOT = size.Size(3, 1024)
-
-
-def without_space(xml):
-    return ''.join(xml.split())
-
-
-class AtBootSizeTest(test.NoDBTestCase):
-
-    def _at_boot_size(self, *args, **kwargs):
-        return without_space(persistent.at_boot_size(
-            LIVE_XML, test_domain.server(*args, **kwargs)))
-
-    def test_inert(self):
-        self.assertIs(LIVE_XML, persistent.at_boot_size(
-            LIVE_XML, test_domain.server()))
-
-    def test_flavor_not_loaded(self):
-        self.assertIs(LIVE_XML, persistent.at_boot_size(
-            LIVE_XML, objects.Instance()))
-
-    def test_both(self):
-        xml = self._at_boot_size(test_domain.ELASTIC, boot=BOOT)
-
-        self.assertIn(without_space(BOOT_VCPUS), xml)
-        self.assertIn(without_space(BOOT_MEMORY), xml)
-        self.assertEqual(1, xml.count('<currentMemory'))
-        self.assertEqual(1, xml.count('<vcpus>'))
-        self.assertIn('<memoryunit="KiB">2097152</memory>', xml)
-
-    def test_only_vcpus(self):
-        xml = self._at_boot_size({'minimum_cpu': '2'}, boot=BOOT)
-
-        self.assertIn(without_space(BOOT_VCPUS), xml)
-        self.assertIn('>1600000</currentMemory>', xml)
-
-    def test_only_memory(self):
-        xml = self._at_boot_size({'minimum_memory': '512'}, boot=BOOT)
-
-        self.assertIn("order=\"4\"", xml)
-        self.assertIn(without_space(BOOT_MEMORY), xml)
 
 
 class KeepBootSizeTest(test.NoDBTestCase):
@@ -106,6 +40,10 @@ class KeepBootSizeTest(test.NoDBTestCase):
 
     def test_inert(self):
         self._keep()
+        self.host.get_guest.assert_not_called()
+
+    def test_flavor_not_loaded(self):
+        persistent.keep_boot_size(self.host, objects.Instance())
         self.host.get_guest.assert_not_called()
 
     def test_both(self):
@@ -162,14 +100,3 @@ class DriverTest(test.NoDBTestCase):
                 self.context, {}, {}, self.instance, '/dev/vdb', 0)
             self.assertEqual(
                 ['swap', 'keep'], [name for name, _, _ in steps.mock_calls])
-
-    @mock.patch('os.unlink')
-    @mock.patch('nova.virt.libvirt.utils.load_file', return_value=LIVE_XML)
-    def test_unrescue(self, load_file, unlink):
-        self.flags(instances_path='/nowhere')
-        with mock.patch.multiple(
-                self.driver, _destroy=mock.DEFAULT, _create_guest=mock.DEFAULT,
-                _lvm_disks=mock.Mock(return_value=[])) as mocks:
-            self.driver.unrescue(self.context, self.instance)
-        _context, xml, _instance = mocks['_create_guest'].call_args[0]
-        self.assertIn(without_space(BOOT_VCPUS), without_space(xml))

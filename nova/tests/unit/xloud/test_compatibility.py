@@ -1,0 +1,222 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import ddt
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova import exception
+from nova import objects
+from nova import test
+from nova.tests.unit import fake_instance
+from nova.xloud import compatibility
+
+ELASTIC = {'minimum_cpu': '2', 'minimum_memory': '4096'}
+PORT = objects.InstancePCIRequest(count=1, spec=[], requester_id='a-port')
+ALIAS = objects.InstancePCIRequest(count=1, spec=[], alias_name='an-alias')
+
+
+def fake_flavor(extra_specs):
+    return objects.Flavor(
+        id=1, flavorid='1', name='a-flavor', vcpus=8, memory_mb=16384,
+        extra_specs=extra_specs)
+
+
+def fake_image(min_ram=None, **properties):
+    image = {'id': uuids.image, 'name': 'an-image', 'properties': properties}
+    if min_ram is not None:
+        image['min_ram'] = min_ram
+    return image
+
+
+class CompatibilityTestCase(test.NoDBTestCase):
+
+    def check(self, extra_specs, image=None):
+        compatibility.check(fake_flavor(extra_specs), image or fake_image())
+
+    def ports(self, extra_specs, pci_requests=(), networks=None):
+        compatibility.check_ports(
+            fake_flavor(extra_specs),
+            objects.InstancePCIRequests(requests=list(pci_requests)),
+            networks and objects.NetworkRequestList(objects=networks))
+
+    def resize(self, extra_specs, image=None, pci_requests=()):
+        image = image or fake_image()
+        system_metadata = {
+            'image_' + key: str(value)
+            for key, value in image['properties'].items()}
+        if 'min_ram' in image:
+            system_metadata['image_min_ram'] = str(image['min_ram'])
+        instance = fake_instance.fake_instance_obj(
+            None, system_metadata=system_metadata, expected_attrs=[
+                'system_metadata'])
+        instance.pci_requests = objects.InstancePCIRequests(
+            requests=list(pci_requests))
+        compatibility.check_resize(instance, fake_flavor(extra_specs))
+
+    def assert_refused(self, words, extra_specs, image=None):
+        """At create, rebuild and resize, with the same text."""
+        for check in (self.check, self.resize):
+            error = self.assertRaises(
+                exception.InvalidRequest, check, extra_specs, image)
+            for word in words:
+                self.assertIn(word, str(error))
+
+    def allow(self, extra_specs, image=None):
+        for check in (self.check, self.resize):
+            check(extra_specs, image)
+
+
+@ddt.ddt
+class FlavorTestCase(CompatibilityTestCase):
+
+    @ddt.data(ELASTIC,
+              {'minimum_cpu': '8', 'minimum_memory': '16384'},
+              {'minimum_cpu': '1', 'hw:cpu_threads': '2'},
+              dict(ELASTIC, **{'resources:CUSTOM_LICENCE': '1'}),
+              dict(ELASTIC, **{'resources:DISK_GB': '1'}),
+              dict(ELASTIC, **{'trait:CUSTOM_VCPU': 'required'}),
+              dict(ELASTIC, **{'hw:mem_encryption': 'false'}),
+              dict(ELASTIC, **{'hw:cpu_policy': 'shared'}))
+    def test_allowed(self, extra_specs):
+        self.allow(extra_specs)
+
+    @ddt.data(('minimum_cpu', '9', 'above the 8 vCPUs'),
+              ('minimum_cpu', '0', 'at least 1'),
+              ('minimum_cpu', 'two', 'not an integer'),
+              ('minimum_memory', '16385', 'above the 16384 MiB'),
+              ('minimum_memory', '-1', 'at least 1'),
+              ('minimum_memory', '4G', 'not an integer'))
+    @ddt.unpack
+    def test_bad_value(self, key, value, reason):
+        self.assert_refused((key, value, reason), {key: value})
+
+    @ddt.data('resources:VCPU', 'resources:PCPU', 'resources:MEMORY_MB',
+              'resources1:MEMORY_MB', 'resources_A-1:VCPU')
+    def test_size_override(self, key):
+        self.assert_refused(
+            ('minimum_cpu', key, 'charged'), {'minimum_cpu': '2', key: '1'})
+
+    def test_reserved_namespace(self):
+        self.assert_refused(
+            ('xloud:charged_vcpus', 'reserved'),
+            dict(ELASTIC, **{'xloud:charged_vcpus': '1'}))
+
+    @ddt.data({'hw:numa_nodes': '1'},
+              {'hw:cpu_policy': 'dedicated'},
+              {'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': '0-3'},
+              {'hw:mem_page_size': 'large'},
+              {'hw:mem_page_size': 'small', 'hw:locked_memory': 'true'},
+              {'hw:cpu_policy': 'dedicated', 'hw:cpu_realtime': 'true',
+               'hw:cpu_realtime_mask': '^0'},
+              {'hw:pmem': '4GB'})
+    def test_numa_topology(self, extra_specs):
+        self.assert_refused(
+            ('minimum_cpu, minimum_memory', 'NUMA topology'),
+            dict(ELASTIC, **extra_specs))
+
+    def test_locked_memory_needs_page_size(self):
+        """So that refusing page sizes refuses all locked memory."""
+        for check in (self.check, self.resize):
+            self.assertRaises(
+                exception.LockMemoryForbidden, check,
+                dict(ELASTIC, **{'hw:locked_memory': 'true'}))
+
+    def test_memory_encryption(self):
+        self.assert_refused(
+            ('minimum_cpu', 'memory encryption'),
+            {'minimum_cpu': '2', 'hw:mem_encryption': 'true'},
+            fake_image(hw_firmware_type='uefi', hw_machine_type='q35'))
+
+    @ddt.data('pci_passthrough:alias', 'accel:device_profile',
+              'resources:VGPU', 'resources2:VGPU', 'resources:PGPU',
+              'resources:FPGA', 'resources:PCI_DEVICE')
+    def test_device_locks_memory(self, key):
+        self.assert_refused(
+            ('minimum_memory', key, 'locks the memory'),
+            dict(ELASTIC, **{key: '1'}))
+        self.allow({'minimum_cpu': '2', key: '1'})
+
+    @ddt.data({}, {'xloud:charged_vcpus': '1', 'hw:numa_nodes': '2',
+                   'resources:VGPU': '1', 'resources:VCPU': '8'})
+    def test_not_elastic(self, extra_specs):
+        self.allow(extra_specs, fake_image(min_ram=1 << 20))
+
+    def test_not_elastic_asks_nothing(self):
+        """Neither the image nor the database."""
+        flavor = fake_flavor({})
+        compatibility.check(flavor, None)
+        compatibility.check_ports(flavor, None, None)
+        compatibility.check_resize(None, flavor)
+
+
+@ddt.ddt
+class ImageTestCase(CompatibilityTestCase):
+
+    @ddt.data({'hw_numa_nodes': '1'},
+              {'hw_cpu_policy': 'dedicated'})
+    def test_numa_topology(self, properties):
+        self.assert_refused(
+            ('minimum_cpu', 'NUMA topology'), {'minimum_cpu': '2'},
+            fake_image(**properties))
+
+    def test_memory_encryption(self):
+        self.assert_refused(
+            ('minimum_memory', 'memory encryption'),
+            {'minimum_memory': '4096'},
+            fake_image(hw_mem_encryption='true', hw_firmware_type='uefi',
+                       hw_machine_type='q35'))
+
+    def test_min_ram(self):
+        self.allow(ELASTIC, fake_image(min_ram=4096))
+        for min_ram in (4097, 16385):
+            self.assert_refused(
+                ('minimum_memory', '4096', 'min_ram', str(min_ram)), ELASTIC,
+                fake_image(min_ram=min_ram))
+
+    def test_min_ram_of_fixed_memory_is_left_to_upstream(self):
+        self.allow({'minimum_cpu': '2'}, fake_image(min_ram=1 << 20))
+
+    def test_invalid_metadata(self):
+        self.assertRaises(
+            exception.InvalidRequest, self.check, ELASTIC,
+            fake_image(hw_disk_bus='no-such-bus'))
+
+    def test_no_image(self):
+        """A volume without image metadata."""
+        compatibility.check(fake_flavor(ELASTIC), {})
+
+
+class PortTestCase(CompatibilityTestCase):
+
+    def assert_refused(self, word, check, *args, **kwargs):
+        error = self.assertRaises(
+            exception.InvalidRequest, check, *args, **kwargs)
+        self.assertIn('minimum_memory', str(error))
+        self.assertIn(word, str(error))
+
+    def test_pci_device(self):
+        for check in (self.ports, self.resize):
+            self.assert_refused(
+                'port a-port', check, ELASTIC, pci_requests=[PORT])
+            check({'minimum_cpu': '2'}, pci_requests=[PORT])
+            check({}, pci_requests=[PORT])
+
+    def test_resize_leaves_devices_of_old_flavor(self):
+        self.resize(ELASTIC, pci_requests=[ALIAS])
+
+    def test_device_profile(self):
+        port = objects.NetworkRequest(device_profile='a-profile')
+        self.assert_refused('a-profile', self.ports, ELASTIC, networks=[port])
+        self.ports({'minimum_cpu': '2'}, networks=[port])
+
+    def test_other_ports(self):
+        self.ports(ELASTIC, networks=[objects.NetworkRequest()])

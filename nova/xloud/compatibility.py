@@ -1,0 +1,175 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What an elastic server cannot be combined with.
+
+A server that could never shrink, or that would shrink without its host
+getting anything back, is refused where it is made: at create, resize and
+rebuild. The public functions do nothing for a flavor that is not elastic,
+and otherwise raise ``InvalidRequest``, which all three answer with 400, with
+a text that names the extra spec and the reason.
+
+A device that is attached to a running server is not seen before its next
+resize.
+"""
+
+import os_resource_classes as orc
+
+from nova import exception
+from nova.i18n import _
+from nova import objects
+from nova.scheduler import utils as scheduler_utils
+from nova.virt import hardware
+from nova.xloud import size
+
+_MINIMUM_VCPUS, _MINIMUM_MEMORY = size.MINIMUM_KEYS
+_SIZES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
+_DEVICES = (orc.VGPU, orc.VGPU_DISPLAY_HEAD, orc.PGPU, orc.FPGA,
+            orc.PCI_DEVICE, orc.SRIOV_NET_VF)
+_PCI_ALIAS = 'pci_passthrough:alias'
+_ACCELERATORS = 'accel:device_profile'
+
+
+def check(flavor, image) -> None:
+    """Refuse a flavor and an image for a server, new or rebuilt.
+
+    A server never boots with less than its minimum, so that the memory which
+    the image needs is compared with that alone.
+
+    :param image: dict, as the image API gives it; for a server that boots
+        from a volume what is known of the volume's image, or empty
+    """
+    if not size.is_elastic(flavor):
+        return
+    try:
+        image_meta = objects.ImageMeta.from_dict(image)
+    except ValueError as error:
+        raise exception.InvalidRequest(
+            _('Invalid image metadata. Error: %s') % error)
+    _check(flavor, image_meta)
+
+
+def check_ports(flavor, pci_requests, requested_networks) -> None:
+    """Refuse ports for a new server.
+
+    :param pci_requests: InstancePCIRequests, those of the ports included
+    :param requested_networks: NetworkRequestList or None, with the device
+        profiles of its ports
+    """
+    if not size.has_elastic_memory(flavor):
+        return
+    _check_pci_requests(pci_requests)
+    for network in requested_networks or ():
+        if network.device_profile:
+            raise _pinned(_('a port with the device profile %s') %
+                          network.device_profile)
+
+
+def check_resize(instance, flavor) -> None:
+    """Refuse a new flavor for a server, which keeps its image and ports."""
+    if not size.is_elastic(flavor):
+        return
+    _check(flavor, instance.image_meta)
+    if size.has_elastic_memory(flavor):
+        _check_pci_requests(instance.pci_requests)
+
+
+def _check(flavor, image_meta):
+    try:
+        size.validate(flavor)
+    except ValueError as error:
+        raise exception.InvalidRequest(str(error))
+    _check_flavor(flavor)
+    _check_image(flavor, image_meta)
+    if size.has_elastic_memory(flavor):
+        _check_memory(flavor, image_meta)
+
+
+def _check_flavor(flavor):
+    for key in flavor.extra_specs:
+        if key.startswith(size.RESERVED_NAMESPACE + ':'):
+            raise exception.InvalidRequest(
+                _('The extra spec %s of the flavor is in a namespace that is '
+                  'reserved for elastic servers.') % key)
+        if _resource_class(key) in _SIZES:
+            raise _conflict(
+                _keys(flavor), key,
+                _('it replaces the size that the server is charged'))
+
+
+def _check_image(flavor, image_meta):
+    if hardware.get_mem_encryption_constraint(flavor, image_meta):
+        raise _conflict(
+            _keys(flavor), _('memory encryption'),
+            _('encrypted memory is locked on the host'))
+    if hardware.numa_get_constraints(flavor, image_meta) is not None:
+        raise _conflict(
+            _keys(flavor),
+            _('a NUMA topology, which NUMA nodes, CPU pinning, page sizes '
+              'and persistent memory of the flavor or the image imply'),
+            _('it fixes the vCPUs and the memory of each node'))
+
+
+def _check_memory(flavor, image_meta):
+    minimum = size.minimum(flavor).memory_mb
+    min_ram = image_meta.min_ram if 'min_ram' in image_meta else 0
+    if min_ram > minimum:
+        raise exception.InvalidRequest(
+            _('The extra spec %(key)s of the flavor is %(minimum)d, below '
+              'the min_ram of the image, %(min_ram)d.') %
+            {'key': _MINIMUM_MEMORY, 'minimum': minimum, 'min_ram': min_ram})
+    for key in flavor.extra_specs:
+        if (key in (_PCI_ALIAS, _ACCELERATORS) or
+                _resource_class(key) in _DEVICES):
+            raise _pinned(key)
+
+
+def _check_pci_requests(pci_requests):
+    # Those of a flavor are known from its extra specs. In a resize these here
+    # still have the ones of the old flavor.
+    ports = [request.requester_id or request.request_id
+             for request in pci_requests.requests
+             if request.source == objects.InstancePCIRequest.NEUTRON_PORT]
+    if ports:
+        raise _pinned(_('the PCI device of port %s') % ', '.join(ports))
+
+
+def _resource_class(key):
+    """The resource class of an extra spec, of whatever request group."""
+    match = scheduler_utils.ResourceRequest.XS_KEYPAT.match(key)
+    if match and match.group(1) == (
+            scheduler_utils.ResourceRequest.XS_RES_PREFIX):
+        return match.group(3)
+    return None
+
+
+def _keys(flavor):
+    keys = []
+    if size.has_elastic_vcpus(flavor):
+        keys.append(_MINIMUM_VCPUS)
+    if size.has_elastic_memory(flavor):
+        keys.append(_MINIMUM_MEMORY)
+    return ', '.join(keys)
+
+
+def _pinned(what):
+    return _conflict(
+        _MINIMUM_MEMORY, what,
+        _('the device locks the memory of the guest, so that the host would '
+          'get none of it back'))
+
+
+def _conflict(keys, what, reason):
+    return exception.InvalidRequest(
+        _('The extra spec %(keys)s of the flavor cannot be combined with '
+          '%(what)s: %(reason)s.') %
+        {'keys': keys, 'what': what, 'reason': reason})
