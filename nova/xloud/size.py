@@ -37,6 +37,8 @@ Nothing here does I/O. Sizes are in vCPUs and MiB.
 
 import typing as ty
 
+from nova.compute import task_states
+
 _MINIMUM_VCPUS = 'minimum_cpu'
 _MINIMUM_MEMORY = 'minimum_memory'
 MINIMUM_KEYS = (_MINIMUM_VCPUS, _MINIMUM_MEMORY)
@@ -50,6 +52,10 @@ _CLAIM_MEMORY = 'xloud:charged_memory_mb'
 
 # instance.system_metadata: 'xloud_<word>_<dimension>'
 _METADATA_PREFIX = 'xloud_'
+
+# What a server does while a move that keeps its flavor is scheduled
+_KEEPS_FLAVOR = (
+    task_states.MIGRATING, task_states.REBUILDING, task_states.UNSHELVING)
 
 
 class Size(ty.NamedTuple):
@@ -207,6 +213,24 @@ def forget_old_flavor(instance) -> None:
 def is_size_metadata(key: str) -> bool:
     """Whether a key of system_metadata belongs to this server alone."""
     return key.startswith(_METADATA_PREFIX)
+
+
+def flavor_to_ask_for(flavor, instance):
+    """The flavor that the request spec of this server needs for a move.
+
+    After a resize that failed a request spec has the flavor that the server
+    did not get. A move that keeps the flavor would claim that one's minimum
+    for what the server has.
+
+    :param flavor: the flavor of the request spec
+    :returns: the same object if nothing is elastic
+    """
+    own = instance.flavor if 'flavor' in instance else flavor
+    if ((is_elastic(flavor) or is_elastic(own)) and flavor.id != own.id and
+            'task_state' in instance and
+            instance.task_state in _KEEPS_FLAVOR):
+        flavor = own
+    return carry_charge(flavor, instance)
 
 
 def carry_charge(flavor, instance):

@@ -85,6 +85,27 @@ class RequestSpecTestCase(test.NoDBTestCase):
             spec.ensure_project_and_user_id(self.instance)
             self.assertEqual((3, 16384), self._asks_for(spec))
 
+    def test_move_after_a_failed_resize_asks_for_the_charge(self):
+        """The spec has the flavor that the server did not get."""
+        charge = size.Size(5, 8192)
+        size.record(self.instance, charge, charge)
+        plain = test_size.fake_flavor(2)
+        for flavor in (test_size.fake_flavor(3, cpu=3), plain):
+            flavor.update({'root_gb': 1, 'ephemeral_gb': 0, 'swap': 0})
+            for task in ('migrating', 'rebuilding', 'unshelving'):
+                spec = request_spec(flavor)
+                self.instance.task_state = task
+                spec.ensure_project_and_user_id(self.instance)
+                self.assertEqual(charge, self._asks_for(spec))
+                self.assertEqual(self.flavor.id, spec.flavor.id)
+        # Of a server that is not elastic, too
+        instance = test_size.fake_instance(
+            plain, project_id='project', user_id='user',
+            task_state='migrating')
+        spec = request_spec(self.flavor)
+        spec.ensure_project_and_user_id(instance)
+        self.assertEqual((8, 16384), self._asks_for(spec))
+
     def test_rescheduled_build_asks_for_its_minimum(self):
         legacy = request_spec(
             self.flavor, instance_uuid=uuids.instance, numa_topology=None,
