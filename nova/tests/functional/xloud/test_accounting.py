@@ -337,8 +337,9 @@ class UsageTestCase(AccountingTestCase):
         plain = self.create_server(
             self._create_flavor(vcpu=3, memory_mb=1536, disk=1))
         fixed = size.Size(3, 1536)
-        self.assertEqual({server['id']: base.MINIMUM, plain['id']: fixed},
-                         self.get_usage())
+        self._wait_for_assert(lambda: self.assertEqual(
+            {server['id']: base.MINIMUM, plain['id']: fixed},
+            self.get_usage()))
         charge = self.change_sizes(
             server, size.Size(5, 3072), boot=size.Size(2, 6144))
         self.assertEqual({server['id']: charge, plain['id']: fixed},
