@@ -150,8 +150,9 @@ class LiveMigrationTestCase(MovesTestCase):
 
     def test_failure(self):
         self.fail_on('host2', 'pre_live_migration')
+        # It is 'error' while Nova rolls back.
         self.server = self._live_migrate(
-            self.server, migration_expected_state='error')
+            self.server, migration_expected_state='failed')
         self.assert_settled()
 
 
