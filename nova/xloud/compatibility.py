@@ -30,6 +30,7 @@ from nova import objects
 from nova.scheduler import utils as scheduler_utils
 from nova.virt import hardware
 from nova.xloud import size
+from nova.xloud import traits
 
 _MINIMUM_VCPUS, _MINIMUM_MEMORY = size.MINIMUM_KEYS
 _SIZES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
@@ -117,6 +118,14 @@ def _check_image(flavor, image_meta):
             _('a NUMA topology, which NUMA nodes, CPU pinning, page sizes '
               'and persistent memory of the flavor or the image imply'),
             _('it fixes the vCPUs and the memory of each node'))
+    # The trait of a host is about its own architecture.
+    emulated = image_meta.properties.get('hw_emulation_architecture')
+    if (emulated and size.has_elastic_vcpus(flavor) and
+            emulated not in traits.VCPU_HOTPLUG_ARCHITECTURES):
+        raise _conflict(
+            _MINIMUM_VCPUS,
+            _('the image property hw_emulation_architecture=%s') % emulated,
+            _('such a guest takes no vCPUs while it runs'))
 
 
 def _check_memory(flavor, image_meta):

@@ -35,9 +35,11 @@ charged
 Nothing here does I/O. Sizes are in vCPUs and MiB.
 """
 
+import datetime
 import typing as ty
 
 from nova.compute import task_states
+from nova import exception
 
 _MINIMUM_VCPUS = 'minimum_cpu'
 _MINIMUM_MEMORY = 'minimum_memory'
@@ -52,6 +54,12 @@ _CLAIM_MEMORY = 'xloud:charged_memory_mb'
 
 # instance.system_metadata: 'xloud_<word>_<dimension>'
 _METADATA_PREFIX = 'xloud_'
+_CHANGED_AT = _METADATA_PREFIX + 'changed_at'
+_STARTED_AT = _METADATA_PREFIX + 'started_at'
+_STALE_CONFIG = _METADATA_PREFIX + 'stale_config'
+_RUN = _METADATA_PREFIX + 'run'
+_CONDITION = _METADATA_PREFIX + 'condition'
+_REASON = _METADATA_PREFIX + 'reason'
 
 # What a server does while a move that keeps its flavor is scheduled
 _KEEPS_FLAVOR = (
@@ -210,6 +218,78 @@ def forget_old_flavor(instance) -> None:
             instance.system_metadata.pop(key, None)
 
 
+def mark_changed(instance, when: datetime.datetime) -> None:
+    """Note when the server was last asked to change or started.
+
+    :param when: naive UTC, as oslo_utils.timeutils.utcnow() gives
+    """
+    _write_time(instance, _CHANGED_AT, when)
+
+
+def changed_at(instance) -> ty.Optional[datetime.datetime]:
+    """When the server was last asked to change or started, naive UTC."""
+    return _latest(_time(instance, _CHANGED_AT), started_at(instance))
+
+
+def mark_started(instance, run: str, when: datetime.datetime) -> None:
+    """Note which run of the guest it is and when it was first seen.
+
+    :param when: naive UTC, as oslo_utils.timeutils.utcnow() gives
+    """
+    instance.system_metadata[_RUN] = run
+    _write_time(instance, _STARTED_AT, when)
+
+
+def started_at(instance) -> ty.Optional[datetime.datetime]:
+    """When the server last started, naive UTC."""
+    launched_at = None
+    if 'launched_at' in instance and instance.launched_at:
+        # So that a new server needs no mark.
+        launched_at = instance.launched_at.replace(tzinfo=None)
+    return _latest(_time(instance, _STARTED_AT), launched_at)
+
+
+def note_config(instance, is_current: bool) -> None:
+    """Note whether a start that Nova does not make gives the boot size.
+
+    Until the hypervisor has it in its configuration of the server, such a
+    start gives what it has there.
+    """
+    if is_current:
+        instance.system_metadata.pop(_STALE_CONFIG, None)
+    else:
+        instance.system_metadata[_STALE_CONFIG] = 'True'
+
+
+def is_config_current(instance) -> bool:
+    return _STALE_CONFIG not in instance.system_metadata
+
+
+def run(instance) -> ty.Optional[str]:
+    """The run of :func:`mark_started`, if there is one."""
+    return instance.system_metadata.get(_RUN)
+
+
+def set_outcome(instance, condition: str, reason: str) -> None:
+    """Remember that a change did not end as asked, and why."""
+    instance.system_metadata[_CONDITION] = condition
+    # The column holds 255 characters.
+    instance.system_metadata[_REASON] = reason[:255]
+
+
+def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
+    """The (condition, reason) of :func:`set_outcome`, if there is one."""
+    condition = instance.system_metadata.get(_CONDITION)
+    if condition is None:
+        return None
+    return condition, instance.system_metadata.get(_REASON, '')
+
+
+def clear_outcome(instance) -> None:
+    for key in (_CONDITION, _REASON):
+        instance.system_metadata.pop(key, None)
+
+
 def is_size_metadata(key: str) -> bool:
     """Whether a key of system_metadata belongs to this server alone."""
     return key.startswith(_METADATA_PREFIX)
@@ -226,8 +306,9 @@ def flavor_to_ask_for(flavor, instance):
     :returns: the same object if nothing is elastic
     """
     own = instance.flavor if 'flavor' in instance else flavor
-    if ((is_elastic(flavor) or is_elastic(own)) and flavor.id != own.id and
-            'task_state' in instance and
+    if not is_elastic(flavor) and not is_elastic(own):
+        return flavor
+    if (flavor.id != own.id and 'task_state' in instance and
             instance.task_state in _KEEPS_FLAVOR):
         flavor = own
     return carry_charge(flavor, instance)
@@ -271,10 +352,11 @@ def claim(flavor) -> Size:
 
 
 def _extra_specs(flavor):
-    # A flavor may be loaded without its extra specs.
-    if 'extra_specs' not in flavor:
+    try:
+        return flavor.extra_specs or {}
+    except exception.ObjectActionError:
+        # A flavor may be loaded without its extra specs.
         return {}
-    return flavor.extra_specs or {}
 
 
 def _minimum_or(flavor, key, bound):
@@ -299,6 +381,19 @@ def _keys(word):
 def _recorded(instance, word):
     values = [instance.system_metadata.get(key) for key in _keys(word)]
     return None if None in values else Size(*map(int, values))
+
+
+def _time(instance, key):
+    when = instance.system_metadata.get(key)
+    return datetime.datetime.fromisoformat(when) if when else None
+
+
+def _write_time(instance, key, when):
+    instance.system_metadata[key] = when.replace(microsecond=0).isoformat()
+
+
+def _latest(*times):
+    return max((time for time in times if time), default=None)
 
 
 def _write(instance, word, size):

@@ -26,6 +26,7 @@ from oslo_log import log as logging
 
 from nova import exception
 from nova.i18n import _
+from nova.objects import fields
 from nova.scheduler.client import report
 from nova.xloud import size
 
@@ -33,6 +34,13 @@ LOG = logging.getLogger(__name__)
 
 ELASTIC_VCPU = 'CUSTOM_XLOUD_ELASTIC_VCPU'
 ELASTIC_MEMORY = 'CUSTOM_XLOUD_ELASTIC_MEMORY'
+
+# Where QEMU can plug vCPUs into a guest that runs, and take them out again.
+VCPU_HOTPLUG_ARCHITECTURES = (
+    fields.Architecture.X86_64,
+    fields.Architecture.PPC64LE,
+    fields.Architecture.S390X,
+)
 
 
 def required(flavor) -> ty.Set[str]:
@@ -53,9 +61,9 @@ def require(context, request_spec) -> bool:
         Placement would refuse the query if no host ever reported the trait,
         and answer it with nothing otherwise. Neither tells the user why.
     """
-    traits = required(request_spec.flavor)
-    if not traits:
+    if not size.is_elastic(request_spec.flavor):
         return False
+    traits = required(request_spec.flavor)
     missing = traits - _reported(context, traits)
     if missing:
         raise exception.RequestFilterFailed(

@@ -12,22 +12,29 @@
 
 """A libvirtd of our own and a guest that tells what it sees.
 
-Nothing here touches the libvirtd of the machine. Ours, with its virtlogd,
-runs in mount and UTS namespaces where /run/libvirt and the like are folders
-of the test, and both end with it, by their process ids. It needs root.
+Nothing here touches the libvirtd of the machine. Ours, with its virtlogd and
+all guests, runs in mount, UTS and PID namespaces where /run/libvirt and the
+like are folders of the test. It ends when the test closes a pipe, which the
+kernel does for a test that is killed, and all that it started ends with it.
+It needs root.
 """
 
 import glob
+import ipaddress
 import os
 import re
 import shutil
 import subprocess
 import time
+import typing as ty
 
 import fixtures
 import libvirt
+from oslo_utils import uuidutils
 
-_DAEMONS = ('libvirtd', 'virtlogd')
+_PROGRAMS = {'libvirtd': 'libvirt-daemon-system',
+             'virtlogd': 'libvirt-daemon-system',
+             'qemu-img': 'qemu-utils', 'unshare': 'util-linux'}
 _FOLDERS = {'run': '/run/libvirt', 'lib': '/var/lib/libvirt',
             'etc': '/etc/libvirt', 'log': '/var/log/libvirt',
             'cache': '/var/cache/libvirt'}
@@ -37,6 +44,11 @@ unix_sock_group = "root"
 unix_sock_rw_perms = "0700"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "%(address)s"
+auth_tcp = "none"
+host_uuid = "%(host_uuid)s"
 log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 
@@ -47,23 +59,68 @@ security_driver = "none"
 remember_owner = 0
 namespaces = []
 cgroup_controllers = []
+migration_address = "%(address)s"
+migration_host = "%(address)s"
 """
+
+# The shell is the first process of the PID namespace. While libvirtd runs in
+# its foreground it reaps the guests, and when it ends the kernel ends all.
+_START = """\
+set -e
+%(mounts)shostname %(address)s
+/usr/sbin/virtlogd -p /run/libvirt/virtlogd.pid &
+exec 3<&0
+(
+    while read -r _; do
+        kill -9 "$(cat /run/libvirt/libvirtd.pid)"
+    done
+    touch /run/libvirt/end
+    kill -9 -1
+) <&3 3<&- &
+while [ ! -e /run/libvirt/end ]; do
+    /usr/sbin/libvirtd --listen -p /run/libvirt/libvirtd.pid 3<&- || :
+done
+rm -rf "%(path)s"
+"""
+
+# What a guest does differently when its kernel is started with the word.
+NO_BALLOON = 'tiny.no_balloon'
+KEEP_VCPUS = 'tiny.keep_vcpus'
+USE_128_MB = 'tiny.use_128_mb'
 
 _INIT = """\
 #!/bin/busybox sh
 B=/bin/busybox
+memory() { $B awk '/^MemTotal/{print $2}' /proc/meminfo; }
 $B mount -t proc proc /proc
 $B mount -t sysfs sys /sys
-for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev \
-        virtio_pci virtio_balloon; do
+$B mount -t devtmpfs dev /dev
+read -r boot </proc/sys/kernel/random/boot_id
+read -r words </proc/cmdline
+of=$(memory)
+case "$words" in *tiny.keep_vcpus*)
+    echo 0 >/sys/firmware/acpi/hotplug/processor/enabled
+esac
+case "$words" in *tiny.use_128_mb*)
+    $B dd if=/dev/zero of=/used bs=1M count=128 2>/dev/null
+esac
+for m in button evdev virtio_ring virtio virtio_pci_legacy_dev \\
+        virtio_pci_modern_dev virtio_pci virtio_balloon; do
+    case "$m $words" in virtio_balloon*tiny.no_balloon*) continue; esac
     [ -e /$m.ko ] && $B insmod /$m.ko
+done
+# Nobody types: it is the power button.
+for event in /dev/input/event*; do
+    $B dd if="$event" of=/dev/null bs=24 count=1 2>/dev/null &&
+        $B poweroff -f &
 done
 while :; do
     for c in /sys/devices/system/cpu/cpu*/online; do
         [ "$($B cat $c)" = 0 ] && echo 1 > $c
     done 2>/dev/null
-    echo "STATE cpus=$($B grep -c ^processor /proc/cpuinfo)" \
-         "kib=$($B awk '/MemTotal/{print $2}' /proc/meminfo)"
+    read -r up _ </proc/uptime
+    echo "STATE boot=$boot up=$up" \\
+         "cpus=$($B grep -c ^processor /proc/cpuinfo) kib=$(memory) of=$of"
     $B sleep 0.5
 done
 """
@@ -71,6 +128,16 @@ done
 
 class Missing(Exception):
     """What this machine lacks for the tests, and how to get it."""
+
+
+def has_kvm():
+    """Whether guests can run without software emulation.
+
+    A virtual machine may have the device and yet not the means.
+    """
+    with open('/proc/cpuinfo') as lines:
+        flags = re.search(r'^flags.* (vmx|svm)\b', lines.read(), re.M)
+    return bool(flags) and os.access('/dev/kvm', os.R_OK | os.W_OK)
 
 
 def wait_for(condition, seconds, what):
@@ -84,56 +151,91 @@ def wait_for(condition, seconds, what):
 class OwnLibvirtd(fixtures.Fixture):
     """A libvirtd with no domains at first, and none when it ends.
 
+    :param number: 0 to 3, another one for each that a test has
     :ivar uri: how to connect to it
+    :ivar address: its own on the loopback interface, and its host name:
+        Nova migrates to host names
     """
 
+    def __init__(self, number=0):
+        super().__init__()
+        # Others may run the same tests at the same time. A process id has
+        # at most 22 bits.
+        self.address = str(ipaddress.IPv4Address(
+            (127 << 24) + (os.getpid() << 2) + number))
+
     def _setUp(self):
-        for daemon in _DAEMONS:
-            if not shutil.which(daemon, path='/usr/sbin:/usr/bin'):
+        for program, package in _PROGRAMS.items():
+            if not shutil.which(program, path='/usr/sbin:/usr/bin'):
                 raise Missing(
                     'There is no %s on this machine. On Debian: apt-get '
-                    'install libvirt-daemon-system qemu-system-x86' % daemon)
+                    'install %s' % (program, package))
         if os.geteuid() != 0:
             raise Missing('A libvirtd of our own needs root.')
         self.path = self.useFixture(fixtures.TempDir()).path
         # QEMU is not root everywhere
         os.chmod(self.path, 0o755)
-        self.uri = 'qemu+unix:///system?socket=%s/run/libvirt-sock' % self.path
+        self._socket = os.path.join(self.path, 'run', 'libvirt-sock')
+        self.uri = 'qemu+unix:///system?socket=' + self._socket
         self._start()
 
     def _start(self):
         for folder in _FOLDERS:
             os.mkdir(os.path.join(self.path, folder))
-        self._write('etc/libvirtd.conf', _LIBVIRTD_CONF)
-        self._write('etc/qemu.conf', _QEMU_CONF)
+        names = {'address': self.address, 'path': self.path,
+                 'host_uuid': uuidutils.generate_uuid()}
+        self._write('etc/libvirtd.conf', _LIBVIRTD_CONF % names)
+        self._write('etc/qemu.conf', _QEMU_CONF % names)
         self._write('etc/virtlogd.conf', '')
-        mounts = ''.join(
+        names['mounts'] = ''.join(
             'mkdir -p %s; mount --bind %s/%s %s\n' % (
                 target, self.path, folder, target)
             for folder, target in _FOLDERS.items())
-        # The host name has a dot, so that libvirt does not ask DNS for it.
-        self._write('start', (
-            'set -e\nmount --make-rprivate /\n%s'
-            'hostname hypervisor.test\n'
-            '/usr/sbin/virtlogd -p /run/libvirt/virtlogd.pid &\n'
-            'exec /usr/sbin/libvirtd -p /run/libvirt/libvirtd.pid\n' % mounts))
+        self._write('start', _START % names)
         with open(os.path.join(self.path, 'output'), 'wb') as output:
-            self._libvirtd = subprocess.Popen(
-                ['unshare', '--mount', '--uts', 'sh',
-                 os.path.join(self.path, 'start')],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            self._namespace = subprocess.Popen(
+                ['unshare', '--mount', '--uts', '--pid', '--fork',
+                 '--mount-proc', 'sh', os.path.join(self.path, 'start')],
+                stdin=subprocess.PIPE, stdout=output, stderr=output,
                 start_new_session=True)
         self.addCleanup(self._stop)
-        wait_for(self._answers, 30, 'libvirtd answers on %s' % self.uri)
+        self._wait_until_it_answers()
+
+    def restart(self):
+        """Kill libvirtd, and start it again. The guests run on."""
+        pid = self._pid()
+        self._namespace.stdin.write(b'\n')
+        self._namespace.stdin.flush()
+        wait_for(lambda: self._pid() not in ('', pid), 30,
+                 'another libvirtd starts')
+        self._wait_until_it_answers()
+
+    def remove_domains(self):
+        connection = libvirt.open(self.uri)
+        for domain in connection.listAllDomains():
+            if domain.isActive():
+                domain.destroy()
+            if domain.isPersistent():
+                domain.undefine()
+        connection.close()
+
+    def _pid(self):
+        with open(os.path.join(self.path, 'run', 'libvirtd.pid')) as pid:
+            return pid.read()
 
     def _write(self, name, text):
         with open(os.path.join(self.path, name), 'w') as output:
             output.write(text)
 
+    def _wait_until_it_answers(self):
+        wait_for(self._answers, 30, 'libvirtd answers on %s' % self.uri)
+
     def _answers(self):
-        if self._libvirtd.poll() is not None:
+        if self._namespace.poll() is not None:
             with open(os.path.join(self.path, 'output')) as output:
                 raise AssertionError('libvirtd ended: ' + output.read())
+        if not os.path.exists(self._socket):
+            return False
         try:
             libvirt.open(self.uri).close()
         except libvirt.libvirtError:
@@ -141,29 +243,47 @@ class OwnLibvirtd(fixtures.Fixture):
         return True
 
     def _stop(self):
-        if self._libvirtd.poll() is None:
-            connection = libvirt.open(self.uri)
-            for domain in connection.listAllDomains():
-                if domain.isActive():
-                    domain.destroy()
-            connection.close()
-            self._libvirtd.terminate()
-        self._libvirtd.wait(30)
-        pid_file = os.path.join(self.path, 'run', 'virtlogd.pid')
-        if os.path.exists(pid_file):
-            with open(pid_file) as pid:
-                os.kill(int(pid.read()), 15)
+        self._namespace.stdin.close()
+        self._namespace.wait(30)
+
+
+class Seen(ty.NamedTuple):
+    """The last that a guest said of itself."""
+
+    # Another one each time that it boots.
+    boot: str
+    uptime: float
+    vcpus: int
+    # What its kernel can use, and could before the balloon took any.
+    kib: int
+    all_kib: int
+
+    @property
+    def memory_mb(self):
+        return self.kib // 1024
+
+    @property
+    def taken_mb(self):
+        """What the balloon took. It comes in whole pages of the guest."""
+        return (self.all_kib - self.kib) // 1024
 
 
 class TinyGuest(fixtures.Fixture):
     """A kernel and an initial RAM disk that prints what the guest has.
 
+    It does what the power button says.
+
     The kernel, with its modules, is taken from the root file system, or from
     where the environment variable XLOUD_GUEST_ROOT says that the package of
     a kernel was unpacked to.
 
+    :param folder: where to make it
     :ivar kernel, ramdisk: the files
     """
+
+    def __init__(self, folder=None):
+        super().__init__()
+        self._folder = folder
 
     def _setUp(self):
         root = os.environ.get('XLOUD_GUEST_ROOT', '/')
@@ -177,15 +297,16 @@ class TinyGuest(fixtures.Fixture):
                 'export XLOUD_GUEST_ROOT=FOLDER' % os.path.join(root, 'boot'))
         self.kernel = kernels[0]
         release = os.path.basename(self.kernel)[len('vmlinuz-'):]
-        path = self.useFixture(fixtures.TempDir()).path
+        path = self.useFixture(fixtures.TempDir(rootdir=self._folder)).path
         content = os.path.join(path, 'content')
         for folder in ('bin', 'proc', 'sys', 'dev'):
             os.makedirs(os.path.join(content, folder))
         shutil.copy(busybox, os.path.join(content, 'bin', 'busybox'))
-        for module in glob.glob(os.path.join(
-                root, 'lib', 'modules', release, 'kernel', 'drivers',
-                'virtio', '*.ko')):
-            shutil.copy(module, content)
+        for module in ('acpi/button', 'input/evdev', 'virtio/*'):
+            for file in glob.glob(os.path.join(
+                    root, 'lib', 'modules', release, 'kernel', 'drivers',
+                    module + '.ko')):
+                shutil.copy(file, content)
         init = os.path.join(content, 'init')
         with open(init, 'w') as output:
             output.write(_INIT)
@@ -198,10 +319,14 @@ class TinyGuest(fixtures.Fixture):
 
     @staticmethod
     def seen(console):
-        """The last that a guest said: how many vCPUs and MiB it has."""
-        with open(console, errors='replace') as lines:
-            states = re.findall(r'STATE cpus=(\d+) kib=(\d+)', lines.read())
+        """What a guest said last, None if nothing.
+
+        :param console: what it printed
+        """
+        states = re.findall(
+            r'STATE boot=(\S+) up=(\S+) cpus=(\d+) kib=(\d+) of=(\d+)\s',
+            console)
         if not states:
             return None
-        vcpus, kib = states[-1]
-        return int(vcpus), int(kib) // 1024
+        boot, uptime, *numbers = states[-1]
+        return Seen(boot, float(uptime), *map(int, numbers))

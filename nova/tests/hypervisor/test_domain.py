@@ -37,7 +37,7 @@ BOOT = size.Size(3, 1024)
 MAXIMUM = size.Size(4, 2048)
 
 
-class DomainTest(testtools.TestCase):
+class DomainTestBase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
@@ -47,6 +47,7 @@ class DomainTest(testtools.TestCase):
         self.tiny_guest = self.useFixture(hypervisor_fixtures.TinyGuest())
         self.instances = self.useFixture(fixtures.TempDir()).path
         config = self.useFixture(nova_fixtures.ConfFixture(CONF))
+        self.flags = config.config
         config.config(instances_path=self.instances)
         config.config(group='vnc', enabled=False)
         config.config(
@@ -54,8 +55,11 @@ class DomainTest(testtools.TestCase):
             cpu_mode='custom', cpu_models=['qemu64'])
         self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
 
-    def _start(self, boot):
-        """Start a server of 2 to 4 vCPUs and 512 to 2048 MiB."""
+    def _start(self, boot, words=''):
+        """Start a server of 2 to 4 vCPUs and 512 to 2048 MiB.
+
+        :param words: for the command line of its kernel
+        """
         self.instance = test_domain.server(
             {'minimum_cpu': '2', 'minimum_memory': '512'}, boot=boot)
         path = os.path.join(self.instances, self.instance.uuid)
@@ -68,7 +72,7 @@ class DomainTest(testtools.TestCase):
             context.get_admin_context(), self.instance, [], {'mapping': {}},
             objects.ImageMeta.from_dict({'properties': {
                 'hw_machine_type': 'q35',
-                'os_command_line': 'console=ttyS0 quiet'}}))
+                'os_command_line': 'console=ttyS0 quiet ' + words}}))
         guest = libvirt_guest.Guest.create(xml, self.driver._host)
         guest.launch()
         return guest
@@ -77,9 +81,10 @@ class DomainTest(testtools.TestCase):
         """It counts as the same up to what the kernel keeps for itself."""
 
         def reached():
-            seen = self.tiny_guest.seen(self.console)
-            return seen and seen[0] == vcpus and (
-                memory_mb - 128 < seen[1] <= memory_mb)
+            with open(self.console, errors='replace') as console:
+                seen = self.tiny_guest.seen(console.read())
+            return seen and seen.vcpus == vcpus and (
+                memory_mb - 128 < seen.memory_mb <= memory_mb)
 
         hypervisor_fixtures.wait_for(
             reached, 120,
@@ -110,6 +115,9 @@ class DomainTest(testtools.TestCase):
             guest.set_vcpus(vcpus, live=True)
         except libvirt.libvirtError as error:
             self.assertIn('unplug request timed out', str(error))
+
+
+class DomainTest(DomainTestBase):
 
     def test_start_at_minimum(self):
         guest = self._start(None)

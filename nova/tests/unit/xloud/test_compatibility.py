@@ -175,6 +175,15 @@ class ImageTestCase(CompatibilityTestCase):
             fake_image(hw_mem_encryption='true', hw_firmware_type='uefi',
                        hw_machine_type='q35'))
 
+    def test_emulated_architecture(self):
+        self.assert_refused(
+            ('minimum_cpu', 'hw_emulation_architecture=aarch64'),
+            {'minimum_cpu': '2'},
+            fake_image(hw_emulation_architecture='aarch64'))
+        self.allow({'minimum_memory': '4096'},
+                   fake_image(hw_emulation_architecture='aarch64'))
+        self.allow(ELASTIC, fake_image(hw_emulation_architecture='s390x'))
+
     def test_min_ram(self):
         self.allow(ELASTIC, fake_image(min_ram=4096))
         for min_ram in (4097, 16385):

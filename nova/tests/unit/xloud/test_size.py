@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import datetime
+
 import hypothesis
 from hypothesis import strategies as st
 
@@ -228,3 +230,58 @@ class ResizeTestCase(test.NoDBTestCase):
         for key in instance.system_metadata:
             self.assertTrue(size.is_size_metadata(key))
         self.assertFalse(size.is_size_metadata('image_min_ram'))
+
+
+class TestRun(test.NoDBTestCase):
+
+    def test_is_kept_as_it_is(self):
+        instance = fake_instance(fake_flavor(cpu=2))
+        self.assertIsNone(size.run(instance))
+
+        size.mark_started(
+            instance, '7/boot', datetime.datetime(2026, 1, 1, 12))
+
+        self.assertEqual('7/boot', size.run(instance))
+        self.assertTrue(all(
+            size.is_size_metadata(key) for key in instance.system_metadata))
+
+    def test_a_launch_is_a_start(self):
+        launched = datetime.datetime(
+            2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
+        instance = fake_instance(
+            fake_flavor(cpu=2), launched_at=launched)
+        self.assertEqual(datetime.datetime(2026, 1, 1, 12),
+                         size.changed_at(instance))
+
+        later = datetime.datetime(2026, 1, 1, 13)
+        size.mark_changed(instance, later)
+        self.assertEqual(later, size.changed_at(instance))
+
+        size.mark_changed(instance, datetime.datetime(2026, 1, 1, 11))
+        self.assertEqual(datetime.datetime(2026, 1, 1, 12),
+                         size.changed_at(instance))
+
+    def test_a_change_is_no_start(self):
+        instance = fake_instance(fake_flavor(cpu=2), launched_at=None)
+        self.assertIsNone(size.started_at(instance))
+
+        started, later = (
+            datetime.datetime(2026, 1, 1, hour) for hour in (12, 13))
+        size.mark_started(instance, 'one', started)
+        size.mark_changed(instance, later)
+
+        self.assertEqual(started, size.started_at(instance))
+        self.assertEqual(later, size.changed_at(instance))
+        size.mark_started(instance, 'other', later)
+        self.assertEqual(later, size.started_at(instance))
+
+    def test_configuration(self):
+        instance = fake_instance(fake_flavor(cpu=2))
+        self.assertTrue(size.is_config_current(instance))
+        size.note_config(instance, False)
+        self.assertFalse(size.is_config_current(instance))
+        self.assertTrue(all(
+            size.is_size_metadata(key) for key in instance.system_metadata))
+        size.note_config(instance, True)
+        size.note_config(instance, True)
+        self.assertTrue(size.is_config_current(instance))

@@ -15,16 +15,9 @@
 import typing as ty
 
 import nova.conf
-from nova.objects import fields
+from nova.xloud import traits
 
 CONF = nova.conf.CONF
-
-# Where QEMU can plug vCPUs into a guest that runs, and take them out again.
-VCPU_HOTPLUG_ARCHITECTURES = (
-    fields.Architecture.X86_64,
-    fields.Architecture.PPC64LE,
-    fields.Architecture.S390X,
-)
 
 
 def elastic(host) -> ty.Dict[str, bool]:
@@ -33,7 +26,7 @@ def elastic(host) -> ty.Dict[str, bool]:
     arch = host.get_capabilities().host.cpu.arch
     return {
         'supports_xloud_elastic_vcpu':
-            has_qemu and arch in VCPU_HOTPLUG_ARCHITECTURES,
+            has_qemu and arch in traits.VCPU_HOTPLUG_ARCHITECTURES,
         # A guest has no balloon without a period for its statistics, and
         # memory that is a file is not freed by a balloon.
         'supports_xloud_elastic_memory':

@@ -18,35 +18,82 @@ what the balloon has come to and not what was defined, and the vCPUs are those
 of now. Neither is what the next start should give.
 """
 
-from oslo_log import log as logging
+import typing as ty
 
+from lxml import etree
+from oslo_log import log as logging
+from oslo_utils import units
+
+from nova import exception
+from nova.i18n import _
 from nova.virt.libvirt import guest as libvirt_guest
-from nova.virt.libvirt.xloud import domain
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
 
-def keep_boot_size(host, instance) -> None:
+def set_boot_size(guest, instance, boot: size.Size) -> None:
+    """Make the next start of a guest from this configuration give a size.
+
+    :param guest: nova.virt.libvirt.guest.Guest
+    :raises: nova.exception.InternalError if libvirt said that it did and the
+        configuration does not
+    """
+    wanted = _elastic(instance.flavor, boot)
+    if _elastic(instance.flavor, _size_of(_configuration(guest))) == wanted:
+        return
+    if wanted.vcpus:
+        guest.set_vcpus(boot.vcpus, persistent=True)
+    if wanted.memory_mb:
+        guest.set_memory(boot.memory_mb * units.Ki, persistent=True)
+    written = _size_of(_configuration(guest))
+    if _elastic(instance.flavor, written) != wanted:
+        raise exception.InternalError(_(
+            'libvirt took %(boot)s for the next start and has %(written)s.') %
+            {'boot': boot, 'written': written})
+
+
+def keep_boot_size(
+    host, instance,
+) -> ty.Optional[libvirt_guest.Guest]:
     """Put the boot size back in the persistent configuration of a guest.
 
     A failure is not the end of the operation that calls this. The guest runs,
     and each start but that of a soft reboot makes a new configuration.
+
+    :returns: nova.virt.libvirt.guest.Guest, None if it is not elastic
     """
     if not _is_elastic(instance):
-        return
-    flavor = instance.flavor
+        return None
     guest = host.get_guest(instance)
+    boot = size.boot(instance)
     try:
-        if size.has_elastic_vcpus(flavor):
-            guest.set_vcpus(size.boot(instance).vcpus, persistent=True)
-        if size.has_elastic_memory(flavor):
-            guest.set_memory(domain.current_memory(instance), persistent=True)
-    except libvirt_guest.libvirt.libvirtError as error:
+        set_boot_size(guest, instance, boot)
+    except (exception.InternalError,
+            libvirt_guest.libvirt.libvirtError) as error:
         LOG.warning('The next soft reboot may not give the boot size of '
-                    '%(boot)s: %(error)s',
-                    {'boot': size.boot(instance), 'error': error},
+                    '%(boot)s: %(error)s', {'boot': boot, 'error': error},
                     instance=instance)
+    return guest
+
+
+def _configuration(guest):
+    return etree.fromstring(guest.get_xml_desc(dump_inactive=True))
+
+
+def _size_of(xml):
+    vcpu = xml.find('./vcpu')
+    memory = int(xml.findtext('./memory'))
+    return size.Size(
+        int(vcpu.get('current', vcpu.text)),
+        int(xml.findtext('./currentMemory', memory)) // units.Ki)
+
+
+def _elastic(flavor, amounts):
+    """The same with 0 where the flavor is fixed."""
+    return size.Size(
+        amounts.vcpus if size.has_elastic_vcpus(flavor) else 0,
+        amounts.memory_mb if size.has_elastic_memory(flavor) else 0)
 
 
 def _is_elastic(instance):

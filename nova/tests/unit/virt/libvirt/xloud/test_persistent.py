@@ -13,6 +13,7 @@
 from unittest import mock
 
 from nova import context
+from nova import exception
 from nova import objects
 from nova import test
 from nova.tests import fixtures as nova_fixtures
@@ -26,47 +27,82 @@ from nova.xloud import size
 BOOT = size.Size(3, 1024)
 
 
-class KeepBootSizeTest(test.NoDBTestCase):
+def _xml(vcpus, memory):
+    return (
+        "<domain><memory unit='KiB'>2097152</memory>"
+        "<currentMemory unit='KiB'>%d</currentMemory>"
+        "<vcpu current='%d'>4</vcpu></domain>" % (memory, vcpus))
+
+
+class PersistentTest(test.NoDBTestCase):
+    """A configuration of 4 vCPUs and 2048 MiB, which is to give BOOT."""
 
     def setUp(self):
         super().setUp()
         self.useFixture(nova_fixtures.LibvirtFixture())
+        self.vcpus, self.memory = 4, 2097152
         self.host = mock.Mock()
         self.guest = self.host.get_guest.return_value
+        self.guest.get_xml_desc.side_effect = self._configuration
+        self.guest.set_vcpus.side_effect = self._set_vcpus
+        self.guest.set_memory.side_effect = self._set_memory
+
+    def _configuration(self, dump_inactive):
+        self.assertTrue(dump_inactive)
+        return _xml(self.vcpus, self.memory)
+
+    def _set_vcpus(self, count, persistent):
+        self.assertTrue(persistent)
+        self.vcpus = count
+
+    def _set_memory(self, amount, persistent):
+        self.assertTrue(persistent)
+        self.memory = amount
 
     def _keep(self, *args, **kwargs):
-        persistent.keep_boot_size(
+        return persistent.keep_boot_size(
             self.host, test_domain.server(*args, **kwargs))
 
     def test_inert(self):
-        self._keep()
+        self.assertIsNone(self._keep())
         self.host.get_guest.assert_not_called()
 
     def test_flavor_not_loaded(self):
-        persistent.keep_boot_size(self.host, objects.Instance())
-        self.host.get_guest.assert_not_called()
+        self.assertIsNone(
+            persistent.keep_boot_size(self.host, objects.Instance()))
 
     def test_both(self):
-        self._keep(test_domain.ELASTIC, boot=BOOT)
-        self.guest.set_vcpus.assert_called_once_with(3, persistent=True)
-        self.guest.set_memory.assert_called_once_with(
-            1048576, persistent=True)
+        self.assertIs(
+            self.guest, self._keep(test_domain.ELASTIC, boot=BOOT))
+        self.assertEqual((3, 1048576), (self.vcpus, self.memory))
 
     def test_only_vcpus(self):
         self._keep({'minimum_cpu': '2'})
-        self.guest.set_vcpus.assert_called_once_with(2, persistent=True)
-        self.guest.set_memory.assert_not_called()
+        self.assertEqual((2, 2097152), (self.vcpus, self.memory))
 
     def test_only_memory(self):
         self._keep({'minimum_memory': '512'})
+        self.assertEqual((4, 524288), (self.vcpus, self.memory))
+
+    def test_nothing_to_write(self):
+        self.vcpus, self.memory = 3, 1048576
+        self._keep(test_domain.ELASTIC, boot=BOOT)
         self.guest.set_vcpus.assert_not_called()
-        self.guest.set_memory.assert_called_once_with(
-            524288, persistent=True)
+        self.guest.set_memory.assert_not_called()
 
     def test_refused(self):
         self.guest.set_vcpus.side_effect = fakelibvirt.libvirtError('no')
-        self._keep(test_domain.ELASTIC)
+        self.assertIs(self.guest, self._keep(test_domain.ELASTIC))
         self.assertIn('2 vCPUs, 512 MiB', self.stdlog.logger.output)
+
+    def test_not_done(self):
+        self.guest.set_vcpus.side_effect = None
+        error = self.assertRaises(
+            exception.InternalError, persistent.set_boot_size, self.guest,
+            test_domain.server(test_domain.ELASTIC), BOOT)
+        self.assertIn(
+            'took 3 vCPUs, 1024 MiB for the next start and has 4 vCPUs, '
+            '1024 MiB', str(error))
 
 
 class DriverTest(test.NoDBTestCase):
@@ -81,12 +117,13 @@ class DriverTest(test.NoDBTestCase):
 
     def test_live_migration(self):
         with mock.patch.object(self.driver, '_reattach_instance_vifs'), \
-                mock.patch.object(persistent, 'keep_boot_size') as keep:
+                mock.patch.object(
+                    persistent, 'keep_boot_size', return_value=None) as keep:
             self.driver.post_live_migration_at_destination(
                 self.context, self.instance, [])
         keep.assert_called_once_with(self.driver._host, self.instance)
 
-    @mock.patch.object(persistent, 'keep_boot_size')
+    @mock.patch.object(persistent, 'keep_boot_size', return_value=None)
     def test_swap_volume(self, keep):
         steps = mock.Mock()
         with mock.patch.multiple(

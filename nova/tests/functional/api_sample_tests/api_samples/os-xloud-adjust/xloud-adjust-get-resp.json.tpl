@@ -1,0 +1,25 @@
+{
+    "xloud_status": {
+        "actual_memory_mb": 1024,
+        "actual_vcpus": 2,
+        "allocated_memory_mb": 1024,
+        "allocated_vcpus": 2,
+        "attached_dimms_mb": 0,
+        "balloon_driver_active": true,
+        "blockers": [],
+        "boot_memory_mb": 1024,
+        "boot_vcpus": 2,
+        "condition": "Settled",
+        "current_memory_mb": 1024,
+        "current_vcpus": 2,
+        "desired_memory_mb": 1024,
+        "desired_vcpus": 2,
+        "has_virtiomem": false,
+        "max_memory_mb": 4096,
+        "max_vcpus": 8,
+        "min_memory_mb": 1024,
+        "min_vcpus": 2,
+        "reason": null,
+        "vcpu_step": 1
+    }
+}

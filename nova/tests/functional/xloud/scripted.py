@@ -1,0 +1,166 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A hypervisor whose guests do what a test says."""
+
+import itertools
+import math
+
+from nova.compute import power_state
+from nova import exception
+from nova.tests.functional.xloud import base
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+# What a guest does when it is asked to change.
+OBEDIENT = 'does it at once'
+LATE = 'does it when the test says so'
+LOST = 'takes the request and never does it'
+REFUSING = 'says that it will not'
+FAILING = 'the hypervisor fails'
+
+_runs = itertools.count(1)
+
+
+class Guest:
+    """One guest, which survives its compute service."""
+
+    def __init__(self, host, instance):
+        self.host = host
+        self.behaviour = OBEDIENT
+        self.used_mb = 64
+        self.memory_pinned = False
+        # What the next soft reboot gives.
+        self.config = size.boot(instance)
+        self.maximum = size.maximum(instance.flavor)
+        self.start(self.config)
+
+    def start(self, boot, has_balloon=True):
+        """A new run of the guest."""
+        self.run = next(_runs)
+        self.config = self.target = boot
+        self.has_balloon = has_balloon
+        self.held = boot if has_balloon else size.Size(
+            boot.vcpus, self.maximum.memory_mb)
+
+    def load_balloon(self):
+        self.has_balloon = True
+        self.held = size.Size(self.held.vcpus, self.target.memory_mb)
+
+    def ask(self, target):
+        if self.behaviour == FAILING:
+            raise RuntimeError('internal error')
+        if self.behaviour == REFUSING:
+            raise exception.ElasticGuestRefused(reason='I would rather not.')
+        self.target = target
+        if self.behaviour == OBEDIENT:
+            self.follow()
+
+    def follow(self):
+        """Do what was asked for before."""
+        memory_mb = (self.target if self.has_balloon else self.held).memory_mb
+        self.held = size.Size(self.target.vcpus, memory_mb)
+
+    @property
+    def state(self):
+        return elastic_guest.GuestState(
+            running=True, vcpus=self.held.vcpus,
+            memory_mb=math.ceil(self.held.memory_mb),
+            balloon_active=self.has_balloon,
+            used_memory_mb=self.used_mb if self.has_balloon else None,
+            memory_pinned=self.memory_pinned, run=str(self.run))
+
+
+class ScriptedFakeDriver(base.ElasticFakeDriver):
+
+    # One world for all hosts: guests move between them. By uuid.
+    guests: dict = {}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # What a test looks at.
+        self.observations = []
+        self.requests = []
+        # Whether a balloon driver is there as soon as a guest starts.
+        self.starts_with_balloon = True
+        self.is_away = False
+
+    def get_elastic_guests(self, instances):
+        if self.is_away:
+            raise exception.HypervisorUnavailable(host=self._host)
+        self.observations.append([instance.uuid for instance in instances])
+        return {
+            instance.uuid: self.guests[instance.uuid].state
+            if self._is_running(instance.uuid) else elastic_guest.NOT_RUNNING
+            for instance in instances}
+
+    def set_elastic_guest(self, instance, target, boot):
+        if self.is_away:
+            raise exception.HypervisorUnavailable(host=self._host)
+        self.requests.append((instance.uuid, target, boot))
+        guest = self.guests[instance.uuid]
+        if self._is_running(instance.uuid):
+            guest.ask(target)
+        guest.config = boot
+
+    def _is_running(self, uuid):
+        known = self.instances.get(uuid)
+        return (known is not None and known.state == power_state.RUNNING and
+                self.guests[uuid].host == self._host)
+
+    def _start(self, instance, boot=None):
+        guest = self.guests.get(instance.uuid)
+        if guest is None or guest.host != self._host:
+            guest = Guest(self._host, instance)
+            self.guests[instance.uuid] = guest
+        guest.maximum = size.maximum(instance.flavor)
+        guest.start(boot or size.boot(instance), self.starts_with_balloon)
+
+    def spawn(self, context, instance, *args, **kwargs):
+        super().spawn(context, instance, *args, **kwargs)
+        self._start(instance)
+
+    def power_on(self, context, instance, *args, **kwargs):
+        super().power_on(context, instance, *args, **kwargs)
+        self._start(instance)
+
+    def reboot(self, context, instance, network_info, reboot_type,
+               *args, **kwargs):
+        config = self.guests[instance.uuid].config
+        super().reboot(context, instance, network_info, reboot_type,
+                       *args, **kwargs)
+        if reboot_type == 'SOFT':
+            self._start(instance, config)
+
+    def finish_migration(self, context, migration, instance, *args, **kwargs):
+        super().finish_migration(
+            context, migration, instance, *args, **kwargs)
+        self._start(instance)
+
+    def finish_revert_migration(self, context, instance, *args, **kwargs):
+        super().finish_revert_migration(context, instance, *args, **kwargs)
+        self._start(instance)
+
+    def post_live_migration_at_destination(self, context, instance,
+                                           *args, **kwargs):
+        guest = self.guests[instance.uuid]
+        super().post_live_migration_at_destination(
+            context, instance, *args, **kwargs)
+        # It is the same guest, on another host.
+        self.guests[instance.uuid] = guest
+        guest.host = self._host
+
+    def destroy(self, context, instance, *args, **kwargs):
+        super().destroy(context, instance, *args, **kwargs)
+        guest = self.guests.get(instance.uuid)
+        if guest is not None and guest.host == self._host:
+            del self.guests[instance.uuid]

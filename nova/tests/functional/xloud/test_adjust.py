@@ -1,0 +1,587 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Adjust and reconcile on a compute, with a real database and Placement."""
+
+import contextlib
+import datetime
+import threading
+from unittest import mock
+
+import fixtures
+from oslo_concurrency import lockutils
+from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import timeutils
+
+from nova.compute import task_states
+from nova import context
+from nova import exception
+from nova import objects
+from nova.scheduler.client import report
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
+from nova.xloud import guest as elastic_guest
+from nova.xloud import rpcapi
+from nova.xloud import size
+
+GROWN = size.Size(6, 6144)
+
+
+class AdjustTestCase(base.ElasticServersTestCase):
+
+    compute_driver = 'fake.ScriptedFakeDriver'
+    SETTLE_TIMEOUT = 300
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.fake.ScriptedFakeDriver', scripted.ScriptedFakeDriver))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.functional.xloud.scripted.ScriptedFakeDriver.guests',
+            {}))
+        self.later = datetime.timedelta()
+        clock = mock.Mock(utcnow=lambda: timeutils.utcnow() + self.later)
+        for user in ('manager', 'reconcile'):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.xloud.%s.timeutils' % user, clock))
+        self.flags(settle_timeout=self.SETTLE_TIMEOUT, group='xloud')
+        self.compute = self.start_host('host1')
+        self.server = self.create_server(self.create_elastic_flavor())
+        self.reconcile()
+
+    @property
+    def driver(self):
+        return self.compute.manager.driver
+
+    @property
+    def guest(self):
+        return self.driver.guests[self.server['id']]
+
+    @contextlib.contextmanager
+    def cell(self):
+        with context.target_cell(
+                context.get_admin_context(),
+                self.host_mappings['host1'].cell_mapping) as cell:
+            yield cell
+
+    def reconcile(self):
+        with self.cell() as cell:
+            self.compute.manager._xloud_reconcile(cell)
+
+    def adjust(self, vcpus=None, memory_mb=None, persist=True, server=None,
+               call=None):
+        """As nova-api calls it."""
+        server = server or self.server
+        with self.cell() as cell:
+            instance = objects.Instance.get_by_uuid(
+                cell, server['id'],
+                expected_attrs=['flavor', 'system_metadata'])
+            objects.InstanceAction.action_start(
+                cell, instance.uuid, 'xloud_adjust', want_result=False)
+            call = call or rpcapi.XloudAPI().adjust
+            return call(cell, instance, vcpus=vcpus, memory_mb=memory_mb,
+                        persist=persist)
+
+    def assert_refused(self, text, *args, **kwargs):
+        before = self.books(self.server)
+        charged = self.allocated(self.server['id'])
+        error = self.assertRaises(
+            (exception.ElasticConflict, exception.ElasticNoRoom),
+            self.adjust, *args, **kwargs)
+        self.assertIn(text, error.format_message())
+        self.assertEqual(before, self.books(self.server))
+        self.assertEqual(charged, self.allocated(self.server['id']))
+        self.assert_idle()
+
+    def assert_idle(self):
+        self.assertIsNone(self.instance(self.server).task_state)
+
+    def assert_books(self, desired, boot, charge=None, held=None,
+                     condition=None, host='host1'):
+        """What is known, charged and held; at rest what follows is charged."""
+        instance = self.instance(self.server)
+        held = held or desired
+        self.assertEqual(desired, size.desired(instance), 'desired')
+        self.assertEqual(boot, size.boot(instance), 'boot')
+        self.assertEqual(held, self.guest.held, 'held')
+        self.assertEqual(condition, (size.outcome(instance) or (None,))[0])
+        self.assert_charged(
+            self.server, charge or size.largest(desired, boot, held), host)
+        self.assert_idle()
+
+    def wait(self, seconds=SETTLE_TIMEOUT):
+        """Let time pass for elastic servers, and for nothing else."""
+        self.later += datetime.timedelta(seconds=seconds)
+
+
+class LiveTestCase(AdjustTestCase):
+
+    def test_both_ways(self):
+        view = self.adjust(6, 6144)
+        self.assertEqual(
+            {'actual_vcpus': 6, 'actual_memory_mb': 6144,
+             'balloon_driver_active': True, 'memory_pinned': False,
+             'used_memory_mb': 64}, view)
+        self.assert_books(GROWN, GROWN)
+        self.adjust(2)
+        self.assert_books(size.Size(2, 6144), size.Size(2, 6144))
+        self.adjust(memory_mb=2048)
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        # One shrinks while the other grows.
+        self.adjust(8, 4096)
+        self.adjust(4, 8192)
+        self.assert_books(size.Size(4, 8192), size.Size(4, 8192))
+
+    def test_not_persistent(self):
+        self.adjust(6, 6144, persist=False)
+        self.assert_books(GROWN, base.MINIMUM)
+        # What is asked to persist is what is asked for now.
+        self.adjust(4, persist=True)
+        self.assert_books(size.Size(4, 6144), size.Size(4, 2048))
+        self.assertEqual(size.Size(4, 2048), self.guest.config)
+
+    def test_smaller_for_now(self):
+        """What the next start gives stays charged."""
+        self.adjust(6, 6144)
+        self.adjust(2, 2048, persist=False)
+        self.assert_books(base.MINIMUM, GROWN)
+
+    def test_no_room(self):
+        flavor = self.create_elastic_flavor(
+            maximum=size.Size(2, 28672), minimum=size.Size(2, 28672))
+        other = self.create_server(flavor)
+        self.assert_refused('no place for 6 vCPUs, 6144 MiB', 6, 6144)
+        self.assertEqual([], self.driver.requests)
+        self.adjust(6)
+        self.assert_books(size.Size(6, 2048), size.Size(6, 2048))
+        self.assertEqual({'host1': size.Size(2, 28672)},
+                         self.allocated(other['id']))
+
+    def test_late(self):
+        self.guest.behaviour = scripted.LATE
+        view = self.adjust(6, 6144)
+        self.assertEqual(2, view['actual_vcpus'])
+        self.assert_books(GROWN, GROWN, held=base.MINIMUM)
+        self.reconcile()
+        self.guest.follow()
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+
+        self.adjust(2, 2048)
+        # Nothing that the guest still holds is released.
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+        self.guest.held = size.Size(3, 4096)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM,
+                          held=size.Size(3, 4096))
+        self.guest.follow()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_an_event_settles_it_at_once(self):
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(2, 2048)
+        self.guest.follow()
+        self.compute.manager.handle_events(
+            elastic_guest.GuestChangedEvent(self.server['id']))
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        # Of a server that is gone, nothing happens.
+        self.compute.manager.handle_events(
+            elastic_guest.GuestChangedEvent(uuids.gone))
+
+    def test_growth_is_lost(self):
+        self.guest.behaviour = scripted.LOST
+        self.adjust(6, 6144, persist=False)
+        self.wait(self.SETTLE_TIMEOUT - 2)
+        self.reconcile()
+        self.assert_books(GROWN, base.MINIMUM, held=base.MINIMUM)
+        self.wait(2)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, condition='Partial')
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, condition='Partial')
+        # Another try forgets it.
+        self.guest.behaviour = scripted.OBEDIENT
+        self.adjust(6, 6144)
+        self.assert_books(GROWN, GROWN)
+
+    def test_shrink_is_lost(self):
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(2, 2048)
+        self.wait()
+        self.reconcile()
+        self.assert_books(GROWN, base.MINIMUM, condition='Partial')
+
+    def test_a_lost_request_is_made_again(self):
+        self.guest.behaviour = scripted.LOST
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+
+    def test_guest_refuses(self):
+        for behaviour, text in ((scripted.REFUSING, 'would rather not'),
+                                (scripted.FAILING, 'hypervisor failed')):
+            self.guest.behaviour = behaviour
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, 6, 6144)
+            self.assertIn(text, error.format_message())
+            self.assertIn('undone', error.format_message())
+            self.guest.behaviour = scripted.OBEDIENT
+            self.reconcile()
+            self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_hypervisor_goes_away_after_the_claim(self):
+        def leave(*args):
+            self.driver.is_away = True
+            raise exception.HypervisorUnavailable(host='host1')
+
+        with mock.patch.object(self.driver, 'set_elastic_guest', leave):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, 6, 6144)
+        self.assertIn('as soon as its host can', error.format_message())
+        self.assert_idle()
+        self.reconcile()
+        self.driver.is_away = False
+        self.reconcile()
+        # What was refused is not made up for.
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_the_undo_cannot_be_recorded(self):
+        record = self.compute.manager._elastic.save
+        self.guest.behaviour = scripted.FAILING
+        with mock.patch.object(
+                self.compute.manager._elastic, 'save',
+                side_effect=[mock.DEFAULT, exception.NovaException()],
+                wraps=record):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, 6, 6144)
+        self.assertIn('tried again later', error.format_message())
+        self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+
+    def test_hypervisor_does_not_answer(self):
+        self.driver.is_away = True
+        self.assert_refused('does not answer', 6, 6144)
+        with self.cell() as cell:
+            self.assertRaises(
+                exception.ElasticConflict, rpcapi.XloudAPI().guest_state,
+                cell, self.instance(self.server))
+
+    def test_placement_does_not_take_the_release(self):
+        self.adjust(6, 6144)
+        with mock.patch.object(
+                report.SchedulerReportClient, 'put',
+                return_value=mock.Mock(status_code=500, text='')):
+            self.adjust(2, 2048)
+        self.assertEqual({'host1': GROWN}, self.allocated(self.server['id']))
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_somebody_moved_the_allocation(self):
+        url = '/allocations/%s' % self.server['id']
+        body = self.placement.get(url, version='1.28').body
+        for allocation in body['allocations'].values():
+            allocation['resources']['VCPU'] = 3
+        self.placement.put(url, body, version='1.28')
+        self.assert_refused('not what it is charged', 6)
+        self.reconcile()
+        self.adjust(6)
+        self.assert_books(size.Size(6, 2048), size.Size(6, 2048))
+
+    def test_memory_in_use(self):
+        self.adjust(memory_mb=6144)
+        self.guest.used_mb = 4000
+        self.assert_refused('4128 MiB is the least', memory_mb=4127)
+        self.adjust(memory_mb=4128)
+        self.guest.has_balloon = False
+        self.assert_refused('no memory statistics', memory_mb=4096)
+        self.adjust(vcpus=4)
+        self.guest.memory_pinned = True
+        self.assert_refused('passed-through', memory_mb=8192)
+
+    def test_something_else_happens(self):
+        instance = self.instance(self.server)
+        instance.task_state = task_states.IMAGE_SNAPSHOT
+        instance.save()
+        error = self.assertRaises(
+            exception.ElasticConflict, self.adjust, 6)
+        self.assertIn('something else happens', error.format_message())
+        # It keeps its task.
+        self.assertEqual(task_states.IMAGE_SNAPSHOT,
+                         self.instance(self.server).task_state)
+        self.reconcile()
+        self.assertEqual(task_states.IMAGE_SNAPSHOT,
+                         self.instance(self.server).task_state)
+
+    def test_another_host(self):
+        endpoint = self.compute.manager.additional_endpoints[-1]
+        with mock.patch.object(endpoint, 'host', 'host9'):
+            self.assert_refused('moved to another host', 6)
+
+    def test_several_callers_at_once(self):
+        outcomes = []
+
+        def call(number):
+            try:
+                outcomes.append(self.adjust(number, 1024 * number))
+            except exception.ElasticConflict as error:
+                outcomes.append(error)
+
+        threads = [threading.Thread(target=call, args=(number,))
+                   for number in (3, 4, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(3, len(outcomes))
+        done = [view for view in outcomes if isinstance(view, dict)]
+        self.assertGreater(len(done), 0)
+        instance = self.instance(self.server)
+        self.assertIn(size.desired(instance).vcpus, (3, 4, 5))
+        self.assert_books(size.desired(instance), size.desired(instance))
+
+    def test_deleted_meanwhile(self):
+        def delete(*args):
+            self.api.delete_server(self.server['id'])
+            self._wait_for_server_parameter(
+                self.server, {'OS-EXT-STS:task_state': 'deleting'})
+
+        with mock.patch.object(
+                self.driver, 'set_elastic_guest', side_effect=delete):
+            self.adjust(6, 6144)
+        self._wait_until_deleted(self.server)
+        self.assert_nothing_left(self.server['id'])
+        self.reconcile()
+
+    def test_deleted_before(self):
+        instance = self.instance(self.server)
+        self._delete_server(self.server)
+        with self.cell() as cell:
+            self.assertRaises(
+                exception.InstanceNotFound, rpcapi.XloudAPI().adjust, cell,
+                instance, vcpus=6, memory_mb=None, persist=True)
+        self.assert_nothing_left(self.server['id'])
+
+    def test_instance_action(self):
+        self.adjust(4)
+        with self.cell() as cell:
+            actions = objects.InstanceActionList.get_by_instance_uuid(
+                cell, self.server['id'])
+            events = objects.InstanceActionEventList.get_by_action(
+                cell, actions[0].id)
+        self.assertEqual(['compute_adjust'], [e.event for e in events])
+        self.assertEqual(['Success'], [e.result for e in events])
+
+    def test_the_billing_period_ends_before(self):
+        told = []
+
+        def tell(notifier, ctxt, instance, host, **kwargs):
+            told.append((instance.vcpus, instance.memory_mb, kwargs))
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.compute.utils.notify_usage_exists', tell))
+        self.adjust(6, 6144)
+        self.adjust(6, 6144)
+        self.adjust(2, 2048)
+        self.assertEqual([(*base.MINIMUM, {'current_period': True}),
+                          (*GROWN, {'current_period': True})], told)
+
+
+class ShutOffTestCase(AdjustTestCase):
+
+    def test_the_next_start_gives_it(self):
+        self.api.post_server_action(self.server['id'], {'os-stop': None})
+        self._wait_for_state_change(self.server, 'SHUTOFF')
+        self.adjust(6, 6144)
+        self.assertEqual(GROWN, self.guest.config)
+        self.assert_charged(self.server, GROWN, 'host1')
+        self.adjust(4, 4096)
+        self.assert_charged(self.server, size.Size(4, 4096), 'host1')
+        self.assert_refused('a size that persists', 6, persist=False)
+
+        self.api.post_server_action(self.server['id'], {'os-start': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+
+class StartTestCase(AdjustTestCase):
+
+    def reboot(self, kind='HARD'):
+        self._reboot_server(self.server, hard=kind == 'HARD')
+
+    def test_a_reboot_gives_the_boot_size(self):
+        for kind in ('HARD', 'SOFT'):
+            self.adjust(6, 6144, persist=False)
+            self.reboot(kind)
+            self.assert_books(base.MINIMUM, base.MINIMUM)
+            self.adjust(4, 4096, persist=True)
+            self.reboot(kind)
+            self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+            self.adjust(2, 2048)
+
+    def test_a_start_that_nobody_told_of(self):
+        self.adjust(6, 6144, persist=False)
+        self.guest.start(base.MINIMUM)
+        self.assert_books(GROWN, base.MINIMUM, held=base.MINIMUM)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_adjusted_right_after_such_a_start(self):
+        self.adjust(6, 6144, persist=False)
+        self.guest.start(base.MINIMUM)
+        self.adjust(3, persist=False)
+        self.assert_books(size.Size(3, 2048), base.MINIMUM)
+
+    def test_stopped_and_started(self):
+        self.adjust(6, 6144, persist=False)
+        self.api.post_server_action(self.server['id'], {'os-stop': None})
+        self._wait_for_state_change(self.server, 'SHUTOFF')
+        self.reconcile()
+        self.assert_charged(self.server, base.MINIMUM, 'host1')
+        self.api.post_server_action(self.server['id'], {'os-start': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_the_balloon_driver_loads(self):
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self.assert_books(base.MINIMUM, base.MINIMUM, base.MINIMUM, full)
+        self.assert_refused('no memory statistics', memory_mb=4096)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, base.MINIMUM, full)
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_no_balloon_driver_loads(self):
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        self.reconcile()
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self.assert_books(full, base.MINIMUM, condition='Partial')
+        self.guest.load_balloon()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_no_room_for_what_it_holds(self):
+        flavor = self.create_elastic_flavor(
+            maximum=size.Size(8, 28672), minimum=size.Size(2, 28672))
+        other = self.create_server(flavor)
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        for _ in range(3):
+            self.reconcile()
+            self.assert_books(base.MINIMUM, base.MINIMUM, base.MINIMUM, full,
+                              condition='Overcommitted')
+        self.assertEqual(1, self.stdlog.logger.output.count(
+            'its host has no room for more'))
+        # Room comes.
+        self._delete_server(other)
+        self.reconcile()
+        self.assert_books(full, base.MINIMUM, condition='Partial')
+
+    def test_live_migration_is_no_start(self):
+        self.start_host('host2')
+        self.adjust(6, 6144, persist=False)
+        self._live_migrate(self.server)
+        self.compute = self.computes['host2']
+        self.reconcile()
+        # The audit counts what has moved.
+        self._run_periodics()
+        self.assert_books(GROWN, base.MINIMUM, host='host2')
+        self.adjust(2, 2048)
+        self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
+
+    def test_cold_migration_is_a_start(self):
+        self.start_host('host2')
+        self.adjust(6, 6144, persist=False)
+        self.api.post_server_action(self.server['id'], {'migrate': None})
+        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+        with self.cell() as cell:
+            for compute in self.computes.values():
+                compute.manager._xloud_reconcile(cell)
+        self._confirm_resize(self.server)
+        self.compute = self.computes['host2']
+        self.reconcile()
+        # The audit counts what has moved.
+        self._run_periodics()
+        self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
+
+    def test_reverted_migration(self):
+        self.start_host('host2')
+        self.adjust(6, 6144)
+        self.api.post_server_action(self.server['id'], {'migrate': None})
+        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+        self._revert_resize(self.server)
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+        self.adjust(2, 2048)
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+
+class PeriodicTestCase(AdjustTestCase):
+
+    def test_one_call_and_no_request(self):
+        for _ in range(3):
+            self.create_server(self.create_elastic_flavor())
+        plain = self.create_server(self._create_flavor())
+        self.reconcile()
+        del self.driver.observations[:]
+        with mock.patch.object(
+                report.SchedulerReportClient, 'get') as get, \
+                mock.patch.object(
+                    report.SchedulerReportClient, 'put') as put, \
+                mock.patch.object(objects.Instance, 'save') as save:
+            self.reconcile()
+        self.assertEqual(1, len(self.driver.observations))
+        self.assertEqual(4, len(self.driver.observations[0]))
+        self.assertNotIn(plain['id'], self.driver.observations[0])
+        for call in (get, put, save):
+            call.assert_not_called()
+
+    def test_hypervisor_is_away(self):
+        before = self.books(self.server)
+        self.driver.is_away = True
+        self.reconcile()
+        self.assertEqual(before, self.books(self.server))
+
+    def test_a_server_in_use_is_left_for_later(self):
+        self.guest.start(GROWN)
+        before = self.books(self.server)
+        with lockutils.lock(self.server['id'], 'nova-'):
+            self.reconcile()
+        self.assertEqual(before, self.books(self.server))
+        self.wait()
+        self.reconcile()
+        self.assertNotEqual(before, self.books(self.server))
+
+    def test_one_broken_server_does_not_hold_up_others(self):
+        broken = self.instance(self.server)
+        broken.system_metadata['xloud_desired_vcpus'] = 'many'
+        broken.save()
+        other = self.create_server(self.create_elastic_flavor())
+        self.driver.guests[other['id']].start(size.Size(3, 2048))
+        self.reconcile()
+        self.wait()
+        self.reconcile()
+        self.assertEqual({'host1': size.Size(3, 2048)},
+                         self.allocated(other['id']))

@@ -1,0 +1,367 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The compute service dies at every step of a change, and it heals.
+
+A step is whatever leaves the process: a transaction of the database, a
+request that changes Placement, a notification, each of the things that a
+hypervisor is asked for in turn. The service is killed before the first,
+before the second and so on, until it does all of them. A dead service does
+nothing more: not what its except and finally clauses say either.
+
+There is nothing between these deaths: right after a step is right before the
+next one, and reading changes nothing.
+"""
+
+import contextlib
+import traceback
+from unittest import mock
+
+import fixtures
+import oslo_messaging as messaging
+from testtools import content
+
+from nova.compute import vm_states
+from nova.db.main import api as db
+from nova import exception
+from nova.scheduler.client import report
+from nova.tests.fixtures import notifications
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
+from nova.tests.functional.xloud import test_adjust
+from nova.xloud import size
+
+GROWN = size.Size(6, 6144)
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class Process:
+    """The compute service, as far as others see what it does."""
+
+    def __init__(self):
+        # None: for ever.
+        self._lives_for = None
+        self._is_inside = False
+        # What it did.
+        self.steps = []
+
+    def run(self, lives_for, work):
+        """Work until that many steps are done.
+
+        :returns: the Killed that ended it, None if it did all
+        """
+        self.steps = []
+        self._lives_for = lives_for
+        try:
+            work()
+        except Killed as killed:
+            return killed
+        self._lives_for = None
+
+    def is_replaced(self):
+        self._lives_for = None
+
+    @contextlib.contextmanager
+    def step(self, name):
+        """Something that happens wholly or not at all."""
+        if self._is_inside:
+            yield
+            return
+        if self._lives_for is not None and (
+                len(self.steps) >= self._lives_for):
+            raise Killed(name)
+        self._is_inside = True
+        try:
+            yield
+        finally:
+            self._is_inside = False
+            self.steps.append(name)
+
+
+class MortalDriver(scripted.ScriptedFakeDriver):
+
+    process = Process()
+
+    def set_elastic_guest(self, instance, target, boot):
+        """One thing after the other, in the order of the contract."""
+        guest = self.guests[instance.uuid]
+        if self._is_running(instance.uuid):
+            fewer = min(guest.held.vcpus, target.vcpus)
+            for step in (guest.held._replace(vcpus=fewer),
+                         target._replace(vcpus=fewer), target):
+                if step != guest.target:
+                    with self.process.step('guest'):
+                        guest.ask(step)
+        if guest.config != boot:
+            with self.process.step('config'):
+                guest.config = boot
+
+
+class KilledTestCase(test_adjust.AdjustTestCase):
+
+    compute_driver = 'fake.MortalDriver'
+
+    def setUp(self):
+        self.process = Process()
+        for name, value in (
+                ('nova.virt.fake.MortalDriver', MortalDriver),
+                (__name__ + '.MortalDriver.process', self.process)):
+            self.useFixture(fixtures.MonkeyPatch(name, value))
+        super().setUp()
+        for owner, name in (
+                (report.SchedulerReportClient, 'post'),
+                (report.SchedulerReportClient, 'put'),
+                (report.SchedulerReportClient, 'delete'),
+                (notifications.FakeNotifier, '_notify')):
+            self.make_mortal(owner, name)
+        self.make_transactions_mortal()
+        self.addCleanup(self.process.is_replaced)
+
+    def make_mortal(self, owner, name):
+        real = getattr(owner, name)
+
+        def mortal(*args, **kwargs):
+            with self.process.step(name):
+                return real(*args, **kwargs)
+
+        self.useFixture(fixtures.MockPatchObject(owner, name, mortal))
+
+    def make_transactions_mortal(self):
+        managers = type(db.context_manager)
+        real = managers.writer.fget
+
+        def writer(manager):
+            made = real(manager)
+            using = made.using
+
+            @contextlib.contextmanager
+            def mortal(ctxt):
+                with self.process.step('transaction'), using(ctxt) as session:
+                    yield session
+
+            made.using = mortal
+            return made
+
+        self.useFixture(fixtures.MockPatchObject(
+            managers, 'writer', property(writer)))
+
+    def change(self, target, **kwargs):
+        """Adjust in this thread, which is the compute service."""
+        endpoint = self.compute.manager.additional_endpoints[-1]
+        try:
+            self.adjust(*target, call=endpoint.adjust, **kwargs)
+        except messaging.ExpectedException as expected:
+            raise expected.exc_info[1]
+
+    def check_each_step(self, prepare, work, check, meanwhile=None, least=3):
+        """Die before each step of some work.
+
+        :param prepare: brings the server to where the work begins
+        :param meanwhile: what the guest does while the service is dead
+        :param check: of what has become of it, at rest
+        :param least: of how many steps it must have died
+        """
+        number = 0
+        while True:
+            prepare()
+            self.check_charged()
+            killed = self.process.run(number, work)
+            self.explain(number, killed)
+            self.check_charged()
+            if killed is None:
+                break
+            if meanwhile:
+                meanwhile()
+                self.check_charged()
+            self.come_back()
+            self.reconcile()
+            check()
+            number += 1
+        check()
+        self.assertGreaterEqual(number, least)
+
+    def explain(self, number, killed):
+        """Show with a failure when and where it died."""
+        where = ''.join(traceback.format_exception(killed)) if killed else ''
+        self.addDetail('killed', content.text_content(
+            'after %d: %s\n%s' % (number, self.process.steps, where)))
+
+    def come_back(self):
+        # The dead one cannot even stop in order.
+        with mock.patch.object(self.compute, 'stop'):
+            dead = self.compute
+            dead.rpcserver.stop()
+            dead.rpcserver.wait()
+            self.process.is_replaced()
+            self.compute = self.restart_compute_service(dead)
+        self.computes['host1'] = self.compute
+        self.check_charged()
+        self.assert_idle()
+
+    def check_charged(self):
+        """No less is charged than is held, nor than a start would give."""
+        needed = self.guest.config
+        if self.instance(self.server).vm_state == vm_states.ACTIVE:
+            needed = size.largest(needed, self.guest.held)
+        for charged in (size.charged(self.instance(self.server)),
+                        self.allocated(self.server['id'])['host1']):
+            self.assertEqual(charged, size.largest(charged, needed))
+
+    def check_at_rest(self, *outcomes, condition=None):
+        """All of the books have one of these (desired, boot)."""
+        instance = self.instance(self.server)
+        desired, boot = size.desired(instance), size.boot(instance)
+        self.assertIn((desired, boot), outcomes)
+        self.assert_books(desired, boot, condition=condition)
+        self.assertEqual(boot, self.guest.config)
+
+
+class KilledInAdjustTestCase(KilledTestCase):
+
+    def check(self, start, target):
+        self.check_each_step(
+            lambda: self.adjust(*start), lambda: self.change(target),
+            lambda: self.check_at_rest((start, start), (target, target)),
+            least=10)
+        self.check_at_rest((target, target))
+
+    def test_grow(self):
+        self.check(base.MINIMUM, GROWN)
+
+    def test_shrink(self):
+        self.check(GROWN, base.MINIMUM)
+
+    def test_grow_and_shrink(self):
+        self.check(size.Size(2, 6144), size.Size(6, 2048))
+
+    def test_late(self):
+        """The guest does it while there is no compute service."""
+        def late():
+            self.guest.behaviour = scripted.OBEDIENT
+            self.guest.follow()
+
+        def prepare():
+            late()
+            self.adjust(*GROWN)
+            self.guest.behaviour = scripted.LATE
+
+        def check():
+            late()
+            self.reconcile()
+            self.check_at_rest(
+                (GROWN, GROWN), (base.MINIMUM, base.MINIMUM))
+
+        self.check_each_step(
+            prepare, lambda: self.change(base.MINIMUM), check,
+            meanwhile=late, least=10)
+
+    def test_only_what_the_next_start_gives(self):
+        """The guest has it already, the persistent configuration not yet."""
+        for start, target in ((base.MINIMUM, GROWN), (GROWN, base.MINIMUM)):
+            def prepare():
+                self.adjust(*start)
+                self.adjust(*target, persist=False)
+
+            self.check_each_step(
+                prepare, lambda: self.change(target),
+                lambda: self.check_at_rest((target, start), (target, target)))
+            self.check_at_rest((target, target))
+
+    def test_shut_off(self):
+        self._stop_server(self.server)
+        for start, target in ((base.MINIMUM, GROWN), (GROWN, base.MINIMUM)):
+            self.check_each_step(
+                lambda: self.adjust(*start), lambda: self.change(target),
+                lambda: self.check_shut_off(start, target), least=6)
+
+    def check_shut_off(self, *outcomes):
+        instance = self.instance(self.server)
+        boot = size.boot(instance)
+        self.assertIn(boot, outcomes)
+        self.assertEqual(boot, size.desired(instance))
+        self.assertEqual(boot, self.guest.config)
+        self.assert_charged(self.server, boot, 'host1')
+
+    def test_undo(self):
+        """The guest takes the memory and then refuses the vCPUs."""
+        start = size.Size(2, 4096)
+
+        def refuse(guest, target, ask=scripted.Guest.ask):
+            if target.vcpus > guest.held.vcpus:
+                raise exception.ElasticGuestRefused(reason='by the test')
+            ask(guest, target)
+
+        def work():
+            with mock.patch.object(scripted.Guest, 'ask', refuse):
+                error = self.assertRaises(
+                    exception.ElasticConflict, self.change, GROWN)
+            self.assertIn('was undone', error.format_message())
+
+        # Before it is undone it is what was asked for, and done later.
+        self.check_each_step(
+            lambda: self.adjust(*start), work,
+            lambda: self.check_at_rest((start, start), (GROWN, GROWN)),
+            least=14)
+        self.check_at_rest((start, start))
+
+
+class KilledInReconcileTestCase(KilledTestCase):
+
+    def check(self, prepare, *outcomes, condition=None, **kwargs):
+        def check():
+            self.check_at_rest(*outcomes, condition=condition)
+            self.reconcile()
+            self.check_at_rest(*outcomes, condition=condition)
+
+        self.check_each_step(prepare, self.reconcile, check, **kwargs)
+
+    def shrink(self, behaviour):
+        self.guest.behaviour = scripted.OBEDIENT
+        self.adjust(*GROWN)
+        self.guest.behaviour = behaviour
+        self.adjust(*base.MINIMUM)
+
+    def test_release(self):
+        def prepare():
+            self.shrink(scripted.LATE)
+            self.guest.behaviour = scripted.OBEDIENT
+            self.guest.follow()
+
+        self.check(prepare, (base.MINIMUM, base.MINIMUM))
+
+    def test_drive(self):
+        def prepare():
+            self.shrink(scripted.LOST)
+            self.guest.behaviour = scripted.OBEDIENT
+            # The request is made again.
+            self.guest.target = GROWN
+
+        self.check(prepare, (base.MINIMUM, base.MINIMUM), least=5)
+
+    def test_refused(self):
+        def prepare():
+            self.shrink(scripted.LOST)
+            self.wait()
+
+        self.check(prepare, (GROWN, base.MINIMUM), condition='Partial',
+                   least=1)
+
+    def test_start(self):
+        def prepare():
+            self.adjust(*base.MINIMUM)
+            self.adjust(*GROWN, persist=False)
+            self.guest.start(base.MINIMUM)
+
+        self.check(prepare, (base.MINIMUM, base.MINIMUM))

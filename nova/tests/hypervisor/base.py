@@ -1,0 +1,365 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova's services and Placement in one process, on real hypervisors.
+
+What is not real: Keystone, Glance, Cinder and Neutron, the message broker,
+and the size of a host, since Placement gives no server more vCPUs than its
+host has.
+"""
+
+import io
+import os
+import pathlib
+import time
+import typing as ty
+
+from eventlet import greenthread
+import fixtures
+import libvirt
+import libvirt_qemu
+from oslo_serialization import jsonutils
+from testtools import content
+
+import nova.conf
+from nova import context
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.functional.xloud import base
+from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova import utils
+from nova.virt.libvirt import host as libvirt_host
+from nova.virt import node
+from nova.xloud import size
+
+CONF = nova.conf.CONF
+
+MINIMUM = size.Size(1, 256)
+MAXIMUM = size.Size(4, 1024)
+
+_HOST_VCPUS = 16
+_HOST_MEMORY_MB = 16384
+_SECONDS = 60
+# Of half a second each
+_RETRIES = 2 * _SECONDS
+
+
+class Views(ty.NamedTuple):
+    """The size of a server by all who count it."""
+
+    guest: ty.Optional[size.Size]
+    qemu: size.Size
+    libvirt: size.Size
+    row: size.Size
+    placement: ty.Dict[str, size.Size]
+
+
+class _Nothing(fixtures.Fixture):
+    """In place of a fixture that keeps tests from the machine."""
+
+
+class _Events:
+    """Runs the event loop of libvirt, of which a process has one."""
+
+    thread = None
+
+    @classmethod
+    def run(cls):
+        # Nova opens its first connection before it registers the loop, and
+        # would not hear events on it.
+        libvirt.virEventRegisterDefaultImpl()
+        if cls.thread is None:
+            cls.thread = libvirt_host.native_threading.Thread(
+                target=cls._run, daemon=True)
+            cls.thread.start()
+
+    @staticmethod
+    def _run():
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+
+class HypervisorTestCase(base.ElasticServersTestCase):
+    """Servers in :attr:`libvirtds`, which all tests of a class share."""
+
+    compute_driver = 'libvirt.LibvirtDriver'
+    HOSTS = 1
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.libvirtds = [
+            cls._use(hypervisor_fixtures.OwnLibvirtd(number))
+            for number in range(cls.HOSTS)]
+        cls.tiny_guest = cls._use(
+            hypervisor_fixtures.TinyGuest(cls.libvirtds[0].path))
+        cls.is_emulated = not hypervisor_fixtures.has_kvm()
+
+    @classmethod
+    def _use(cls, fixture):
+        fixture.setUp()
+        cls.addClassCleanup(fixture.cleanUp)
+        return fixture
+
+    def setUp(self):
+        for name in ('GenericPoisonFixture', 'PoisonFunctions',
+                     'SysFsPoisonFixture'):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.tests.fixtures.' + name, _Nothing))
+        super().setUp()
+        self.useFixture(nova_fixtures.PrivsepFixture())
+        _Events.run()
+        for name, replacement in (
+                ('host.Host._native_thread', lambda host: None),
+                ('host.Host.get_memory_mb_total',
+                 lambda host: _HOST_MEMORY_MB),
+                ('driver.LibvirtDriver._get_vcpu_available',
+                 lambda driver: set(range(_HOST_VCPUS)))):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.virt.libvirt.' + name, replacement))
+        # Where it is removed also if the test is killed.
+        instances = self.useFixture(
+            fixtures.TempDir(rootdir=self.libvirtds[0].path)).path
+        # QEMU is not root everywhere
+        os.chmod(instances, 0o755)
+        self.flags(instances_path=instances)
+        self.flags(enabled=False, group='vnc')
+        self.flags(mem_stats_period_seconds=1, inject_partition=-2,
+                   images_type='raw', group='libvirt')
+        if self.is_emulated:
+            self.flags(virt_type='qemu', cpu_mode='custom',
+                       cpu_models=['qemu64'], group='libvirt')
+        else:
+            self.flags(virt_type='kvm', cpu_mode='host-passthrough',
+                       group='libvirt')
+        self.addCleanup(self._forget_events)
+        self.addCleanup(self._wait_for_greenlets)
+        for libvirtd in self.libvirtds:
+            self.addCleanup(libvirtd.remove_domains)
+            self._start_host(libvirtd)
+
+    @property
+    def host(self):
+        return self.libvirtds[0].address
+
+    @property
+    def compute(self):
+        return self.computes[self.host]
+
+    def _start_host(self, libvirtd):
+        self.flags(connection_uri=libvirtd.uri, group='libvirt')
+        # Nova keeps one for the process.
+        node.LOCAL_NODE_UUID = None
+        self.start_host(libvirtd.address).driver._host.get_node_uuid()
+
+    def _forget_events(self):
+        """Nova waits before it believes that a guest stopped."""
+        for compute in self.computes.values():
+            for event in list(compute.driver._host._events_delayed.values()):
+                event.cancel()
+
+    def _wait_for_greenlets(self):
+        """What an event of libvirt led to may not have ended yet.
+
+        The threads of a host are ended, and these cannot be.
+        """
+        pool = utils._get_default_green_pool()
+        hypervisor_fixtures.wait_for(
+            lambda: all(isinstance(running, greenthread.GreenThread)
+                        for running in pool.coroutines_running),
+            _SECONDS, 'the greenlets of the test end')
+
+    def create_image(self, *words):
+        """An image of which the tiny guest is started.
+
+        :param words: for its kernel, what it does differently
+        """
+        kernel, ramdisk = (
+            self._upload(disk_format, pathlib.Path(path).read_bytes())
+            for disk_format, path in (('aki', self.tiny_guest.kernel),
+                                      ('ari', self.tiny_guest.ramdisk)))
+        return self._upload(
+            'raw', bytes(1 << 20), kernel_id=kernel, ramdisk_id=ramdisk,
+            hw_machine_type='q35',
+            os_command_line=' '.join(['console=ttyS0 quiet', *words]))
+
+    def _upload(self, disk_format, content, **properties):
+        return self.glance.create(context.get_admin_context(), {
+            'name': disk_format, 'disk_format': disk_format,
+            'container_format': 'bare' if disk_format == 'raw'
+            else disk_format,
+            'size': len(content), 'min_disk': 0, 'min_ram': 0,
+            'visibility': 'public', 'is_public': True, 'protected': False,
+            'created_at': self.glance.timestamp,
+            'updated_at': self.glance.timestamp,
+            'deleted_at': None, 'deleted': False, 'tags': [],
+            'properties': properties}, data=io.BytesIO(content))['id']
+
+    def boot(self, *words, minimum=MINIMUM):
+        """Create an elastic server with the tiny guest and wait for it.
+
+        :param words: as of create_image()
+        """
+        flavor = self._create_flavor(
+            vcpu=MAXIMUM.vcpus, memory_mb=MAXIMUM.memory_mb, disk=0,
+            ephemeral=0, extra_spec=dict(
+                zip(size.MINIMUM_KEYS, map(str, minimum))))
+        server = self.create_server(
+            flavor, image_uuid=self.create_image(*words), host=self.host)
+        self.addOnException(lambda _: self.addDetail(
+            'console', content.content_from_file(
+                self._console(server), buffer_now=True)))
+        self.wait_until_booted(server)
+        return server
+
+    def wait_until_booted(self, server, after=None):
+        """Wait until the guest says something.
+
+        :param after: what was seen of it before it started again
+        """
+        def is_another():
+            seen = self.seen(server)
+            return seen and (after is None or seen.boot != after.boot)
+
+        hypervisor_fixtures.wait_for(is_another, _SECONDS, 'the guest boots')
+        return self.seen(server)
+
+    def seen(self, server):
+        """What the guest said last of itself, None if nothing."""
+        if not os.path.exists(self._console(server)):
+            return None
+        with open(self._console(server), errors='replace') as console:
+            return self.tiny_guest.seen(console.read())
+
+    @staticmethod
+    def _console(server):
+        return os.path.join(
+            CONF.instances_path, server['id'], 'console.log')
+
+    def domain(self, server):
+        """The domain, by a connection of the test."""
+        host = self.instance(server).host
+        (libvirtd,) = [libvirtd for libvirtd in self.libvirtds
+                       if libvirtd.address == host]
+        return libvirt.open(libvirtd.uri).lookupByUUIDString(server['id'])
+
+    def views(self, server):
+        """All that is said of a running server."""
+        seen = self.seen(server)
+        domain = self.domain(server)
+
+        def ask(command):
+            answer = libvirt_qemu.qemuMonitorCommand(
+                domain, jsonutils.dumps({'execute': command}), 0)
+            return jsonutils.loads(answer)['return']
+
+        return Views(
+            guest=seen and size.Size(
+                seen.vcpus, MAXIMUM.memory_mb - seen.taken_mb),
+            qemu=size.Size(len(ask('query-cpus-fast')),
+                           ask('query-balloon')['actual'] >> 20),
+            libvirt=size.Size(
+                domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE),
+                domain.info()[2] // 1024),
+            row=size.charged(self.instance(server)),
+            placement=self.allocated(server['id']))
+
+    def assert_all_see(self, server, held, charge=None, stale_vcpus=None,
+                       condition='Settled', reconcile=True):
+        """All agree on the size of a server, at once or soon.
+
+        :param held: what the guest has now
+        :param charge: what the server is charged, if that is more
+        :param stale_vcpus: what libvirt says if QEMU does not tell it that
+            vCPUs have left, as under software emulation
+        :param condition: what its status says
+        :param reconcile: whether that may have to happen before
+        """
+        charge = charge or held
+        in_libvirt = held
+        if stale_vcpus and self.is_emulated:
+            in_libvirt = held._replace(vcpus=stale_vcpus)
+        expected = Views(
+            guest=held, qemu=held, libvirt=in_libvirt, row=charge,
+            placement={self.instance(server).host: charge}), condition
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            found = self.views(server), self.status(server)['condition']
+            if found == expected or time.monotonic() > deadline:
+                break
+            if reconcile:
+                self.reconcile()
+            time.sleep(0.3)
+        self.assertEqual(expected, found, self.status(server)['reason'])
+
+    def adjust(self, server, vcpus=None, memory_mb=None, persist=True):
+        """Have a server change its size.
+
+        :returns: the status after it, or why it was refused
+        """
+        body = {'persist': persist}
+        if vcpus is not None:
+            body['current_vcpus'] = vcpus
+        if memory_mb is not None:
+            body['current_memory_mb'] = memory_mb
+        response = self.api.api_post(
+            '/os-xloud-adjust/%s' % server['id'], body,
+            check_response_status=[202, 409])
+        if response.status == 409:
+            return response.body['conflictingRequest']['message']
+        return response.body['xloud_status']
+
+    def status(self, server):
+        return self.api.api_get(
+            '/os-xloud-adjust/%s' % server['id']).body['xloud_status']
+
+    def restart(self, server, how):
+        """Start the guest of a running server anew.
+
+        :param how: 'soft' or 'hard' for a reboot, 'stop' to stop and start
+        """
+        seen = self.seen(server)
+        if how == 'stop':
+            self._stop_server(server)
+            self._start_server(server)
+        else:
+            self.api.post_server_action(
+                server['id'], {'reboot': {'type': how.upper()}})
+        self.wait_until_booted(server, after=seen)
+        self.wait_until_active(server)
+
+    def wait_until_active(self, server, **expected):
+        """Wait until nothing happens to a server any more."""
+        self._wait_for_server_parameter(server, {
+            'status': 'ACTIVE', 'OS-EXT-STS:task_state': None, **expected})
+
+    # A guest takes longer than a fake one.
+
+    def _wait_for_state_change(self, server, expected_status,
+                               max_retries=_RETRIES):
+        return super()._wait_for_state_change(
+            server, expected_status, max_retries)
+
+    def _wait_for_server_parameter(self, server, expected_params,
+                                   max_retries=_RETRIES, api=None):
+        return super()._wait_for_server_parameter(
+            server, expected_params, max_retries, api)
+
+    def _wait_for_assert(self, assert_func, max_retries=_RETRIES, sleep=0.5):
+        return super()._wait_for_assert(assert_func, max_retries, sleep)
+
+    def reconcile(self):
+        """As each host does every minute."""
+        for host, compute in self.computes.items():
+            with context.target_cell(
+                    context.get_admin_context(),
+                    self.host_mappings[host].cell_mapping) as cell:
+                compute.manager._xloud_reconcile(cell)

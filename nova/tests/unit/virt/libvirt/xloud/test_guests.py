@@ -1,0 +1,498 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import time
+from unittest import mock
+
+import ddt
+import fixtures
+from lxml import etree
+
+from nova import exception
+from nova import test
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.fixtures import xloud_libvirt
+from nova.tests.unit.virt.libvirt.xloud import test_domain
+from nova.virt import event as virtevent
+from nova.virt import fake
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import event as libvirtevent
+from nova.virt.libvirt.xloud import events
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+BOOT = size.Size(3, 1024)
+MAXIMUM = size.Size(4, 2048)
+
+XML = """\
+<domain type='kvm'>
+  <name>guest</name>
+  <uuid>%(uuid)s</uuid>
+  <memory unit='KiB'>2097152</memory>
+  <currentMemory unit='KiB'>1048576</currentMemory>
+  <vcpu current='3'>4</vcpu>
+  <vcpus>
+    <vcpu id='0' enabled='yes' hotpluggable='no'/>
+    <vcpu id='1' enabled='yes' hotpluggable='no'/>
+    <vcpu id='2' enabled='yes' hotpluggable='yes'/>
+    <vcpu id='3' enabled='no' hotpluggable='yes'/>
+  </vcpus>
+  <os><type arch='x86_64'>hvm</type></os>
+  <devices/>
+</domain>
+"""
+BALLOON = "<memballoon model='virtio'><stats period='10'/></memballoon>"
+
+
+class GuestsTestCase(test.NoDBTestCase):
+    """A server of 2 to 4 vCPUs and 512 to 2048 MiB, started with BOOT."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(nova_fixtures.LibvirtFixture())
+        self.useFixture(xloud_libvirt.ElasticLibvirtFixture())
+        self.useFixture(nova_fixtures.SpawnIsSynchronousFixture())
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests._CALM_SECONDS', 0))
+        self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
+        self.emitted = []
+        self.driver.register_event_listener(self.emitted.append)
+        self.connection = self._connect()
+        self.instance = test_domain.server(test_domain.ELASTIC, boot=BOOT)
+        self.devices = BALLOON
+        self.domain = self._start()
+
+    def _connect(self):
+        connection = xloud_libvirt.Connection('qemu:///system')
+        self.driver._host.get_connection = lambda: connection
+        return connection
+
+    def _start(self):
+        domain = self.connection.defineXML(XML % {
+            'uuid': self.instance.uuid})
+        # Upstream's fake keeps few devices.
+        describe = domain.XMLDesc
+
+        def describe_with_devices(flags):
+            document = etree.fromstring(describe(flags))
+            devices = document.find('./devices')
+            for device in devices:
+                devices.remove(device)
+            for device in etree.fromstring('<d>%s</d>' % self.devices):
+                devices.append(device)
+            return etree.tostring(document, encoding='unicode')
+
+        domain.XMLDesc = describe_with_devices
+        domain.create()
+        domain.period = 10
+        return domain
+
+    def _state(self):
+        return self.driver.get_elastic_guests(
+            [self.instance])[self.instance.uuid]
+
+    def _change(self, target, boot=BOOT):
+        self.driver.set_elastic_guest(self.instance, target, boot)
+
+    def assert_refused(self, text, target):
+        error = self.assertRaises(
+            exception.ElasticGuestRefused, self._change, target)
+        self.assertIn(text, str(error))
+
+
+@ddt.ddt
+class StateTest(GuestsTestCase):
+
+    def test_state(self):
+        self.domain.used = 100 * 1024 + 1
+        state = self._state()
+        self.assertEqual(
+            elastic_guest.GuestState(
+                running=True, vcpus=3, memory_mb=1024, balloon_active=True,
+                used_memory_mb=101, memory_pinned=False, run=state.run),
+            state)
+
+    def test_memory_is_rounded_up(self):
+        self.domain.live.memory = 1000 * 1024 + 1
+        self.assertEqual(1001, self._state().memory_mb)
+
+    def test_not_running(self):
+        self.domain.destroy()
+        self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
+        self.domain.undefine()
+        self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
+
+    def test_several(self):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        with mock.patch.object(
+                self.connection, 'domainListGetStats',
+                wraps=self.connection.domainListGetStats) as bulk:
+            states = self.driver.get_elastic_guests([self.instance, other])
+        self.assertEqual(1, bulk.call_count)
+        self.assertEqual(elastic_guest.NOT_RUNNING, states[other.uuid])
+        self.assertTrue(states[self.instance.uuid].running)
+
+    def test_busy_guest_keeps_nobody_waiting_but_who_asks_for_it(self):
+        bulk = self.useFixture(fixtures.MockPatchObject(
+            self.connection, 'domainListGetStats', return_value=[])).mock
+        nowait = xloud_libvirt.CONSTANTS[
+            'VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT']
+        self.driver._elastic_guests._domains = {'a': 1, 'b': 2}
+        self.driver._elastic_guests._connection = self.connection
+        for uuids, flags in ((['a'], 0), (['a', 'b'], nowait)):
+            self.driver._elastic_guests._records(uuids)
+            self.assertEqual(flags, bulk.call_args[0][2])
+            self.driver._elastic_guests._domains = {'a': 1, 'b': 2}
+
+    @ddt.data((0, True), (29, True), (-29, True), (31, False))
+    @ddt.unpack
+    def test_fresh(self, age, is_fresh):
+        now = time.time()
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.guests.time.time',
+            return_value=now + age))
+        statistics = self.domain.statistics()
+        statistics['balloon.last-update'] = now
+        self.domain.statistics = lambda: statistics
+        state = self._state()
+        self.assertIs(is_fresh, state.balloon_active)
+        self.assertEqual(200 if is_fresh else None, state.used_memory_mb)
+
+    @ddt.data('available', 'usable')
+    def test_old_balloon_driver(self, missing):
+        statistics = self.domain.statistics()
+        del statistics['balloon.' + missing]
+        self.domain.statistics = lambda: statistics
+        state = self._state()
+        self.assertTrue(state.balloon_active)
+        self.assertIsNone(state.used_memory_mb)
+
+    def test_no_balloon_driver(self):
+        self.domain.has_balloon_driver = False
+        self.assertFalse(self._state().balloon_active)
+
+    @ddt.data((15, 15), (0, 10))
+    @ddt.unpack
+    def test_statistics_are_switched_on(self, configured, expected):
+        self.flags(mem_stats_period_seconds=configured, group='libvirt')
+        self.devices = "<memballoon model='virtio'/>"
+        self.domain.period = 0
+        self._state()
+        self.assertEqual(expected, self.domain.period)
+        self.assertTrue(self._state().balloon_active)
+
+    def test_statistics_cannot_be_switched_on(self):
+        self.devices = "<memballoon model='virtio'/>"
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMemoryStatsPeriod',
+            side_effect=fakelibvirt.libvirtError('no')))
+        self.assertFalse(self._state().balloon_active)
+
+    def test_stale_after_a_live_migration(self):
+        self.domain.stale_memory = 2097152
+        self.assertEqual(1024, self._state().memory_mb)
+        self.domain.live.memory = 700 * 1024
+        self.assertEqual(700, self._state().memory_mb)
+        # Once it moves libvirt is right, and QEMU need not be asked.
+        self.domain.move_balloon(800 * 1024)
+        self.domain.memoryStats = None
+        self.assertEqual(800, self._state().memory_mb)
+
+    @ddt.data(
+        "<hostdev mode='subsystem' type='pci' managed='yes'/>",
+        "<hostdev mode='subsystem' type='mdev' model='vfio-pci'/>",
+        "<interface type='hostdev'/>", "<interface type='vdpa'/>",
+        "<disk type='nvme'/>", "<disk type='vhostvdpa'/>")
+    def test_pinned(self, device):
+        self.devices += device
+        self.assertTrue(self._state().memory_pinned)
+
+    @ddt.data(
+        "<hostdev mode='subsystem' type='usb'/>",
+        "<interface type='bridge'/>", "<disk type='file'/>")
+    def test_not_pinned(self, device):
+        self.devices += device
+        self.assertFalse(self._state().memory_pinned)
+
+    def test_device_comes_and_goes(self):
+        self.assertFalse(self._state().memory_pinned)
+        self.devices += "<hostdev mode='subsystem' type='pci'/>"
+        # Nobody has told yet.
+        self.assertFalse(self._state().memory_pinned)
+        self.connection.tell_device_added(self.domain, 'hostdev0')
+        self.assertTrue(self._state().memory_pinned)
+        self.devices = BALLOON
+        self.connection.tell_removed(self.domain, 'hostdev0')
+        self.assertFalse(self._state().memory_pinned)
+
+    def test_connection_that_hears_nothing(self):
+        connection = self._connect()
+        connection._vms = self.connection._vms
+        connection.setKeepAlive = mock.Mock(
+            side_effect=fakelibvirt.libvirtError('no event loop'))
+        self.assertFalse(self._state().memory_pinned)
+        self.devices += "<hostdev mode='subsystem' type='pci'/>"
+        self.assertTrue(self._state().memory_pinned)
+
+    def test_removed_while_it_is_looked_at(self):
+        gone = fakelibvirt.make_libvirtError(
+            fakelibvirt.libvirtError, 'gone',
+            error_code=fakelibvirt.VIR_ERR_NO_DOMAIN)
+        self.domain.XMLDesc = mock.Mock(side_effect=gone)
+        self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
+
+
+class RunTest(GuestsTestCase):
+
+    def _forget(self):
+        """nova-compute starts again."""
+        self.driver._elastic_guests._runs.clear()
+
+    def test_goes_on(self):
+        run = self._state().run
+        self._forget()
+        self.assertEqual(run, self._state().run)
+
+        # Also where it is another domain of another libvirt
+        self.domain._id += 7
+        self.domain._reason = 2
+        self.assertEqual(run, self._state().run)
+        self._forget()
+        self.domain._reason = 1
+        self.assertEqual(run, self._state().run)
+
+    def test_starts_anew(self):
+        run = self._state().run
+        self.domain.destroy()
+        self.domain.create()
+        other = self._state().run
+        self.assertNotEqual(run, other)
+
+        # libvirtd and nova-compute were restarted, and ids with them.
+        number = self.domain.ID()
+        self.domain.destroy()
+        self.connection._id_counter = number
+        self.domain.create()
+        self.assertEqual(number, self.domain.ID())
+        self._forget()
+        self.assertNotEqual(other, self._state().run)
+
+    def test_mark_in_persistent_configuration(self):
+        """Live XML was made persistent, and nobody mended it."""
+        run = self._state().run
+        self.domain.config.metadata = dict(self.domain.live.metadata)
+        self.domain.destroy()
+        self.domain.create()
+        self.assertNotEqual(run, self._state().run)
+
+    def test_mending(self):
+        self._state()
+        self.domain.config.metadata = dict(self.domain.live.metadata)
+        self.domain.config.set_vcpus(4)
+        self.driver._elastic_guests.keep_boot_size(self.instance)
+        self.assertEqual({}, self.domain.config.metadata)
+        self.assertEqual(3, self.domain.config.current_vcpus)
+
+    def test_mending_fails(self):
+        self._state()
+        self.domain.config.metadata = dict(self.domain.live.metadata)
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMetadata',
+            side_effect=fakelibvirt.libvirtError('no')))
+        self.driver._elastic_guests.keep_boot_size(self.instance)
+        self.assertIn('A soft reboot may not be noticed',
+                      self.stdlog.logger.output)
+
+    def test_no_mark(self):
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMetadata',
+            side_effect=fakelibvirt.libvirtError('no')))
+        self.assertIsNone(self._state().run)
+        self.assertTrue(self._state().running)
+
+
+@ddt.ddt
+class ChangeTest(GuestsTestCase):
+
+    def test_order(self):
+        with mock.patch.multiple(
+                'nova.virt.libvirt.guest.Guest', set_vcpus=mock.DEFAULT,
+                set_memory=mock.DEFAULT) as mocks:
+            steps = mock.Mock()
+            for name, step in mocks.items():
+                steps.attach_mock(step, name)
+            self.assertRaises(exception.ElasticGuestRefused,
+                              self._change, size.Size(4, 1500))
+        self.assertEqual(
+            [mock.call.set_memory(1500 * 1024, live=True),
+             mock.call.set_vcpus(4, live=True)], steps.mock_calls)
+
+    def test_vcpus_leave_before_memory(self):
+        self.domain.unplug = 'refuse'
+        self.assert_refused('rejected', size.Size(2, 512))
+        self.assertEqual(1048576, self.domain.live.memory)
+
+    def test_libvirt_does_not_do_what_it_says(self):
+        self.domain._set_live_vcpus = lambda count: None
+        for vcpus in (4, 2):
+            self.assert_refused(
+                'said that it has %d vCPUs, and now counts 3' % vcpus,
+                size.Size(vcpus, 1024))
+
+    def test_fixed_dimensions_are_left_alone(self):
+        self.instance.flavor.extra_specs = {'minimum_cpu': '2'}
+        self._change(size.Size(4, 512), boot=size.Size(4, 512))
+        self.assertEqual((4, 1048576), (
+            self.domain.live.current_vcpus, self.domain.live.memory))
+        self.assertEqual((4, 1048576), (
+            self.domain.config.current_vcpus, self.domain.config.memory))
+        self.instance.flavor.extra_specs = {'minimum_memory': '512'}
+        self._change(size.Size(2, 512), boot=size.Size(2, 512))
+        self.assertEqual((4, 512 * 1024), (
+            self.domain.live.current_vcpus, self.domain.live.memory))
+
+    def test_memory_is_asked_for_again(self):
+        """It was on its way to something else."""
+        self.domain.is_balloon_late = True
+        self._change(size.Size(3, 512))
+        self._change(size.Size(3, 1024))
+        self.assertEqual(1048576, self.domain.wanted_memory)
+
+    def test_no_balloon(self):
+        self.devices = "<memballoon model='none'/>"
+        self.assert_refused('no memory balloon', size.Size(2, 512))
+        self.assertEqual(3, self.domain.live.current_vcpus)
+        self._change(size.Size(2, 1024))
+        self.assertEqual(2, self.domain.live.current_vcpus)
+
+    def test_more_than_the_maximum(self):
+        self.assert_refused('higher than max', size.Size(3, 4096))
+        self.assert_refused('greater than max', size.Size(8, 1024))
+
+    def test_libvirt_fails(self):
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMemoryFlags',
+            side_effect=fakelibvirt.libvirtError('connection lost')))
+        self.assertRaises(
+            fakelibvirt.libvirtError, self._change, size.Size(3, 512))
+
+    @ddt.data((None, 'whether they did cannot be found out'),
+              ('nonsense', 'whether they did cannot be found out'))
+    @ddt.unpack
+    def test_qemu_cannot_be_asked(self, answer, text):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.guest.libvirtmod_qemu', answer and mock.Mock(
+                virDomainQemuMonitorCommand=lambda *args: answer)))
+        self.domain.unplug = 'late'
+        self._change(size.Size(2, 1024))
+        # Not less than it may hold
+        self.assertEqual(3, self._state().vcpus)
+        self.assert_refused(text, MAXIMUM)
+        # Asking again does no harm, and an answer settles it.
+        self._change(size.Size(2, 1024))
+        self.domain.give_back()
+        self.assertEqual(2, self._state().vcpus)
+        self._change(MAXIMUM)
+        self.assertEqual(4, self.domain.live.current_vcpus)
+
+    def test_software_emulation_does_not_plug_again(self):
+        """Also not after a restart of libvirtd, which then counts right."""
+        self.flags(virt_type='qemu', group='libvirt')
+        self.domain.unplug = 'silent'
+        self._change(size.Size(2, 1024))
+        self.assertEqual(2, self._state().vcpus)
+        self.domain.silently_gone = 0
+        self.domain.live.set_vcpus(2)
+        self.assert_refused('software emulation', MAXIMUM)
+
+    def test_qemu_is_not_asked_without_doubt(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.guest.libvirtmod_qemu', None))
+        for vcpus in (4, 2, 3):
+            self._change(size.Size(vcpus, 1024))
+            self.assertEqual(vcpus, self._state().vcpus)
+
+
+class EventTest(GuestsTestCase):
+
+    def _emitted(self):
+        emitted = [(type(event), event.get_instance_uuid())
+                   for event in self.emitted]
+        self.emitted.clear()
+        return emitted
+
+    def assert_emitted(self):
+        self.assertEqual(
+            [(elastic_guest.GuestChangedEvent, self.instance.uuid)],
+            self._emitted())
+
+    def test_of_guest_that_nobody_asked_for(self):
+        uuid = self.instance.uuid
+        for event in (events.BalloonChangedEvent(uuid),
+                      events.DeviceAddedEvent(uuid, 'hostdev0'),
+                      libvirtevent.DeviceRemovedEvent(uuid, 'vcpu3')):
+            self.driver.emit_event(event)
+        self.assertEqual([], self._emitted())
+
+    def test_told(self):
+        self._state()
+        self.connection.tell_balloon(self.domain)
+        self.assert_emitted()
+        self.connection.tell_device_added(self.domain, 'hostdev0')
+        self.assert_emitted()
+        self.connection.tell_removed(self.domain, 'vcpu2')
+        self.assert_emitted()
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assert_emitted()
+
+    def test_others_still_get_theirs(self):
+        self._state()
+        event = libvirtevent.DeviceRemovedEvent(
+            self.instance.uuid, 'virtio-disk1')
+        with mock.patch.object(
+                self.driver._device_event_handler,
+                'notify_waiters') as notify:
+            self.driver.emit_event(event)
+        notify.assert_called_once_with(event)
+        self.assert_emitted()
+        event = virtevent.LifecycleEvent(
+            self.instance.uuid, virtevent.EVENT_LIFECYCLE_STOPPED)
+        self.driver.emit_event(event)
+        self.assertEqual([event], self.emitted)
+
+    def test_refusal_that_is_known(self):
+        """Or a reconcile would ask again, and again."""
+        self._state()
+        self.domain.unplug = 'refuse'
+        self.assert_refused('rejected', size.Size(2, 1024))
+        self.emitted.clear()
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assertEqual([], self._emitted())
+
+        self.domain.unplug = 'late'
+        self._change(size.Size(2, 1024))
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assert_emitted()
+
+    def test_many_at_once(self):
+        self._state()
+        waiting = []
+        with mock.patch('nova.utils.spawn_n',
+                        side_effect=lambda *args: waiting.append(args)):
+            for _number in range(3):
+                self.connection.tell_balloon(self.domain)
+        self.assertEqual(1, len(waiting))
+        (function, uuid), = waiting
+        function(uuid)
+        self.assert_emitted()

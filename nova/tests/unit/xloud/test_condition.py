@@ -1,0 +1,249 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import datetime
+import itertools
+
+import hypothesis
+from hypothesis import strategies as st
+
+from nova import test
+from nova.xloud import condition
+from nova.xloud import size
+
+NOW = datetime.datetime(2024, 5, 1, 12)
+TIMEOUT = 300
+EARLIER = NOW - datetime.timedelta(seconds=TIMEOUT)
+JUST_NOW = NOW - datetime.timedelta(seconds=TIMEOUT - 1)
+
+small, middle, large = (
+    size.Size(1, 1024), size.Size(2, 2048), size.Size(4, 4096))
+
+
+def fake_sizes(desired, boot, charged):
+    return condition.Sizes(
+        size.Size(1, 1), size.Size(64, 1 << 20), desired, boot, charged)
+
+
+def evaluate(actual, desired=middle, boot=middle, charged=None, outcome=None,
+             changed_at=EARLIER, **kwargs):
+    if charged is None:
+        charged = size.largest(desired, boot, actual or middle)
+    # Without another word the server was started then.
+    kwargs = dict({'started_at': changed_at}, **kwargs)
+    return condition.evaluate(
+        fake_sizes(desired, boot, charged), outcome, changed_at, now=NOW,
+        settle_timeout=TIMEOUT, actual=actual, **kwargs)
+
+
+class ConditionTestCase(test.NoDBTestCase):
+
+    def test_settled(self):
+        self.assertEqual((condition.SETTLED, None), evaluate(middle))
+        # What the next start gives is charged and is nothing to wait for.
+        self.assertEqual((condition.SETTLED, None),
+                         evaluate(middle, boot=large))
+        self.assertEqual((condition.SETTLED, None),
+                         evaluate(middle, boot=small))
+
+    def test_a_mib_of_rounding_counts_as_reached(self):
+        for memory_mb, expected in ((2046, condition.PARTIAL),
+                                    (2047, condition.SETTLED),
+                                    (2049, condition.SETTLED),
+                                    (2050, condition.PARTIAL)):
+            self.assertEqual(
+                expected, evaluate(middle._replace(memory_mb=memory_mb))[0])
+
+    def test_a_guest_that_does_not_run_holds_nothing(self):
+        self.assertEqual((condition.SETTLED, None),
+                         evaluate(condition.NOTHING))
+        # It is not short of anything and holds no memory of others.
+        for noted in (condition.PARTIAL, condition.OVERCOMMITTED):
+            self.assertEqual(
+                (condition.SETTLED, None),
+                evaluate(condition.NOTHING, outcome=(noted, 'why')))
+
+    def test_in_progress(self):
+        for actual in (small, large, middle._replace(vcpus=3),
+                       middle._replace(memory_mb=3000)):
+            found, reason = evaluate(
+                actual, charged=middle, changed_at=JUST_NOW)
+            self.assertEqual(condition.IN_PROGRESS, found)
+            self.assertIn(str(actual), reason)
+            self.assertIn(str(middle), reason)
+
+    def test_in_progress_while_the_charge_is_not_settled(self):
+        for actual in (middle, condition.NOTHING):
+            found, reason = evaluate(actual, charged=large)
+            self.assertEqual(condition.IN_PROGRESS, found)
+            self.assertIn(str(large), reason)
+
+    def test_partial_after_the_timeout(self):
+        for changed_at in (EARLIER, None):
+            found, reason = evaluate(
+                small, charged=middle, changed_at=changed_at)
+            self.assertEqual(condition.PARTIAL, found)
+            self.assertIn(str(small), reason)
+
+    def test_partial_as_noted(self):
+        # The compute service made desired what the guest holds.
+        self.assertEqual(
+            (condition.PARTIAL, 'why'),
+            evaluate(middle, outcome=(condition.PARTIAL, 'why')))
+        self.assertEqual(
+            (condition.PARTIAL, 'why'),
+            evaluate(middle, outcome=(condition.PARTIAL, 'why'),
+                     changed_at=JUST_NOW))
+
+    def test_overcommitted(self):
+        for actual in (large, middle._replace(vcpus=3),
+                       middle._replace(memory_mb=2050)):
+            found, reason = evaluate(actual, charged=middle)
+            self.assertEqual(condition.OVERCOMMITTED, found)
+            self.assertIn(str(actual), reason)
+        self.assertEqual(
+            (condition.OVERCOMMITTED, 'why'),
+            evaluate(large, charged=middle,
+                     outcome=(condition.OVERCOMMITTED, 'why')))
+
+    def test_overcommitted_while_it_waits(self):
+        # A change gives no time for what the start left.
+        self.assertEqual(
+            condition.OVERCOMMITTED,
+            evaluate(large, charged=middle, changed_at=JUST_NOW,
+                     started_at=EARLIER)[0])
+        # Nor does another start unsay what the compute service noted.
+        self.assertEqual(
+            (condition.OVERCOMMITTED, 'why'),
+            evaluate(large, charged=middle, changed_at=JUST_NOW,
+                     outcome=(condition.OVERCOMMITTED, 'why')))
+
+    def test_a_clock_that_was_ahead(self):
+        later = NOW + datetime.timedelta(seconds=TIMEOUT)
+        self.assertEqual(
+            condition.PARTIAL,
+            evaluate(small, charged=middle, changed_at=later)[0])
+
+    def test_pinned_memory_is_held(self):
+        found, reason = evaluate(middle, charged=middle, memory_pinned=True)
+        self.assertEqual(condition.OVERCOMMITTED, found)
+        self.assertIn(str(1 << 20), reason)
+
+    def test_a_fixed_dimension_is_what_it_is(self):
+        fixed = condition.Sizes(
+            small, small._replace(memory_mb=4096), small, small, small)
+        self.assertEqual(small, condition.held(
+            fixed, middle._replace(memory_mb=1024), False))
+        self.assertEqual(small._replace(memory_mb=2048), condition.held(
+            fixed, middle, False))
+
+    def test_no_longer_overcommitted(self):
+        self.assertEqual(
+            (condition.SETTLED, None),
+            evaluate(middle, outcome=(condition.OVERCOMMITTED, 'why')))
+
+    def test_unknown(self):
+        for changed_at, outcome in itertools.product(
+                (EARLIER, JUST_NOW, None),
+                (None, (condition.PARTIAL, 'why'))):
+            self.assertEqual(
+                condition.UNKNOWN,
+                evaluate(None, changed_at=changed_at, outcome=outcome)[0])
+
+    def test_every_case(self):
+        # Each dimension below, at and above what is desired and charged,
+        # against the definitions in the words of the module.
+        near = [size.Size(vcpus, memory_mb)
+                for vcpus in (1, 2, 4)
+                for memory_mb in (1024, 2047, 2048, 2049, 4096)]
+        outcomes = [None] + [
+            (noted, 'why')
+            for noted in (condition.PARTIAL, condition.OVERCOMMITTED)]
+        found = set()
+        for case in itertools.product(
+                near, [small, middle], [middle, large], outcomes,
+                (JUST_NOW, EARLIER), [None, condition.NOTHING] + near):
+            desired, boot, charged, outcome, changed_at, actual = case
+            answer, reason = evaluate(
+                actual, desired, boot, charged, outcome, changed_at)
+            found.add(answer)
+            self.assertEqual(answer == condition.SETTLED, reason is None)
+            self._check(case, answer)
+        self.assertEqual(set(condition.ALL), found)
+
+    def _check(self, case, answer):
+        desired, boot, charged, outcome, changed_at, actual = case
+        self.assertEqual(actual is None, answer == condition.UNKNOWN, case)
+        if actual in (None, condition.NOTHING):
+            self.assertNotIn(
+                answer, (condition.PARTIAL, condition.OVERCOMMITTED), case)
+            return
+        over = (actual.vcpus > charged.vcpus or
+                actual.memory_mb - charged.memory_mb > 1)
+        reached = (actual.vcpus == desired.vcpus and
+                   abs(actual.memory_mb - desired.memory_mb) < 2)
+        if answer == condition.OVERCOMMITTED:
+            self.assertTrue(over, case)
+            self.assertTrue(changed_at == EARLIER or outcome, case)
+        if answer == condition.SETTLED:
+            self.assertTrue(reached and not over, case)
+        if answer == condition.PARTIAL:
+            self.assertIn(outcome is None, (False, not reached), case)
+            self.assertTrue(reached or changed_at == EARLIER, case)
+        if changed_at == EARLIER and not reached:
+            self.assertIn(
+                answer, (condition.PARTIAL, condition.OVERCOMMITTED), case)
+
+
+class ConditionPropertyTestCase(test.NoDBTestCase):
+
+    sizes = st.builds(size.Size, st.integers(1, 64), st.integers(1, 1 << 20))
+    times = st.none() | st.integers(-10 ** 6, 10 ** 6).map(
+        lambda seconds: NOW + datetime.timedelta(seconds=seconds))
+    outcomes = st.none() | st.tuples(
+        st.sampled_from((condition.PARTIAL, condition.OVERCOMMITTED)),
+        st.text())
+
+    @hypothesis.given(sizes, sizes, sizes, outcomes, times, times,
+                      st.integers(0, 10 ** 6),
+                      st.none() | st.just(condition.NOTHING) | sizes,
+                      st.booleans())
+    def test_always_an_answer(self, desired, boot, charged, outcome,
+                              changed_at, started_at, settle_timeout, actual,
+                              memory_pinned):
+        answer, reason = condition.evaluate(
+            fake_sizes(desired, boot, charged), outcome, changed_at,
+            started_at, NOW, settle_timeout, actual, memory_pinned)
+        self.assertIn(answer, condition.ALL)
+        self.assertEqual(answer == condition.SETTLED, not reason)
+
+    @hypothesis.given(sizes, sizes, outcomes, times, st.integers(-1, 1))
+    def test_rest_is_settled(self, desired, boot, outcome, changed_at,
+                             rounding):
+        # Nothing about time or about an old overcommitment keeps a server
+        # from being settled that holds what it should.
+        hypothesis.assume(not outcome or outcome[0] != condition.PARTIAL)
+        actual = desired._replace(memory_mb=desired.memory_mb + rounding)
+        hypothesis.assume(actual.memory_mb > 0)
+        self.assertEqual(
+            (condition.SETTLED, None),
+            evaluate(actual, desired, boot, size.largest(desired, boot),
+                     outcome, changed_at))
+
+    @hypothesis.given(sizes, sizes, sizes, outcomes, times, sizes)
+    def test_more_than_charged_is_never_settled(self, desired, boot, charged,
+                                                outcome, changed_at, actual):
+        hypothesis.assume(actual.vcpus > charged.vcpus or
+                          actual.memory_mb > charged.memory_mb + 1)
+        answer = evaluate(
+            actual, desired, boot, charged, outcome, changed_at)[0]
+        self.assertNotEqual(condition.SETTLED, answer)

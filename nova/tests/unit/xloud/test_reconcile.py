@@ -1,0 +1,375 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import datetime
+
+import hypothesis
+from hypothesis import strategies as st
+
+from nova import test
+from nova.xloud import condition
+from nova.xloud import guest as elastic_guest
+from nova.xloud import reconcile
+from nova.xloud import size
+
+NOW = datetime.datetime(2026, 1, 1, 12)
+TIMEOUT = 300
+RESERVE = 128
+LONG_AGO = NOW - datetime.timedelta(seconds=TIMEOUT)
+JUST_NOW = NOW - datetime.timedelta(seconds=TIMEOUT - 1)
+
+MINIMUM = size.Size(1, 1024)
+MAXIMUM = size.Size(8, 8192)
+
+
+def fake_sizes(desired=MINIMUM, boot=MINIMUM, charged=None):
+    return condition.Sizes(
+        MINIMUM, MAXIMUM, desired, boot,
+        charged or size.largest(desired, boot))
+
+
+def fake_guest(held, used_mb=256, **kwargs):
+    return elastic_guest.GuestState(**{
+        'running': True, 'vcpus': held[0], 'memory_mb': held[1],
+        'balloon_active': used_mb is not None, 'used_memory_mb': used_mb,
+        'memory_pinned': False, **kwargs})
+
+
+def decide(sizes, guest, changed_at=LONG_AGO, **kwargs):
+    return reconcile.decide(
+        sizes, guest, changed_at, NOW, TIMEOUT, RESERVE, **kwargs)
+
+
+@st.composite
+def all_sizes(draw):
+    """Books that are in order: desired and boot are charged."""
+    def between(lowest, highest):
+        return size.Size(*(draw(st.integers(low, high))
+                           for low, high in zip(lowest, highest)))
+
+    maximum = between((1, 1), (16, 1 << 16))
+    minimum = between((1, 1), maximum)
+    desired = between(minimum, maximum)
+    boot = between(minimum, maximum)
+    charged = between(size.largest(desired, boot), maximum)
+    return condition.Sizes(minimum, maximum, desired, boot, charged)
+
+
+@st.composite
+def situations(draw):
+    """The arguments of decide()."""
+    sizes = draw(all_sizes())
+    if draw(st.booleans()):
+        held = draw(st.sampled_from(
+            [sizes.desired, sizes.boot, sizes.charged, sizes.maximum]))
+    else:
+        held = size.Size(draw(st.integers(1, sizes.maximum.vcpus)),
+                         draw(st.integers(1, sizes.maximum.memory_mb)))
+    guest = fake_guest(
+        held, draw(st.none() | st.integers(0, held.memory_mb)),
+        memory_pinned=draw(st.booleans()))
+    if draw(st.integers(0, 9)) == 0:
+        guest = elastic_guest.NOT_RUNNING
+    # A start is a change, too.
+    started_at, changed_at = draw(st.sampled_from([
+        (None, None), (None, LONG_AGO), (None, JUST_NOW),
+        (LONG_AGO, LONG_AGO), (LONG_AGO, JUST_NOW), (JUST_NOW, JUST_NOW)]))
+    return dict(
+        sizes=sizes, guest=guest, is_config_current=draw(st.booleans()),
+        changed_at=changed_at, started_at=started_at, now=NOW,
+        settle_timeout=TIMEOUT, memory_reserve_mb=RESERVE,
+        started=draw(st.booleans()),
+        outcome=draw(st.sampled_from([
+            None, (condition.PARTIAL, 'so'),
+            (condition.OVERCOMMITTED, 'so')])))
+
+
+def held_by(situation):
+    """What must be charged: fixed dimensions always are, in full."""
+    sizes, guest = situation['sizes'], situation['guest']
+    if not guest.running:
+        return size.Size(0, 0)
+    memory_mb = (sizes.maximum.memory_mb if guest.memory_pinned
+                 else guest.memory_mb)
+    return size.Size(guest.vcpus, memory_mb)
+
+
+def covers(charge, held):
+    return (charge.vcpus >= held.vcpus and
+            charge.memory_mb + 1 >= held.memory_mb)
+
+
+def is_start_window(situation):
+    outcome = situation['outcome']
+    return situation['started'] or (
+        situation['started_at'] == JUST_NOW and
+        not (outcome and outcome[0] == condition.OVERCOMMITTED))
+
+
+def do(situation, decision):
+    """The situation after a decision was carried out."""
+    sizes = situation['sizes']._replace(
+        desired=decision.desired, charged=decision.charge)
+    return dict(
+        situation, sizes=sizes, outcome=decision.outcome, started=False,
+        **({'changed_at': NOW, 'started_at': NOW} if situation['started']
+           else {}))
+
+
+class PropertyTestCase(test.NoDBTestCase):
+
+    @hypothesis.given(situations(), st.booleans())
+    def test_books_stay_in_order(self, situation, has_room):
+        sizes = situation['sizes']
+        decision = reconcile.decide(has_room=has_room, **situation)
+        self.assertEqual(
+            size.largest(decision.charge, decision.desired, sizes.boot),
+            decision.charge)
+        self.assertEqual(
+            decision.desired,
+            size.largest(sizes.minimum, decision.desired))
+        self.assertEqual(
+            sizes.maximum, size.largest(sizes.maximum, decision.desired))
+
+    @hypothesis.given(situations())
+    def test_charged_covers_what_is_held(self, situation):
+        hypothesis.assume(not is_start_window(situation))
+        decision = reconcile.decide(**situation)
+        self.assertTrue(covers(decision.charge, held_by(situation)))
+
+    @hypothesis.given(situations())
+    def test_nothing_held_is_released(self, situation):
+        """Whatever is borne or has no room: what is charged of it stays."""
+        decision = reconcile.decide(**situation)
+        held = held_by(situation)
+        kept = size.Size(*map(min, zip(held, situation['sizes'].charged)))
+        self.assertTrue(covers(decision.charge, kept))
+
+    @hypothesis.given(situations())
+    def test_nothing_is_claimed_while_a_guest_starts(self, situation):
+        hypothesis.assume(is_start_window(situation))
+        decision = reconcile.decide(**situation)
+        charged = situation['sizes'].charged
+        self.assertEqual(charged, size.largest(charged, decision.charge))
+
+    @hypothesis.given(situations())
+    def test_without_room_nothing_is_claimed(self, situation):
+        hypothesis.assume(situation['guest'].running)
+        charged = situation['sizes'].charged
+        decision = reconcile.decide(has_room=False, **situation)
+        self.assertEqual(charged, size.largest(charged, decision.charge))
+        self.assertEqual(condition.OVERCOMMITTED, decision.outcome[0])
+
+    @hypothesis.given(situations())
+    def test_again_is_nothing_new(self, situation):
+        guest, sizes = situation['guest'], situation['sizes']
+        # What it says of a guest below its minimum changes once more.
+        hypothesis.assume(
+            not guest.running or covers(guest.holds, sizes.minimum))
+        decision = reconcile.decide(**situation)
+        after = do(situation, decision)
+        again = reconcile.decide(**after)
+        self.assertEqual(decision[:2], again[:2])
+        self.assertEqual(decision.outcome, again.outcome)
+
+    @hypothesis.given(situations())
+    def test_a_settled_server_is_left_alone(self, situation):
+        sizes = situation['sizes']
+        held = size.Size(*(
+            high if low == high else number for number, low, high in zip(
+                sizes.desired, sizes.minimum, sizes.maximum)))
+        guest = fake_guest(held)
+        sizes = sizes._replace(
+            desired=held, charged=size.largest(held, sizes.boot))
+        decision = reconcile.decide(**dict(
+            situation, sizes=sizes, guest=guest, started=False, outcome=None,
+            is_config_current=True))
+        self.assertEqual((held, sizes.charged, None, None), decision)
+
+    @hypothesis.given(situations())
+    def test_no_memory_in_use_is_taken(self, situation):
+        guest = situation['guest']
+        decision = reconcile.decide(**situation)
+        if decision.drive is None or guest.used_memory_mb is None:
+            return
+        taken = decision.drive.memory_mb < guest.memory_mb
+        if taken:
+            self.assertGreaterEqual(
+                decision.drive.memory_mb, guest.used_memory_mb + RESERVE)
+
+    @hypothesis.given(situations())
+    def test_a_guest_is_only_driven_in_its_time(self, situation):
+        decision = reconcile.decide(**dict(situation, is_config_current=True))
+        if decision.drive is not None:
+            self.assertEqual(JUST_NOW, situation['changed_at'])
+            self.assertFalse(situation['started'])
+
+    @hypothesis.given(situations())
+    def test_what_a_start_may_give_is_charged(self, situation):
+        """Until the hypervisor's configuration has the boot size."""
+        decision = reconcile.decide(
+            **dict(situation, is_config_current=False))
+        self.assertEqual(decision.charge, size.largest(
+            decision.charge, situation['sizes'].charged))
+        if not situation['started']:
+            self.assertIsNotNone(decision.drive)
+
+    @hypothesis.given(situations())
+    def test_users_are_told_what_was_decided(self, situation):
+        # A start is noted, and then is no longer one.
+        hypothesis.assume(not situation['started'])
+        hypothesis.assume(situation['is_config_current'])
+        decision = reconcile.decide(**situation)
+        guest = situation['guest']
+        found, _reason = condition.evaluate(
+            situation['sizes']._replace(
+                desired=decision.desired, charged=decision.charge),
+            decision.outcome, situation['changed_at'],
+            situation['started_at'], NOW, TIMEOUT, guest.holds,
+            guest.memory_pinned)
+        if decision.outcome:
+            self.assertIn(found, (decision.outcome[0], condition.IN_PROGRESS))
+        else:
+            self.assertIn(found, (condition.SETTLED, condition.IN_PROGRESS))
+        if situation['changed_at'] != JUST_NOW:
+            self.assertNotEqual(condition.IN_PROGRESS, found)
+
+
+class DecideTestCase(test.NoDBTestCase):
+
+    def test_a_stopped_server_is_charged_its_boot_size(self):
+        sizes = fake_sizes(desired=size.Size(4, 4096), boot=size.Size(2, 2048))
+        decision = decide(sizes, elastic_guest.NOT_RUNNING, outcome=(
+            condition.PARTIAL, 'earlier'))
+        self.assertEqual(
+            (sizes.boot, sizes.boot, None, None), decision)
+
+    def test_a_start_forgets_what_did_not_persist(self):
+        sizes = fake_sizes(desired=size.Size(4, 4096), boot=size.Size(2, 2048))
+        decision = decide(sizes, fake_guest(sizes.boot), started=True)
+        self.assertEqual((sizes.boot, sizes.boot, None, None), decision)
+
+    def test_a_start_holds_the_maximum_for_a_while(self):
+        starting = fake_guest((1, 8192), used_mb=None)
+        for kwargs in ({'started': True},
+                       {'changed_at': JUST_NOW, 'started_at': JUST_NOW}):
+            self.assertEqual((MINIMUM, MINIMUM, None, None),
+                             decide(fake_sizes(), starting, **kwargs))
+
+    def test_a_change_gives_a_start_no_more_time(self):
+        """Nobody holds the maximum for free by changing a server often."""
+        held = size.Size(1, 8192)
+        decision = decide(
+            fake_sizes(), fake_guest(held, used_mb=None),
+            changed_at=JUST_NOW, started_at=LONG_AGO)
+        self.assertEqual((MINIMUM, held), decision[:2])
+
+    def test_no_balloon_driver_comes(self):
+        held = size.Size(1, 8192)
+        decision = decide(fake_sizes(), fake_guest(held, used_mb=None))
+        self.assertEqual((held, held, None), decision[:3])
+        noted, reason = decision.outcome
+        self.assertEqual(condition.PARTIAL, noted)
+        self.assertIn('balloon driver', reason)
+
+    def test_the_balloon_driver_comes_late(self):
+        sizes = fake_sizes(desired=size.Size(1, 8192))
+        decision = decide(sizes, fake_guest(MINIMUM),
+                          outcome=(condition.PARTIAL, 'no driver'))
+        self.assertEqual((MINIMUM, MINIMUM, None, None), decision)
+
+    def test_no_room_for_what_is_held(self):
+        guest = fake_guest((1, 8192), used_mb=None)
+        decision = decide(fake_sizes(), guest, has_room=False)
+        self.assertEqual((MINIMUM, MINIMUM, None), decision[:3])
+        self.assertEqual(condition.OVERCOMMITTED, decision.outcome[0])
+        # Another change does not buy more time.
+        again = decide(fake_sizes(), guest, changed_at=JUST_NOW,
+                       outcome=decision.outcome)
+        self.assertEqual(size.Size(1, 8192), again.charge)
+
+    def test_a_late_vcpu_is_charged_until_it_leaves(self):
+        asked = fake_sizes(desired=size.Size(1, 1024),
+                           charged=size.Size(4, 1024))
+        decision = decide(asked, fake_guest((4, 1024)), changed_at=JUST_NOW)
+        self.assertEqual((size.Size(1, 1024), size.Size(4, 1024)),
+                         decision[:2])
+        self.assertEqual(size.Size(1, 1024), decision.drive)
+        left = decide(asked, fake_guest((3, 1024)), changed_at=JUST_NOW)
+        self.assertEqual(size.Size(3, 1024), left.charge)
+
+    def test_a_guest_refuses_to_shrink(self):
+        asked = fake_sizes(desired=size.Size(1, 1024),
+                           charged=size.Size(4, 1024))
+        decision = decide(asked, fake_guest((4, 1024)))
+        self.assertEqual((size.Size(4, 1024), size.Size(4, 1024), None),
+                         decision[:3])
+        self.assertIn('did not give back vCPUs', decision.outcome[1])
+
+    def test_a_guest_refuses_to_grow(self):
+        asked = fake_sizes(desired=size.Size(4, 4096))
+        decision = decide(asked, fake_guest(MINIMUM))
+        self.assertEqual((MINIMUM, MINIMUM, None), decision[:3])
+        self.assertIn('did not take vCPUs', decision.outcome[1])
+        # The reason stays although nothing is asked for any more.
+        self.assertEqual(
+            decision.outcome,
+            decide(fake_sizes(), fake_guest(MINIMUM),
+                   outcome=decision.outcome).outcome)
+
+    def test_one_mib_of_rounding_is_reached(self):
+        for memory_mb in (1023, 1025):
+            self.assertEqual(
+                (MINIMUM, MINIMUM, None, None),
+                decide(fake_sizes(), fake_guest((1, memory_mb))))
+
+    def test_memory_of_a_passed_through_device_is_held(self):
+        guest = fake_guest(MINIMUM, memory_pinned=True)
+        decision = decide(fake_sizes(), guest)
+        self.assertEqual(size.Size(1, 8192), decision.charge)
+        self.assertIn('passed-through', decision.outcome[1])
+
+    def test_a_clock_that_is_ahead(self):
+        ahead = NOW + datetime.timedelta(days=1)
+        held = fake_guest((4, 1024))
+        self.assertEqual(
+            4, decide(fake_sizes(), held, changed_at=ahead).charge.vcpus)
+
+    def test_what_is_needed_is_not_taken_again(self):
+        asked = fake_sizes(charged=size.Size(1, 4096))
+        busy = fake_guest((1, 4096), used_mb=2000)
+        self.assertIsNone(decide(asked, busy, changed_at=JUST_NOW).drive)
+
+
+class CheckMemoryTestCase(test.NoDBTestCase):
+
+    def check(self, wanted_mb, **kwargs):
+        reconcile.check_memory(
+            fake_guest((1, 4096), **kwargs), wanted_mb, RESERVE)
+
+    def refusal(self, wanted_mb, **kwargs):
+        return str(self.assertRaises(
+            ValueError, self.check, wanted_mb, **kwargs))
+
+    def test_floor(self):
+        self.check(1128, used_mb=1000)
+        self.assertIn('1128 MiB', self.refusal(1127, used_mb=1000))
+
+    def test_growth_needs_no_statistics(self):
+        self.check(4096, used_mb=None)
+        self.check(8192, used_mb=None)
+        self.assertIn('statistics', self.refusal(4095, used_mb=None))
+
+    def test_pinned(self):
+        for wanted_mb in (1024, 4096, 8192):
+            self.assertIn('passed-through',
+                          self.refusal(wanted_mb, memory_pinned=True))

@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What libvirt tells about elastic guests by itself."""
+
+from nova.virt.libvirt import event as libvirtevent
+from nova.virt.libvirt import guest as libvirt_guest
+
+
+class BalloonChangedEvent(libvirtevent.LibvirtEvent):
+    """The balloon of a guest has moved."""
+
+
+class DeviceAddedEvent(libvirtevent.DeviceEvent):
+    """A guest got a device while it runs."""
+
+
+def register(connection, host) -> None:
+    """Have both queued by a Host, as it does with the events that it knows.
+
+    Not where it registers those: on a host without elastic servers nothing
+    else is to be heard.
+
+    :raises: libvirtError if this connection hears nothing
+    """
+    libvirt = libvirt_guest.libvirt
+    # A new compute service connects before it has a loop for events, and
+    # until its next start that connection takes callbacks and never calls
+    # them. It has no keepalive either and, other than for events, says so.
+    connection.setKeepAlive(0, 0)
+    connection.domainEventRegisterAny(
+        None, libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, _balloon_changed,
+        host)
+    connection.domainEventRegisterAny(
+        None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, _device_added, host)
+
+
+def is_about_vcpu(event) -> bool:
+    return (isinstance(event, libvirtevent.DeviceEvent) and
+            event.dev.startswith('vcpu'))
+
+
+# Both run in libvirt's own thread, which must not log and only knows libvirt
+# and this queue.
+
+def _balloon_changed(connection, domain, actual, host):
+    host._queue_event(BalloonChangedEvent(domain.UUIDString()))
+
+
+def _device_added(connection, domain, alias, host):
+    host._queue_event(DeviceAddedEvent(domain.UUIDString(), alias))

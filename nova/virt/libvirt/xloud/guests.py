@@ -1,0 +1,375 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The elastic guests of a libvirt host: what they hold, and to change it.
+
+One call of libvirt tells it of all of them. What that call does not tell is
+asked once for each run of a guest and kept: see nova.virt.libvirt.xloud.run.
+
+libvirt answers a request to a guest before the guest does. A vCPU leaves when
+the guest gives it back: libvirt waits 5 seconds for it and then fails, though
+it may leave later. A balloon moves when the guest moves it, and libvirt does
+not even tell where it was asked to go. So what was done is what the
+statistics tell, here and in the next calls.
+"""
+
+import time
+import typing as ty
+
+from oslo_log import log as logging
+from oslo_utils import units
+
+import nova.conf
+from nova import exception
+from nova.i18n import _
+from nova import utils
+from nova.virt.libvirt import event as libvirtevent
+from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt.xloud import events
+from nova.virt.libvirt.xloud import persistent
+from nova.virt.libvirt.xloud import qemu
+from nova.virt.libvirt.xloud import run as guest_run
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+# In periods: a busy guest may leave one out.
+_FRESH = 3
+
+# A moving balloon tells it every second.
+_CALM_SECONDS = 2
+
+
+class _Record(ty.NamedTuple):
+    """What a bulk call tells of one domain that runs."""
+
+    domain: ty.Any
+    statistics: ty.Dict[str, ty.Any]
+    run: guest_run.Run
+
+    @property
+    def vcpus(self) -> int:
+        return self.statistics['vcpu.current']
+
+
+class ElasticGuests:
+
+    def __init__(self, host, emit_event):
+        """Nothing is asked before an elastic server is.
+
+        :param host: nova.virt.libvirt.host.Host
+        :param emit_event: takes an event for the compute manager
+        """
+        self._host = host
+        self._emit_event = emit_event
+        self._connection = None
+        self._hears_devices = False
+        # By uuid. The domains of all servers, the runs of elastic ones.
+        self._domains: ty.Dict[str, ty.Any] = {}
+        self._runs: ty.Dict[str, guest_run.Run] = {}
+        # Runs whose devices are to be looked at again
+        self._unsure: ty.Set[str] = set()
+        self._to_emit: ty.Set[str] = set()
+        # Guests that just told that they keep their vCPUs
+        self._refusing: ty.Set[str] = set()
+
+    def states(self, instances) -> ty.Dict[str, elastic_guest.GuestState]:
+        """As ComputeDriver.get_elastic_guests()."""
+        records = self._records([instance.uuid for instance in instances])
+        return {
+            instance.uuid: self._state(records[instance.uuid])
+            if instance.uuid in records else elastic_guest.NOT_RUNNING
+            for instance in instances}
+
+    def change(self, instance, target: size.Size, boot: size.Size) -> None:
+        """As ComputeDriver.set_elastic_guest()."""
+        record = self._records([instance.uuid]).get(instance.uuid)
+        domain = self._domains.get(instance.uuid)
+        if domain is None:
+            # Its next start makes a new configuration.
+            return
+        guest = libvirt_guest.Guest(self._host._wrap_libvirt_proxy(domain))
+        persistent.set_boot_size(guest, instance, boot)
+        if record is None:
+            return
+        flavor = instance.flavor
+        held = self._state(record)
+        if size.has_elastic_memory(flavor) and not record.run.has_balloon and (
+                target.memory_mb != held.memory_mb):
+            raise _refused(_('it has no memory balloon.'))
+        has_vcpus = size.has_elastic_vcpus(flavor)
+        if has_vcpus and target.vcpus < held.vcpus:
+            self._unplug(guest, instance, record, target.vcpus)
+        if size.has_elastic_memory(flavor) and record.run.has_balloon:
+            # Also if it has this much: it may be on the way to another size.
+            self._ask(guest.set_memory, target.memory_mb * units.Ki)
+        if has_vcpus and target.vcpus > held.vcpus:
+            self._plug(guest, instance, record, target.vcpus)
+
+    def keep_boot_size(self, instance) -> None:
+        """Mend a configuration that was made from the XML of what runs."""
+        guest = persistent.keep_boot_size(self._host, instance)
+        if guest is None:
+            return
+        try:
+            guest_run.forget_in_configuration(guest)
+        except libvirt_guest.libvirt.libvirtError as error:
+            LOG.warning('A soft reboot may not be noticed: %s', error,
+                        instance=instance)
+
+    def take_event(self, event) -> bool:
+        """Look at an event of the host.
+
+        :returns: whether nobody else needs it
+        """
+        if not isinstance(event, libvirtevent.LibvirtEvent):
+            return False
+        is_ours = isinstance(
+            event, (events.BalloonChangedEvent, events.DeviceAddedEvent))
+        uuid = event.get_instance_uuid()
+        if uuid not in self._domains:
+            return is_ours
+        if events.is_about_vcpu(event):
+            is_known = uuid in self._refusing and isinstance(
+                event, libvirtevent.DeviceRemovalFailedEvent)
+            if not is_known:
+                self._emit_soon(uuid)
+            return True
+        if isinstance(event, libvirtevent.DeviceEvent):
+            self._unsure.add(uuid)
+        self._emit_soon(uuid)
+        return is_ours
+
+    def _emit_soon(self, uuid):
+        if uuid in self._runs and uuid not in self._to_emit:
+            self._to_emit.add(uuid)
+            # What it leads to may take seconds and is not to keep the events
+            # of other guests waiting.
+            utils.spawn_n(self._emit, uuid)
+
+    def _emit(self, uuid):
+        time.sleep(_CALM_SECONDS)
+        self._to_emit.discard(uuid)
+        self._emit_event(elastic_guest.GuestChangedEvent(uuid))
+
+    # What guests hold
+
+    def _records(self, uuids) -> ty.Dict[str, _Record]:
+        """Ask for the statistics of those of these servers that run."""
+        connection = self._connect()
+        if not self._domains.keys() >= set(uuids):
+            self._list_domains(connection)
+        domains = [self._domains[uuid] for uuid in uuids
+                   if uuid in self._domains]
+        if not domains:
+            return {}
+        libvirt = libvirt_guest.libvirt
+        # Not for all of them: somebody waits for the statistics of one, while
+        # one that is busy shall not keep those of the others.
+        flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT if (
+            len(domains) > 1) else 0
+        answers = connection.domainListGetStats(
+            domains,
+            libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_VCPU |
+            libvirt.VIR_DOMAIN_STATS_BALLOON, flags)
+        records = {}
+        known = set()
+        for domain, statistics in answers:
+            uuid = domain.UUIDString()
+            known.add(uuid)
+            if domain.ID() == -1:
+                self._runs.pop(uuid, None)
+                continue
+            run = self._run(uuid, domain, statistics)
+            if run is not None:
+                records[uuid] = _Record(domain, statistics, run)
+        for uuid in set(uuids) - known:
+            self._domains.pop(uuid, None)
+            self._runs.pop(uuid, None)
+        return records
+
+    def _connect(self):
+        connection = self._host.get_connection()
+        if connection is not self._connection:
+            # Also ids and events are those of a connection.
+            self._connection = connection
+            self._domains, self._runs = {}, {}
+            self._hears_devices = False
+            try:
+                events.register(connection, self._host)
+                self._hears_devices = True
+            except libvirt_guest.libvirt.libvirtError as error:
+                LOG.warning('libvirt does not tell when devices of elastic '
+                            'servers change, so each is looked at each time: '
+                            '%s', error)
+        return connection
+
+    def _list_domains(self, connection):
+        libvirt = libvirt_guest.libvirt
+        self._domains = {
+            domain.UUIDString(): domain
+            for domain in connection.listAllDomains(
+                libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE |
+                libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)}
+        self._runs = {uuid: run for uuid, run in self._runs.items()
+                      if uuid in self._domains}
+        self._unsure.intersection_update(self._domains)
+
+    def _run(self, uuid, domain, statistics):
+        """The run that a domain is in, None if it is gone."""
+        # Two who see a new run at once shall give it one name.
+        @utils.synchronized('xloud-run-%s' % uuid)
+        def look():
+            run = self._runs.get(uuid)
+            is_sure = self._hears_devices and uuid not in self._unsure
+            # Not afterwards: something may change while we look.
+            self._unsure.discard(uuid)
+            if run is None or run.id != domain.ID():
+                run = self._runs[uuid] = guest_run.Run(
+                    self._host._wrap_libvirt_proxy(domain), domain.ID(),
+                    statistics['state.reason'], statistics['balloon.current'])
+            elif not is_sure:
+                run.look_at_devices()
+            return run
+
+        libvirt = libvirt_guest.libvirt
+        try:
+            return look()
+        except libvirt.libvirtError as error:
+            self._unsure.add(uuid)
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+
+    def _state(self, record) -> elastic_guest.GuestState:
+        statistics, run = record.statistics, record.run
+        is_fresh = run.period > 0 and (
+            abs(time.time() - statistics.get('balloon.last-update', 0)) <=
+            _FRESH * run.period)
+        used = None
+        if is_fresh and 'balloon.available' in statistics and (
+                'balloon.usable' in statistics):
+            used = _mib(statistics['balloon.available'] -
+                        statistics['balloon.usable'])
+        return elastic_guest.GuestState(
+            running=True,
+            vcpus=self._count_vcpus(record),
+            memory_mb=_mib(run.memory(statistics['balloon.current'])),
+            balloon_active=is_fresh,
+            used_memory_mb=used,
+            memory_pinned=run.is_pinned,
+            run=run.name)
+
+    def _count_vcpus(self, record):
+        """How many vCPUs the guest has.
+
+        libvirt is believed unless vCPUs were to leave of which it does not
+        say that they did. If QEMU cannot be asked that is still not too few.
+        """
+        run = record.run
+        if run.unplug is None:
+            return record.vcpus
+        if record.vcpus <= run.unplug:
+            if CONF.libvirt.virt_type == 'kvm':
+                run.note_unplug(None)
+            return record.vcpus
+        return qemu.count_vcpus(self._host, record.domain) or record.vcpus
+
+    # Changing them
+
+    def _unplug(self, guest, instance, record, vcpus):
+        self._check_count(record)
+        record.run.note_unplug(vcpus)
+        self._refusing.discard(instance.uuid)
+        libvirt = libvirt_guest.libvirt
+        try:
+            guest.set_vcpus(vcpus, live=True)
+        except libvirt.libvirtError as error:
+            # It goes one by one, so that some may have left all the same.
+            is_late = (
+                error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT)
+            if not is_late and not self._has_fewer(instance, record.vcpus):
+                self._refusing.add(instance.uuid)
+                raise _refusal(error)
+            LOG.info('Not all vCPUs have left yet: %s', error,
+                     instance=instance)
+        else:
+            self._check_reached(instance, vcpus)
+
+    def _plug(self, guest, instance, record, vcpus):
+        self._check_count(record, must_know=True)
+        if record.run.unplug is not None and CONF.libvirt.virt_type == 'qemu':
+            raise _refused(_(
+                'vCPUs have left it, and software emulation may fail when one '
+                'comes back. A hard reboot starts it anew.'))
+        self._ask(guest.set_vcpus, vcpus)
+        self._check_reached(instance, vcpus)
+
+    def _check_count(self, record, must_know=False):
+        """Change nothing where libvirt is wrong about what there is."""
+        if record.run.unplug is None:
+            return
+        in_qemu = qemu.count_vcpus(self._host, record.domain)
+        if in_qemu is None:
+            if not must_know:
+                return
+            raise _refused(_(
+                'vCPUs were asked to leave it, and whether they did cannot be '
+                'found out.'))
+        if in_qemu != record.vcpus:
+            raise _refused(_(
+                'QEMU has %(qemu)d vCPUs where libvirt counts %(libvirt)d. '
+                'Restart libvirt on the host, or reboot the server hard.') %
+                {'qemu': in_qemu, 'libvirt': record.vcpus})
+
+    def _check_reached(self, instance, vcpus):
+        record = self._records([instance.uuid]).get(instance.uuid)
+        if record is None or record.vcpus != vcpus:
+            raise _refused(_(
+                'libvirt said that it has %(asked)d vCPUs, and now counts '
+                '%(counted)d.') % {
+                    'asked': vcpus, 'counted': record.vcpus if record else 0})
+
+    def _has_fewer(self, instance, vcpus):
+        record = self._records([instance.uuid]).get(instance.uuid)
+        return record is not None and record.vcpus < vcpus
+
+    @staticmethod
+    def _ask(request, amount):
+        try:
+            request(amount, live=True)
+        except libvirt_guest.libvirt.libvirtError as error:
+            raise _refusal(error)
+
+
+def _refusal(error) -> Exception:
+    """What to raise for an error of libvirt."""
+    libvirt = libvirt_guest.libvirt
+    if error.get_error_code() in (
+            libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+            libvirt.VIR_ERR_INTERNAL_ERROR,
+            libvirt.VIR_ERR_INVALID_ARG,
+            libvirt.VIR_ERR_OPERATION_FAILED,
+            libvirt.VIR_ERR_OPERATION_INVALID,
+            libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
+        return _refused(error.get_error_message())
+    return error
+
+
+def _refused(reason):
+    return exception.ElasticGuestRefused(reason=reason)
+
+
+def _mib(kib):
+    return -(-kib // units.Ki)

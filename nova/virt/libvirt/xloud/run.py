@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is known of one run of a guest, for as long as it runs.
+
+Part of it is kept in the metadata of the running domain, which libvirt saves.
+So it is there after a restart of nova-compute or libvirtd, goes along with a
+live migration and a managed save, and ends with the run, since a start copies
+the metadata of the persistent configuration. The id of a domain alone does
+not name a run: libvirtd gives the same ids again after its own restart.
+"""
+
+import typing as ty
+
+from lxml import etree
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+
+import nova.conf
+from nova.virt.libvirt import guest as libvirt_guest
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+_NAMESPACE = 'urn:xloud:nova:run'
+_PREFIX = 'xloud'
+_TAG = '{%s}run' % _NAMESPACE
+
+# virDomainRunningReason
+_BOOTED = 1
+
+# For a guest that has none, on a host that gives none to new guests.
+_PERIOD = 10
+
+# What keeps the memory of a guest in place: VFIO, and vDPA, which maps it for
+# the hardware. An <interface> of a network may be one of these as well, which
+# the XML of a running domain says.
+_PINNING = (
+    './devices/hostdev[@mode="subsystem"][@type="pci" or @type="mdev"]',
+    './devices/interface[@type="hostdev" or @type="vdpa"]',
+    './devices/disk[@type="vhostvdpa" or @type="nvme"]',
+)
+
+
+class Run:
+    """One run of one guest.
+
+    :ivar domain: a virDomain, in a wrapper that makes its calls not block
+    :ivar id: the id of the domain, as long as this libvirtd lives
+    :ivar name: another one for each run, None if none could be noted
+    :ivar unplug: the number of vCPUs that was asked for when some were to
+        leave, as long as it is not sure that they did, else None
+    :ivar period: seconds between two statistics of the balloon, 0 for none
+    """
+
+    def __init__(self, domain, id: int, reason: int, memory: int):
+        """Look at a run for the first time, and put its mark on it.
+
+        :param reason: why the domain runs, as bulk statistics tell it
+        :param memory: what it has, as they tell it, in KiB
+        """
+        self.domain = domain
+        self.id = id
+        self.name: ty.Optional[str] = None
+        self.unplug: ty.Optional[int] = None
+        self.is_pinned = False
+        self.has_balloon = False
+        self.period = 0
+        self._wrong_memory: ty.Optional[int] = None
+        xml = self.look_at_devices()
+        self._recognise(xml, reason)
+        if self.has_balloon:
+            self._check_memory(memory)
+            self._have_statistics(xml)
+
+    def look_at_devices(self):
+        """:returns: the root of the XML of the running domain"""
+        xml = etree.fromstring(self.domain.XMLDesc(0))
+        self.is_pinned = any(xml.xpath(device) for device in _PINNING)
+        balloon = xml.find('./devices/memballoon')
+        self.has_balloon = (
+            balloon is not None and balloon.get('model') != 'none')
+        return xml
+
+    def memory(self, told: int) -> int:
+        """What the guest has, in KiB.
+
+        :param told: what bulk statistics tell, in KiB
+        """
+        if told != self._wrong_memory:
+            self._wrong_memory = None
+            return told
+        return self.domain.memoryStats().get('actual', told)
+
+    def note_unplug(self, vcpus: ty.Optional[int]) -> None:
+        """Remember that vCPUs were asked to leave, None for no longer."""
+        if vcpus != self.unplug:
+            self.unplug = vcpus
+            self._write()
+
+    def _recognise(self, xml, reason):
+        mark = xml.find('./metadata/' + _TAG)
+        # A mark of another id came along with what still runs, from another
+        # host or from disk, unless the domain was booted with it: the live
+        # XML had become persistent.
+        if mark is not None and (
+                mark.get('id') == str(self.id) or reason != _BOOTED):
+            self.name = mark.get('name')
+            unplug = mark.get('unplug')
+            self.unplug = int(unplug) if unplug else None
+            if mark.get('id') == str(self.id):
+                return
+        else:
+            self.name = uuidutils.generate_uuid(dashed=False)
+        self._write()
+
+    def _write(self):
+        mark = etree.Element('run', id=str(self.id), name=self.name or '')
+        if self.unplug is not None:
+            mark.set('unplug', str(self.unplug))
+        libvirt = libvirt_guest.libvirt
+        try:
+            self.domain.setMetadata(
+                libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+                etree.tostring(mark, encoding='unicode'), _PREFIX, _NAMESPACE,
+                libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except libvirt.libvirtError as error:
+            self.name = None
+            LOG.warning('libvirt does not note which run of %(domain)s this '
+                        'is: %(error)s',
+                        {'domain': self.domain.UUIDString(), 'error': error})
+
+    def _check_memory(self, told):
+        # After a live migration while the balloon moves, libvirt tells what
+        # the guest had when it left, until the balloon moves again. Asked for
+        # one domain it asks QEMU.
+        if self.domain.memoryStats().get('actual', told) != told:
+            self._wrong_memory = told
+
+    def _have_statistics(self, xml):
+        self.period = int(xml.find('./devices/memballoon').xpath(
+            'string(./stats/@period)') or 0)
+        if self.period > 0:
+            return
+        period = CONF.libvirt.mem_stats_period_seconds
+        period = period if period > 0 else _PERIOD
+        libvirt = libvirt_guest.libvirt
+        try:
+            self.domain.setMemoryStatsPeriod(
+                period, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            self.period = period
+        except libvirt.libvirtError as error:
+            LOG.warning('No statistics from the balloon of %(domain)s: '
+                        '%(error)s',
+                        {'domain': self.domain.UUIDString(), 'error': error})
+
+
+def forget_in_configuration(guest) -> None:
+    """Take the mark of a run out of a configuration made from live XML.
+
+    :param guest: nova.virt.libvirt.guest.Guest
+    """
+    xml = etree.fromstring(guest.get_xml_desc(dump_inactive=True))
+    if xml.find('./metadata/' + _TAG) is None:
+        return
+    libvirt = libvirt_guest.libvirt
+    guest._domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, _PREFIX, _NAMESPACE,
+        libvirt.VIR_DOMAIN_AFFECT_CONFIG)

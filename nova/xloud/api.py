@@ -1,0 +1,354 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Elastic servers as nova-api sees them: adjust one, tell how it is.
+
+What can be refused without asking the host is refused here, before anything
+changes. The host decides the rest.
+"""
+
+import typing as ty
+
+import os_resource_classes as orc
+from oslo_limit import exception as limit_exceptions
+from oslo_log import log as logging
+from oslo_utils import timeutils
+
+from nova.compute import instance_actions
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+import nova.conf
+from nova import exception
+from nova.i18n import _
+from nova.limit import placement as placement_limits
+from nova.limit import utils as limit_utils
+from nova import objects
+from nova.xloud import blockers
+from nova.xloud import condition
+from nova.xloud import rpcapi
+from nova.xloud import size
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+# Where the guest starts with what is booted, so that nothing is desired yet.
+_AT_REST = (vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED)
+
+# What a server holds that is on no host, as the RPC API gives it.
+_NO_GUEST = {
+    'actual_vcpus': 0, 'actual_memory_mb': 0, 'balloon_driver_active': False,
+    'memory_pinned': False, 'used_memory_mb': None,
+}
+
+
+def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
+    """Change the size of a server inside the range of its flavor.
+
+    :param compute_api: nova.compute.api.API, which has checked the lock, the
+        state and that the host is up
+    :param vcpus: int, or None to keep what is desired
+    :param memory_mb: int, or None to keep what is desired
+    :param persist: whether the next start gives this size too
+    :returns: as :func:`status`
+    :raises: InvalidRequest if this can never be, ElasticConflict and
+        ElasticNoRoom if it cannot be now, OverQuota
+    """
+    objects.InstanceAction.action_start(
+        context, instance.uuid, instance_actions.XLOUD_ADJUST,
+        want_result=False)
+    with compute_utils.EventReporter(
+            context, 'api_xloud_adjust', CONF.host, instance.uuid):
+        _check_request(instance, vcpus, memory_mb)
+        blocked = _check_now(
+            compute_api, context, instance, vcpus, memory_mb, persist)
+        _check_quota(context, instance, vcpus, memory_mb)
+        try:
+            state = rpcapi.XloudAPI().adjust(
+                context, instance, vcpus, memory_mb, persist)
+        except NotImplementedError:
+            raise exception.ElasticConflict(
+                instance_uuid=instance.uuid,
+                reason=_('its host cannot change it.'))
+    instance.refresh()
+    return _elastic_view(context, instance, state, blocked)
+
+
+def status(compute_api, context, instance):
+    """The sizes of a server, their condition and what blocks a change.
+
+    Only for an elastic server something else than the instance is asked.
+
+    :returns: dict, which the response schema describes
+    """
+    if not size.is_elastic(instance.flavor):
+        return _fixed_view(instance)
+    state, blocked = _ask_guest(compute_api, context, instance)
+    return _elastic_view(context, instance, state, blocked)
+
+
+def vcpu_step(instance) -> int:
+    """What the vCPUs of a server must be a multiple of.
+
+    A flavor whose vCPUs cannot be split into such threads does not have them.
+    """
+    threads = instance.flavor.extra_specs.get('hw:cpu_threads')
+    if threads is None:
+        threads = instance.image_meta.properties.get('hw_cpu_threads')
+    try:
+        threads = int(threads)
+    except (TypeError, ValueError):
+        return 1
+    if threads < 1 or instance.flavor.vcpus % threads:
+        return 1
+    return threads
+
+
+def _check_request(instance, vcpus, memory_mb):
+    """Refuse what this server can never be."""
+    flavor = instance.flavor
+    minimum, maximum = size.minimum(flavor), size.maximum(flavor)
+    asked = (
+        ('current_vcpus', vcpus, size.has_elastic_vcpus(flavor),
+         minimum.vcpus, maximum.vcpus),
+        ('current_memory_mb', memory_mb, size.has_elastic_memory(flavor),
+         minimum.memory_mb, maximum.memory_mb))
+    can_change = any(elastic and value is not None
+                     for _key, value, elastic, _low, _high in asked)
+    for key, value, elastic, low, high in asked:
+        # Clients send both sizes. One that is fixed may say what it is.
+        if value is None or (not elastic and can_change and value == high):
+            continue
+        if not elastic:
+            raise exception.InvalidRequest(
+                _('%s cannot change: the flavor of the server gives no range '
+                  'for it.') % key)
+        _check_range(key, value, low, high)
+    step = vcpu_step(instance)
+    if (vcpus or 0) % step:
+        raise exception.InvalidRequest(
+            _('current_vcpus is %(vcpus)d, which is not a multiple of the '
+              '%(step)d threads that hw:cpu_threads gives a core.') %
+            {'vcpus': vcpus, 'step': step})
+    image_meta = instance.image_meta
+    min_ram = image_meta.min_ram if 'min_ram' in image_meta else None
+    if memory_mb is not None and memory_mb < (min_ram or 0):
+        raise exception.InvalidRequest(
+            _('current_memory_mb is %(memory)d, below the min_ram of the '
+              'image of the server, %(min_ram)d.') %
+            {'memory': memory_mb, 'min_ram': min_ram})
+
+
+def _check_range(key, value, minimum, maximum):
+    if value < minimum:
+        raise exception.InvalidRequest(
+            _('%(key)s is %(value)d, below the minimum of the server, '
+              '%(minimum)d.') %
+            {'key': key, 'value': value, 'minimum': minimum})
+    if value > maximum:
+        raise exception.InvalidRequest(
+            _('%(key)s is %(value)d, above the maximum of the server, '
+              '%(maximum)d.') %
+            {'key': key, 'value': value, 'maximum': maximum})
+
+
+def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
+    """Refuse what cannot be now, by all that is known without the host.
+
+    :returns: what the host blocks in the dimensions that were not asked for
+    """
+    if instance.vm_state == vm_states.STOPPED and not persist:
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid,
+            reason=_('it is stopped, so that nothing but the size of its '
+                     'next start can change. That needs persist to be true.'))
+    changes = {blockers.VCPUS: vcpus, blockers.MEMORY: memory_mb}
+    for blocker in blockers.of_flavor(instance.flavor):
+        del changes[blocker.dimension]
+    if memory_mb == size.desired(instance).memory_mb == (
+            size.boot(instance).memory_mb):
+        # Clients send both sizes, also the one that stays.
+        changes.pop(blockers.MEMORY, None)
+    by_host = blockers.of_host(compute_api, context, instance)
+    by_devices = blockers.of_devices(instance)
+    for blocker in by_host + by_devices:
+        if changes.get(blocker.dimension) is not None:
+            raise exception.ElasticConflict(
+                instance_uuid=instance.uuid, reason=blocker.message)
+    return by_host
+
+
+def _check_quota(context, instance, vcpus, memory_mb):
+    """Check that the project of the server may be charged for what it grows.
+
+    Limits that the project exceeds already in something else do not matter.
+    """
+    charged = size.charged(instance)
+    growth = size.Size((vcpus or 0) - charged.vcpus,
+                       (memory_mb or 0) - charged.memory_mb)
+    if max(growth) <= 0:
+        return
+    if limit_utils.use_unified_limits():
+        _check_unified_limits(context, instance.project_id, growth)
+    else:
+        _check_legacy_quota(context, instance, growth)
+
+
+def _check_unified_limits(context, project_id, growth):
+    deltas = _positive({'class:' + orc.VCPU: growth.vcpus,
+                        'class:' + orc.MEMORY_MB: growth.memory_mb})
+    # Upstream's own check also looks at all that the flavor has.
+    enforcer = placement_limits._get_enforcer(context, project_id)
+    try:
+        enforcer.enforce(project_id, deltas)
+    except limit_exceptions.ProjectOverLimit as error:
+        # Since 31.0.0 a limit that nobody set may be ignored.
+        should_enforce = getattr(limit_utils, 'should_enforce', None)
+        if should_enforce is None or should_enforce(error):
+            raise exception.TooManyInstances(str(error))
+
+
+def _check_legacy_quota(context, instance, growth):
+    deltas = _positive({'cores': growth.vcpus, 'ram': growth.memory_mb})
+    project_id, user_id = instance.project_id, instance.user_id
+    try:
+        objects.Quotas.check_deltas(
+            context, deltas, project_id, user_id=user_id,
+            check_project_id=project_id, check_user_id=user_id)
+    except exception.OverQuota as error:
+        quotas = error.kwargs['quotas']
+        headroom = compute_utils.get_headroom(
+            quotas, error.kwargs['usages'], deltas)
+        overs, requested, allowed, used = compute_utils.get_over_quota_detail(
+            headroom, error.kwargs['overs'], quotas, deltas)
+        LOG.info('%(overs)s quota of project %(project)s exceeded, tried to '
+                 'adjust a server.',
+                 {'overs': overs, 'project': project_id}, instance=instance)
+        raise exception.TooManyInstances(
+            overs=overs, req=requested, used=used, allowed=allowed)
+
+
+def _positive(deltas):
+    return {key: delta for key, delta in deltas.items() if delta > 0}
+
+
+def _ask_guest(compute_api, context, instance):
+    """What the guest holds, or None and why its host does not say."""
+    if not instance.host:
+        return _NO_GUEST, []
+    if not _host_is_up(compute_api, instance):
+        return None, blockers.both(
+            blockers.HOST_DOWN, _('The host of the server is down.'))
+    try:
+        state = rpcapi.XloudAPI().guest_state(context, instance)
+    except rpcapi.HostNotUpgraded:
+        return None, blockers.both(
+            blockers.HOST_NOT_UPGRADED,
+            _('The host of the server is not upgraded to elastic servers '
+              'yet.'))
+    except NotImplementedError:
+        return None, blockers.both(
+            blockers.HOST_CANNOT,
+            _('The host of the server cannot change it.'))
+    except exception.Invalid:
+        return None, _silent()
+    if _actual(state) is None:
+        return None, _silent()
+    return state, blockers.of_host(compute_api, context, instance)
+
+
+def _silent():
+    return blockers.both(
+        blockers.HOST_SILENT, _('The host of the server does not answer.'))
+
+
+def _host_is_up(compute_api, instance):
+    return any(compute_api.servicegroup_api.service_is_up(service)
+               for service in instance.services
+               if service.binary == 'nova-compute')
+
+
+def _elastic_view(context, instance, state, by_host):
+    actual = _actual(state)
+    blocked = blockers.of_state(context, instance) + by_host
+    from_guest = []
+    if actual not in (None, condition.NOTHING):
+        from_guest = blockers.of_guest(state)
+    blocked += from_guest or blockers.of_devices(instance)
+    fixed = blockers.of_flavor(instance.flavor)
+    fixed_dimensions = [blocker.dimension for blocker in fixed]
+    blocked = fixed + [blocker for blocker in blocked
+                       if blocker.dimension not in fixed_dimensions]
+
+    sizes = condition.sizes_of(instance)
+    desired, boot = sizes.desired, sizes.boot
+    found, reason = condition.evaluate(
+        sizes, size.outcome(instance), size.changed_at(instance),
+        size.started_at(instance), timeutils.utcnow(),
+        CONF.xloud.settle_timeout, actual,
+        state is not None and state['memory_pinned'])
+    return _view(
+        instance, blocked, current=_current(instance, desired, boot, actual),
+        desired=desired, boot=boot, allocated=sizes.charged, actual=actual,
+        found=found, reason=reason,
+        balloon=state is not None and state['balloon_driver_active'])
+
+
+def _actual(state) -> ty.Optional[size.Size]:
+    if state is None:
+        return None
+    held = size.Size(state['actual_vcpus'], state['actual_memory_mb'])
+    return None if None in held else held
+
+
+def _current(instance, desired, boot, actual):
+    """The one size that clients show which know no other.
+
+    What the guest holds; if it holds nothing, what it will start with; if
+    the host does not say, what was asked for.
+    """
+    if actual not in (None, condition.NOTHING):
+        return actual
+    if actual == condition.NOTHING or instance.vm_state in _AT_REST:
+        return boot
+    return desired
+
+
+def _fixed_view(instance):
+    only = size.maximum(instance.flavor)
+    return _view(
+        instance, blockers.of_flavor(instance.flavor), current=only,
+        desired=only, boot=only, allocated=only, actual=None,
+        found=condition.SETTLED)
+
+
+def _view(instance, blocked, *, current, desired, boot, allocated, actual,
+          found, reason=None, balloon=False):
+    view = {
+        'balloon_driver_active': balloon,
+        # Memory is changed by the balloon alone. Clients ask for the others.
+        'attached_dimms_mb': 0,
+        'has_virtiomem': False,
+        'vcpu_step': vcpu_step(instance),
+        'condition': found,
+        'reason': reason,
+        'blockers': [blocker._asdict() for blocker in blocked],
+    }
+    for word, held in (('current', current),
+                       ('min', size.minimum(instance.flavor)),
+                       ('max', size.maximum(instance.flavor)),
+                       ('desired', desired),
+                       ('boot', boot),
+                       ('allocated', allocated),
+                       ('actual', actual or size.Size(None, None))):
+        view[word + '_vcpus'] = held.vcpus
+        view[word + '_memory_mb'] = held.memory_mb
+    return view

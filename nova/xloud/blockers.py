@@ -1,0 +1,144 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What keeps a server from changing its size now.
+
+An adjust is refused for the same reasons, with the same texts, that the
+status shows before anyone tries.
+"""
+
+import re
+import typing as ty
+
+from keystoneauth1 import exceptions as ks_exc
+import os_resource_classes as orc
+
+from nova.compute import vm_states
+from nova import exception
+from nova.i18n import _
+from nova.network import model as network_model
+from nova import objects
+from nova.xloud import size
+from nova.xloud import traits
+
+VCPUS = 'vcpus'
+MEMORY = 'memory_mb'
+
+NOT_ELASTIC = 'not_elastic'
+WRONG_STATE = 'wrong_state'
+TASK_RUNNING = 'task_running'
+LOCKED = 'locked'
+HOST_DOWN = 'host_down'
+HOST_SILENT = 'host_silent'
+HOST_NOT_UPGRADED = 'host_not_upgraded'
+HOST_CANNOT = 'host_cannot'
+HOST_UNKNOWN = 'host_unknown'
+MEMORY_PINNED = 'memory_pinned'
+NO_BALLOON_STATISTICS = 'no_balloon_statistics'
+CODES = (NOT_ELASTIC, WRONG_STATE, TASK_RUNNING, LOCKED, HOST_DOWN,
+         HOST_SILENT, HOST_NOT_UPGRADED, HOST_CANNOT, HOST_UNKNOWN,
+         MEMORY_PINNED, NO_BALLOON_STATISTICS)
+
+_TRAITS = {VCPUS: traits.ELASTIC_VCPU, MEMORY: traits.ELASTIC_MEMORY}
+
+# Devices that reach the memory of the guest by themselves, so that none of
+# it can be taken.
+_DEVICE_CLASSES = (orc.VGPU, orc.PGPU, orc.FPGA, orc.PCI_DEVICE,
+                   orc.SRIOV_NET_VF)
+_DEVICE_KEYS = re.compile(
+    '(pci_passthrough:alias|accel:device_profile|resources[^:]*:(%s))$' %
+    '|'.join(_DEVICE_CLASSES))
+_DEVICE_VNIC_TYPES = (network_model.VNIC_TYPES_SRIOV +
+                      network_model.VNIC_TYPES_DIRECT_PASSTHROUGH)
+
+
+class Blocker(ty.NamedTuple):
+    code: str
+    dimension: str
+    message: str
+
+
+def both(code, message) -> ty.List[Blocker]:
+    return [Blocker(code, dimension, message)
+            for dimension in (VCPUS, MEMORY)]
+
+
+def of_flavor(flavor) -> ty.List[Blocker]:
+    message = _('The flavor of the server gives no range for it.')
+    blockers = []
+    if not size.has_elastic_vcpus(flavor):
+        blockers.append(Blocker(NOT_ELASTIC, VCPUS, message))
+    if not size.has_elastic_memory(flavor):
+        blockers.append(Blocker(NOT_ELASTIC, MEMORY, message))
+    return blockers
+
+
+def of_state(context, instance) -> ty.List[Blocker]:
+    blockers = []
+    if instance.vm_state not in (vm_states.ACTIVE, vm_states.STOPPED):
+        blockers += both(WRONG_STATE, _(
+            'The server is %s. Only an active or a stopped one can change '
+            'its size.') % instance.vm_state)
+    if instance.task_state is not None:
+        blockers += both(TASK_RUNNING, _(
+            'The task %s of the server is not finished.') %
+            instance.task_state)
+    if instance.locked and not context.is_admin:
+        blockers += both(LOCKED, _('The server is locked.'))
+    return blockers
+
+
+def of_host(compute_api, context, instance) -> ty.List[Blocker]:
+    """What the host of a server does not report to Placement."""
+    try:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, instance.host, instance.node)
+        reported = compute_api.placementclient.get_provider_traits(
+            context, node.uuid).traits
+    except (exception.ComputeHostNotFound,
+            exception.ResourceProviderTraitRetrievalFailed,
+            ks_exc.ClientException):
+        return both(HOST_UNKNOWN, _(
+            'Whether the host of the server can change its size is not known '
+            'at this time.'))
+    message = _('The host of the server cannot change it.')
+    return [Blocker(HOST_CANNOT, dimension, message)
+            for dimension, trait in _TRAITS.items() if trait not in reported]
+
+
+def of_devices(instance) -> ty.List[Blocker]:
+    """Devices that pin the memory, which may have been attached later."""
+    flavor = instance.flavor
+    pci_requests = instance.pci_requests
+    if (any(map(_DEVICE_KEYS.match, flavor.extra_specs)) or
+            (pci_requests and pci_requests.requests) or
+            any(vif['vnic_type'] in _DEVICE_VNIC_TYPES
+                for vif in instance.get_network_info())):
+        return [pinned()]
+    return []
+
+
+def of_guest(state) -> ty.List[Blocker]:
+    """What a running guest says, as the RPC API gives it."""
+    if state['memory_pinned']:
+        return [pinned()]
+    if not state['balloon_driver_active']:
+        return [Blocker(NO_BALLOON_STATISTICS, MEMORY, _(
+            'The balloon driver of the guest gives no statistics. Memory can '
+            'be added, but none can be taken.'))]
+    return []
+
+
+def pinned() -> Blocker:
+    return Blocker(MEMORY_PINNED, MEMORY, _(
+        'A passed-through device pins the memory of the server. Its host '
+        'would get none of it back.'))

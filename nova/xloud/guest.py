@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a hypervisor says of the guest of an elastic server."""
+
+import typing as ty
+
+from nova.virt import event
+from nova.xloud import size
+
+
+class GuestState(ty.NamedTuple):
+    """What one guest holds now."""
+
+    # False: it holds nothing and vcpus and memory_mb are 0.
+    running: bool
+    vcpus: int
+    # Rounded up from KiB.
+    memory_mb: int
+    # Whether the guest's balloon driver gives fresh statistics.
+    balloon_active: bool
+    # What the guest itself uses. None without fresh statistics.
+    used_memory_mb: ty.Optional[int]
+    # A passed-through device keeps all memory on the host: a balloon frees
+    # nothing.
+    memory_pinned: bool
+    # Another one after each start of the guest, whoever started it, and the
+    # same one for as long as it runs, also over a restart of nova-compute or
+    # the hypervisor's daemon and on another host after a live migration. No
+    # two guests have the same. None if that is not known.
+    run: ty.Optional[str] = None
+
+    @property
+    def holds(self) -> size.Size:
+        return size.Size(self.vcpus, self.memory_mb)
+
+
+NOT_RUNNING = GuestState(
+    running=False, vcpus=0, memory_mb=0, balloon_active=False,
+    used_memory_mb=None, memory_pinned=False)
+
+
+class GuestChangedEvent(event.InstanceEvent):
+    """A driver tells that a guest holds something else than before.
+
+    Or that it will not: what it holds now is asked for, not in the event.
+    """
