@@ -59,7 +59,7 @@ class Guest:
     def ask(self, target):
         if self.behaviour == FAILING:
             raise RuntimeError('internal error')
-        if self.behaviour == REFUSING:
+        if self.behaviour == REFUSING and target != self.held:
             raise exception.ElasticGuestRefused(reason='I would rather not.')
         self.target = target
         if self.behaviour == OBEDIENT:

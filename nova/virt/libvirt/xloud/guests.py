@@ -228,18 +228,28 @@ class ElasticGuests:
 
     def _run(self, uuid, domain, statistics):
         """The run that a domain is in, None if it is gone."""
+        def is_known(run):
+            return run is not None and run.id == domain.ID()
+
+        def is_sure():
+            return self._hears_devices and uuid not in self._unsure
+
+        run = self._runs.get(uuid)
+        if is_known(run) and is_sure():
+            return run
+
         # Two who see a new run at once shall give it one name.
         @utils.synchronized('xloud-run-%s' % uuid)
         def look():
             run = self._runs.get(uuid)
-            is_sure = self._hears_devices and uuid not in self._unsure
+            was_sure = is_sure()
             # Not afterwards: something may change while we look.
             self._unsure.discard(uuid)
-            if run is None or run.id != domain.ID():
+            if not is_known(run):
                 run = self._runs[uuid] = guest_run.Run(
                     self._host._wrap_libvirt_proxy(domain), domain.ID(),
                     statistics['state.reason'], statistics['balloon.current'])
-            elif not is_sure:
+            elif not was_sure:
                 run.look_at_devices()
             return run
 

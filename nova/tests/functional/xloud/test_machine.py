@@ -1,0 +1,479 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whatever happens to elastic servers, in whatever order, the books agree.
+
+Hypothesis makes up what happens, on two small hosts that are often full. One
+environment is for all examples, since to start Nova costs seconds: an example
+begins with empty hosts and leaves them empty. RPC casts and threads are calls
+here, so that an example goes the same way each time.
+
+The environment variable ``XLOUD_EXAMPLES`` says how many examples to try. If
+it is set, one that fails is made shorter too, which takes its time.
+"""
+
+import contextlib
+import os
+import sys
+from unittest import mock
+
+import fixtures
+import futurist
+import hypothesis
+from hypothesis import stateful
+from hypothesis import strategies as st
+from keystoneauth1 import exceptions as ks_exc
+import oslo_messaging as messaging
+
+from nova.compute import power_state
+from nova.scheduler.client import report
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.functional.api import client as api_client
+from nova.tests.functional.xloud import scripted
+from nova.tests.functional.xloud import test_adjust
+from nova.xloud import guest as elastic_guest
+from nova.xloud import reconcile
+from nova.xloud import size
+
+EXAMPLES = 'XLOUD_EXAMPLES'
+HOSTS = ('host1', 'host2')
+NOTHING = size.Size(0, 0)
+
+# What a user or an operator asks for: the name of the action and its body.
+ACTIONS = {
+    'stop': ('os-stop', None),
+    'start': ('os-start', None),
+    'reboot softly': ('reboot', {'type': 'SOFT'}),
+    'reboot hard': ('reboot', {'type': 'HARD'}),
+    'migrate': ('migrate', None),
+    'live-migrate': ('os-migrateLive', {
+        'host': None, 'block_migration': 'auto'}),
+    'confirm': ('confirmResize', None),
+    'revert': ('revertResize', None),
+    'shelve': ('shelve', None),
+    'unshelve': ('unshelve', None),
+    'rescue': ('rescue', None),
+    'unrescue': ('unrescue', None),
+}
+
+
+class SmallDriver(scripted.ScriptedFakeDriver):
+    """Room for two or three servers, and not for what they can become."""
+
+    vcpus = 4
+    memory_mb = 13312
+
+    def _start(self, instance, boot=None):
+        super()._start(instance, boot)
+        # Nobody has had the time to look at it.
+        self.guests[instance.uuid].is_new = True
+
+    def rescue(self, context, instance, *args, **kwargs):
+        super().rescue(context, instance, *args, **kwargs)
+        self._start(instance)
+
+    def unrescue(self, context, instance):
+        super().unrescue(context, instance)
+        self._start(instance)
+
+    def resume_state_on_host_boot(self, context, instance, *args, **kwargs):
+        self.power_on(context, instance, *args, **kwargs)
+
+    def lose_power(self):
+        for known in self.instances.values():
+            known.state = power_state.SHUTDOWN
+
+    def held(self, uuid):
+        return (self.guests[uuid].held if self._is_running(uuid) else
+                NOTHING)
+
+
+class World(test_adjust.AdjustTestCase):
+    """Two hosts and their servers."""
+
+    compute_driver = 'fake.SmallDriver'
+
+    def setUp(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.fake.SmallDriver', SmallDriver))
+        super().setUp()
+        # Not before: nova-api is a thread.
+        self.useFixture(nova_fixtures.SpawnIsSynchronousFixture())
+        self.flags(resume_guests_state_on_host_boot=True)
+        self.start_host('host2')
+        for host in HOSTS:
+            self.migrate_at_once(host)
+        self.call_instead_of_cast()
+        self.elastic = [self.create_elastic_flavor(), (
+            self.create_elastic_flavor(
+                size.Size(4, 4096), size.Size(1, None)))]
+        self.plain = self._create_flavor(vcpu=2, memory_mb=3072, disk=1)
+        self._delete_server(self.server)
+
+    def call_instead_of_cast(self):
+        contexts = messaging.rpc.client._BaseCallContext
+        cast = contexts.cast
+
+        def call(client, ctxt, method, **kwargs):
+            if client.target.fanout:
+                return cast(client, ctxt, method, **kwargs)
+            try:
+                client.call(ctxt, method, **kwargs)
+            except Exception:
+                # Nobody tells who casts.
+                pass
+
+        self.useFixture(fixtures.MockPatchObject(contexts, 'cast', call))
+
+    def driver_of(self, host):
+        return self.computes[host].manager.driver
+
+    def held(self, server):
+        instance = self.instance(server)
+        if not instance.host:
+            return NOTHING
+        return self.driver_of(instance.host).held(instance.uuid)
+
+    def allocations(self):
+        """What is allocated on the hosts, by consumer and host."""
+        found = {}
+        for host in HOSTS:
+            allocations = self._get_allocations_by_provider_uuid(
+                self._get_provider_uuid_by_host(host))
+            for consumer, allocation in allocations.items():
+                resources = allocation['resources']
+                found.setdefault(consumer, {})[host] = size.Size(
+                    resources.get('VCPU', 0), resources.get('MEMORY_MB', 0))
+        return found
+
+    def has_room(self, host, more):
+        room = size.Size(4 * SmallDriver.vcpus, SmallDriver.memory_mb - 512)
+        return all(used + number <= most for used, number, most in zip(
+            self.used(host), more, room))
+
+    def reconcile(self):
+        with self.cell() as cell:
+            for host in HOSTS:
+                if host in self.computes:
+                    self.computes[host].manager._xloud_reconcile(cell)
+
+    def restart(self, host):
+        self.computes[host] = self.restart_compute_service(
+            self.computes[host])
+        self.migrate_at_once(host)
+
+    def migrate_at_once(self, host):
+        """Live migrations have threads of their own."""
+        self.computes[host].manager._live_migration_executor = (
+            futurist.SynchronousExecutor())
+
+    def set_forced_down(self, host, forced_down):
+        service = self.admin_api.get_services(
+            host=host, binary='nova-compute')[0]
+        self.admin_api.put_service(
+            service['id'], {'forced_down': forced_down})
+
+    @contextlib.contextmanager
+    def placement_trouble(self, trouble, number):
+        """Something happens to a change of an allocation, the number-th."""
+        real = report.SchedulerReportClient.put
+        left = [number]
+
+        def put(client, url, data, **kwargs):
+            left[0] -= 1
+            if left[0] or trouble is None:
+                return real(client, url, data, **kwargs)
+            if trouble == 'busy':
+                return mock.Mock(status_code=409, json=lambda: {'errors': [{
+                    'code': 'placement.concurrent_update',
+                    'detail': 'resource provider generation conflict'}]})
+            if trouble == 'unreachable':
+                raise ks_exc.ConnectFailure('by the test')
+            if trouble == 'changed':
+                # Somebody else writes what is there.
+                known = client.get(url, version='1.28').json()
+                real(client, url, known, version='1.28')
+                return real(client, url, data, **kwargs)
+            real(client, url, data, **kwargs)
+            raise ks_exc.ConnectFailure('by the test')
+
+        with mock.patch.object(report.SchedulerReportClient, 'put', put):
+            yield
+
+
+class Servers(stateful.RuleBasedStateMachine):
+    """What can happen to the servers of the world."""
+
+    servers = stateful.Bundle('servers')
+    hosts = st.sampled_from(HOSTS)
+
+    def __init__(self, world):
+        super().__init__()
+        self.world = world
+        self.known = {}
+
+    @stateful.rule(
+        target=servers, flavor=st.sampled_from(['elastic', 'narrow', 'plain']))
+    def create(self, flavor):
+        world = self.world
+        flavors = dict(zip(
+            ('elastic', 'narrow', 'plain'), (*world.elastic, world.plain)))
+        with self.nobody_else(None):
+            server = world.api.post_server({'server': {
+                'name': 'a', 'flavorRef': flavors[flavor], 'networks': 'none',
+                'imageRef': '155d900f-4e14-4e4c-a73d-069cbf4541e6'}})
+        self.known[server['id']] = server
+        return server['id']
+
+    @stateful.rule(
+        server=servers,
+        vcpus=st.none() | st.sampled_from([1, 2, 3, 4, 6, 8]),
+        memory_mb=st.none() | st.sampled_from(
+            [2048, 3072, 4096, 6144, 8192]),
+        persist=st.booleans(),
+        trouble=st.sampled_from(
+            [None, None, 'busy', 'changed', 'unreachable', 'lost']),
+        number=st.integers(1, 2))
+    def adjust(self, server, vcpus, memory_mb, persist, trouble, number):
+        body = {'persist': persist}
+        if vcpus:
+            body['current_vcpus'] = vcpus
+        if memory_mb:
+            body['current_memory_mb'] = memory_mb
+        with self.nobody_else(server), self.refusable(), (
+                self.world.placement_trouble(trouble, number)):
+            self.world.api.api_post('/os-xloud-adjust/%s' % server, body)
+
+    @stateful.rule(server=servers, action=st.sampled_from(sorted(ACTIONS)))
+    def act(self, server, action):
+        self.post(server, *ACTIONS[action])
+
+    @stateful.rule(server=servers, flavor=st.sampled_from([0, 1]))
+    def resize(self, server, flavor):
+        self.post(server, 'resize', {
+            'flavorRef': self.world.elastic[flavor]})
+
+    @stateful.rule(server=stateful.consumes(servers))
+    def delete(self, server):
+        if server not in self.known:
+            return
+        with self.nobody_else(server):
+            self.world.api.delete_server(server)
+        del self.known[server]
+        self.world.assertNotIn(server, self.world.allocations())
+
+    @stateful.rule(server=servers, behaviour=st.sampled_from([
+        scripted.OBEDIENT, scripted.LATE, scripted.LOST, scripted.REFUSING,
+        scripted.FAILING]))
+    def behave(self, server, behaviour):
+        if server in SmallDriver.guests:
+            SmallDriver.guests[server].behaviour = behaviour
+
+    @stateful.rule(server=servers, is_told=st.booleans())
+    def follow(self, server, is_told):
+        """The guest does what it was asked for, the event may get lost."""
+        guest = SmallDriver.guests.get(server)
+        if guest is None or guest.behaviour == scripted.LOST:
+            return
+        guest.follow()
+        if is_told:
+            self.world.computes[guest.host].manager.handle_events(
+                elastic_guest.GuestChangedEvent(server))
+
+    @stateful.rule(server=servers)
+    def load_balloon(self, server):
+        guest = SmallDriver.guests.get(server)
+        if guest is not None and not guest.has_balloon:
+            guest.load_balloon()
+
+    @stateful.rule(host=hosts, with_balloon=st.booleans())
+    def next_guests_start(self, host, with_balloon):
+        self.world.driver_of(host).starts_with_balloon = with_balloon
+
+    @stateful.rule(host=hosts, is_away=st.booleans())
+    def hypervisor(self, host, is_away):
+        self.world.driver_of(host).is_away = is_away
+
+    @stateful.rule(server=servers)
+    def evacuate(self, server):
+        world = self.world
+        host = server in self.known and world.instance(
+            self.known[server]).host
+        if not host:
+            return
+        world.computes[host].stop()
+        world.set_forced_down(host, True)
+        self.post(server, 'evacuate', {})
+        world.restart(host)
+        world.set_forced_down(host, False)
+
+    @stateful.rule(host=hosts, with_guests=st.booleans())
+    def restart(self, host, with_guests):
+        if with_guests:
+            self.world.driver_of(host).lose_power()
+        with self.nobody_else(None):
+            self.world.restart(host)
+
+    @stateful.rule()
+    def reconcile(self):
+        self.world.reconcile()
+
+    @stateful.rule()
+    def wait(self):
+        """Time goes by, and the guests have had theirs."""
+        self.world.reconcile()
+        self.world.wait()
+        self.world.reconcile()
+        for server in self.known.values():
+            instance = self.world.instance(server)
+            guest = SmallDriver.guests.get(instance.uuid)
+            if guest is not None and is_quiet(instance) and (
+                    not self.world.driver_of(instance.host).is_away):
+                guest.is_new = False
+
+    @stateful.rule()
+    def rest(self):
+        """Nothing is broken, and time goes by: the books agree."""
+        for host in HOSTS:
+            self.world.driver_of(host).is_away = False
+        for guest in SmallDriver.guests.values():
+            if guest.behaviour == scripted.FAILING:
+                guest.behaviour = scripted.OBEDIENT
+        self.wait()
+        self.wait()
+        self.world._run_periodics()
+        allocations = self.world.allocations()
+        for server in self.known.values():
+            self.check_at_rest(
+                self.world.instance(server),
+                allocations.get(server['id'], {}))
+        self.world.assert_hosts_agree()
+
+    def check_at_rest(self, instance, allocations):
+        charged = size.charged(instance)
+        if not instance.host:
+            self.world.assertEqual({}, allocations)
+            return
+        self.world.assertEqual({instance.host: charged}, allocations)
+        if not is_quiet(instance):
+            return
+        self.world.assertIsNone(instance.task_state)
+        held = self.world.held({'id': instance.uuid})
+        needed = size.largest(size.desired(instance), size.boot(instance))
+        if not self.is_overcommitted(instance):
+            needed = size.largest(needed, held)
+        else:
+            self.world.assertFalse(self.world.has_room(
+                instance.host, [max(0, number - charge) for number, charge
+                                in zip(held, charged)]))
+        guest = SmallDriver.guests[instance.uuid]
+        if size.is_config_current(instance):
+            self.world.assertEqual(needed, charged)
+            if instance.vm_state == 'active' and held != NOTHING:
+                self.world.assertEqual(size.boot(instance), guest.config)
+        else:
+            # It is not asked again before it is unrescued, or refuses.
+            self.world.assertTrue(
+                instance.vm_state == 'rescued' or
+                guest.behaviour == scripted.REFUSING)
+
+    @stateful.invariant()
+    def charged_is_held(self):
+        """Row and allocation have what the guest holds."""
+        allocations = self.world.allocations()
+        for server in self.known.values():
+            instance = self.world.instance(server)
+            held = self.world.held(server)
+            if held == NOTHING or not is_quiet(instance):
+                continue
+            for charged in (size.charged(instance),
+                            allocations[instance.uuid][instance.host]):
+                if size.largest(charged, held) != charged and not (
+                        SmallDriver.guests[instance.uuid].is_new or
+                        self.is_overcommitted(instance)):
+                    self.world.fail(
+                        '%s: holds %s and is charged %s' % (
+                            instance.uuid, held, charged))
+
+    @staticmethod
+    def is_overcommitted(instance):
+        outcome = size.outcome(instance)
+        return outcome is not None and outcome[0] == reconcile.OVERCOMMITTED
+
+    def post(self, server, action, body):
+        if server in self.known:
+            with self.nobody_else(server), self.refusable():
+                self.world.api.post_server_action(server, {action: body})
+
+    @contextlib.contextmanager
+    def refusable(self):
+        try:
+            yield
+        except api_client.OpenStackApiException as error:
+            self.world.assertLess(error.response.status_code, 500)
+
+    @contextlib.contextmanager
+    def nobody_else(self, server):
+        """What other servers have allocated does not change."""
+        others = [uuid for uuid in self.known if uuid != server]
+        before = self.world.allocations()
+        yield
+        after = self.world.allocations()
+        for uuid in others:
+            self.world.assertEqual(before.get(uuid), after.get(uuid))
+
+    def teardown(self):
+        try:
+            if sys.exc_info()[0] is None:
+                self.rest()
+        finally:
+            self.clear()
+
+    def clear(self):
+        for host in HOSTS:
+            driver = self.world.driver_of(host)
+            driver.is_away, driver.starts_with_balloon = False, True
+        for server in self.known:
+            self.world.api.delete_server(server)
+        self.known = {}
+        SmallDriver.guests.clear()
+        # An evacuation ends for the resource tracker at its next audit.
+        self.world._run_periodics()
+        self.world._run_periodics()
+        # Deleted servers leave nothing.
+        self.world.assertEqual({}, self.world.allocations())
+        for host in HOSTS:
+            self.world.assertEqual(NOTHING, self.world.tracked(host))
+
+
+def is_quiet(instance):
+    """Whether what the guest holds is looked at.
+
+    A server that waits for its resize to be confirmed is not.
+    """
+    return instance.host is not None and instance.vm_state in (
+        'active', 'stopped', 'rescued')
+
+
+class MachineTestCase(World):
+
+    def test_whatever_happens(self):
+        asked = os.environ.get(EXAMPLES)
+        phases = [hypothesis.Phase.generate]
+        if asked:
+            phases.append(hypothesis.Phase.shrink)
+        stateful.run_state_machine_as_test(
+            lambda: Servers(self), settings=hypothesis.settings(
+                max_examples=int(asked or 5), stateful_step_count=30,
+                derandomize=True, database=None, deadline=None,
+                phases=phases, print_blob=False,
+                suppress_health_check=list(hypothesis.HealthCheck)))
