@@ -221,6 +221,10 @@ class Servers(stateful.RuleBasedStateMachine):
         self.world = world
         self.known = {}
 
+    @stateful.initialize(target=servers)
+    def begin(self):
+        return self.create('elastic')
+
     @stateful.rule(
         target=servers, flavor=st.sampled_from(['elastic', 'narrow', 'plain']))
     def create(self, flavor):
@@ -234,6 +238,16 @@ class Servers(stateful.RuleBasedStateMachine):
         self.known[server['id']] = server
         return server['id']
 
+    @stateful.rule(server=servers, to=st.sampled_from([
+        (6, 6144), (8, 8192), (4, 4096), (4, None), (None, 8192)]))
+    def grow(self, server, to):
+        self.adjust(server, *to, True)
+
+    @stateful.rule(
+        server=servers, to=st.sampled_from([(2, 2048), (1, None)]))
+    def shrink(self, server, to):
+        self.adjust(server, *to, True)
+
     @stateful.rule(
         server=servers,
         vcpus=st.none() | st.sampled_from([1, 2, 3, 4, 6, 8]),
@@ -243,7 +257,8 @@ class Servers(stateful.RuleBasedStateMachine):
         trouble=st.sampled_from(
             [None, None, 'busy', 'changed', 'unreachable', 'lost']),
         number=st.integers(1, 2))
-    def adjust(self, server, vcpus, memory_mb, persist, trouble, number):
+    def adjust(self, server, vcpus, memory_mb, persist, trouble=None,
+               number=1):
         body = {'persist': persist}
         if vcpus:
             body['current_vcpus'] = vcpus
@@ -253,9 +268,29 @@ class Servers(stateful.RuleBasedStateMachine):
                 self.world.placement_trouble(trouble, number)):
             self.world.api.api_post('/os-xloud-adjust/%s' % server, body)
 
-    @stateful.rule(server=servers, action=st.sampled_from(sorted(ACTIONS)))
-    def act(self, server, action):
+    @stateful.rule(server=servers, action=st.sampled_from(
+        ['stop', 'reboot softly', 'reboot hard', 'rescue']))
+    def power(self, server, action):
         self.post(server, *ACTIONS[action])
+
+    @stateful.rule(server=servers, action=st.sampled_from(
+        ['live-migrate', 'migrate', 'shelve']))
+    def move(self, server, action):
+        self.post(server, *ACTIONS[action])
+
+    @stateful.rule(server=servers, is_liked=st.booleans())
+    def finish(self, server, is_liked):
+        """End what was begun, whatever that is."""
+        if server not in self.known:
+            return
+        state = self.world.instance(self.known[server]).vm_state
+        if state == 'resized':
+            action = 'confirm' if is_liked else 'revert'
+        else:
+            action = {'shelved_offloaded': 'unshelve', 'rescued': 'unrescue',
+                      'stopped': 'start'}.get(state)
+        if action:
+            self.post(server, *ACTIONS[action])
 
     @stateful.rule(server=servers, flavor=st.sampled_from([0, 1]))
     def resize(self, server, flavor):
@@ -284,24 +319,27 @@ class Servers(stateful.RuleBasedStateMachine):
         guest = SmallDriver.guests.get(server)
         if guest is None or guest.behaviour == scripted.LOST:
             return
+        if not guest.has_balloon:
+            guest.load_balloon()
         guest.follow()
         if is_told:
             self.world.computes[guest.host].manager.handle_events(
                 elastic_guest.GuestChangedEvent(server))
 
-    @stateful.rule(server=servers)
-    def load_balloon(self, server):
-        guest = SmallDriver.guests.get(server)
-        if guest is not None and not guest.has_balloon:
-            guest.load_balloon()
-
-    @stateful.rule(host=hosts, with_balloon=st.booleans())
-    def next_guests_start(self, host, with_balloon):
-        self.world.driver_of(host).starts_with_balloon = with_balloon
-
-    @stateful.rule(host=hosts, is_away=st.booleans())
-    def hypervisor(self, host, is_away):
-        self.world.driver_of(host).is_away = is_away
+    @stateful.rule(host=hosts, event=st.sampled_from([
+        'hypervisor leaves', 'hypervisor is back', 'no balloon at starts',
+        'balloons at starts', 'service restarts', 'power is lost']))
+    def happen(self, host, event):
+        driver = self.world.driver_of(host)
+        if event.startswith('hypervisor'):
+            driver.is_away = event == 'hypervisor leaves'
+        elif event.endswith('at starts'):
+            driver.starts_with_balloon = event == 'balloons at starts'
+        else:
+            if event == 'power is lost':
+                driver.lose_power()
+            with self.nobody_else(None):
+                self.world.restart(host)
 
     @stateful.rule(server=servers)
     def evacuate(self, server):
@@ -316,18 +354,13 @@ class Servers(stateful.RuleBasedStateMachine):
         world.restart(host)
         world.set_forced_down(host, False)
 
-    @stateful.rule(host=hosts, with_guests=st.booleans())
-    def restart(self, host, with_guests):
-        if with_guests:
-            self.world.driver_of(host).lose_power()
-        with self.nobody_else(None):
-            self.world.restart(host)
+    @stateful.rule(is_over=st.booleans())
+    def reconcile(self, is_over):
+        if is_over:
+            self.wait()
+        else:
+            self.world.reconcile()
 
-    @stateful.rule()
-    def reconcile(self):
-        self.world.reconcile()
-
-    @stateful.rule()
     def wait(self):
         """Time goes by, and the guests have had theirs."""
         self.world.reconcile()
