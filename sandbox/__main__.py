@@ -1,0 +1,142 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""    python -m sandbox up | status | test | down"""
+
+import argparse
+import sys
+import time
+import typing as ty
+
+from sandbox import client
+from sandbox import identity
+from sandbox import layout
+from sandbox import processes
+from sandbox import stack
+
+FOUND, UNFIT, INTERRUPTED = 1, 2, 130
+_LINES = 15
+
+
+def up() -> int:
+    started = time.monotonic()
+    with stack.lock():
+        site = stack.Up(_show).run()
+    _show(f'\nThe sandbox is ready ({time.monotonic() - started:.0f} s).\n\n'
+          f'{_what_next(site)}')
+    return 0
+
+
+def status() -> int:
+    site = layout.load()
+    if site is None:
+        _show('There is no sandbox. tools/sandbox.sh up makes one.')
+        return FOUND
+    rows = stack.rows(site)
+    _show(f'{"process":24}{"state":8}{"pid":>8}{"MiB":>7}{"seconds":>9}')
+    for row in rows:
+        _show(f'{row.name:24}{row.state:8}{row.pid or "":>8}'
+              f'{row.memory_mb or "":>7}{row.seconds or "":>9}')
+    ended = [row.name for row in rows if row.pid is None]
+    if ended or not rows:
+        _show(f'\nNot running: {", ".join(ended) or "anything"}. '
+              'tools/sandbox.sh up starts what does not run.\n'
+              f'Logs are in {_short(site.logs)}.')
+        return FOUND
+    _show(f'\n{_what_next(site)}')
+    return 0
+
+
+def test() -> int:
+    from sandbox import check
+
+    site = layout.load()
+    if site is None or any(row.pid is None for row in stack.rows(site)):
+        _show('The sandbox does not run. First: tools/sandbox.sh up')
+        return UNFIT
+    with stack.lock():
+        return check.run(site, _show)
+
+
+def down() -> int:
+    with stack.lock():
+        stack.down(_show)
+    return 0
+
+
+def _what_next(site: layout.Layout) -> str:
+    demo = client.cloud(identity.PERSONS[0])
+    return f"""\
+Type:
+
+    export OS_CLIENT_CONFIG_FILE={site.clouds}
+    export OS_CLOUD={demo} PATH={layout.ENV}/bin:$PATH
+    openstack server create --flavor elastic --image tiny --nic none --wait one
+    openstack console log show one | tail -n 1
+
+Make it grow, and see how it is:
+
+    sid=$(openstack server show one -f value -c id)
+    adjust={site.url("nova")}/v2.1/os-xloud-adjust/$sid
+    token=$(openstack token issue -f value -c id)
+    curl -s -H "X-Auth-Token: $token" -H 'Content-Type: application/json' \\
+        -d '{{"current_vcpus": 2, "current_memory_mb": 640}}' $adjust
+    curl -s -H "X-Auth-Token: $token" $adjust
+
+The administrator is OS_CLOUD={client.ADMIN}; a user of another project is
+OS_CLOUD={client.cloud(identity.PERSONS[1])}.
+tools/sandbox.sh test checks all of it; tools/sandbox.sh down ends and
+removes it."""
+
+
+def _fail(error: processes.Failed) -> None:
+    _show(f'\nFAILED: {error}')
+    if error.log is not None:
+        _show(f'\nThe last lines of {_short(error.log)}:')
+        for line in processes.last_lines(error.log, _LINES):
+            _show(f'    {line}')
+    _show('\nNext: tools/sandbox.sh up goes on from here; tools/sandbox.sh '
+          'down ends and\nremoves all of it, the logs too.')
+
+
+def _short(path):
+    return path.relative_to(layout.ROOT)
+
+
+def _show(text: str) -> None:
+    print(text, flush=True)
+
+
+COMMANDS: ty.Dict[str, ty.Callable[[], int]] = {
+    'up': up, 'status': status, 'test': test, 'down': down}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog='tools/sandbox.sh')
+    parser.add_argument('command', choices=COMMANDS)
+    command = COMMANDS[parser.parse_args().command]
+    try:
+        return command()
+    except stack.Unfit as error:
+        _show(str(error))
+        return UNFIT
+    except processes.Failed as error:
+        _fail(error)
+        return FOUND
+    except KeyboardInterrupt:
+        _show('\nInterrupted. tools/sandbox.sh up goes on, down ends it.')
+        return INTERRUPTED
+
+
+if __name__ == '__main__':
+    sys.exit(main())

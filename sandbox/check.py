@@ -1,0 +1,419 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The end-to-end check: what users, operators and accidents do.
+
+After each step the same is asked of everything that knows a size: Nova's API,
+Placement, the guest. They must agree, however the step went.
+"""
+
+import concurrent.futures
+import signal
+import time
+import typing as ty
+
+from sandbox import broker
+from sandbox import client
+from sandbox import compute
+from sandbox import database
+from sandbox import guest
+from sandbox import hosts
+from sandbox import identity
+from sandbox import layout
+from sandbox import processes
+from sandbox import stack
+
+OWNER, STRANGER = map(client.cloud, identity.CHECKERS)
+_PREFIX = 'check-'
+# What the kernel of the guest keeps for itself, at most.
+_KERNEL_MIB = 96
+_PATIENCE = 180
+# libvirt rounds; that counts as reached.
+_ROUNDING_MIB = 1
+
+
+class Mismatch(Exception):
+    """What was found is not what it should be."""
+
+
+class Sizes(ty.NamedTuple):
+    vcpus: int
+    memory_mb: int
+
+
+def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
+    check = Check(site, show)
+    check.remove_servers()
+    passed = 0
+    for name in STEPS:
+        started = time.monotonic()
+        title = getattr(Check, name).__doc__.strip().partition('\n')[0]
+        try:
+            getattr(check, name)()
+        except (Mismatch, client.CommandFailed, processes.Failed) as error:
+            show(f'FAILED  {title}\n\n{error}\n')
+            show(f'The servers are left as they are, and the logs in '
+                 f'{site.logs}.\nIf something does not run any more, '
+                 'tools/sandbox.sh up starts it.')
+            show(f'test: {passed} passed, 1 failed, '
+                 f'{len(STEPS) - passed - 1} not run')
+            return 1
+        passed += 1
+        show(f'ok  {title} ({time.monotonic() - started:.1f} s)')
+    check.remove_servers()
+    show(f'test: {passed} passed, 0 failed, 0 not run')
+    return 0
+
+
+def problems(status: ty.Dict[str, ty.Any], allocation: Sizes,
+             seen: ty.Optional[guest.Seen]) -> ty.List[str]:
+    """Where API, Placement and guest disagree about one server.
+
+    :param status: xloud_status of the API
+    """
+    def of(word):
+        return Sizes(status[f'{word}_vcpus'], status[f'{word}_memory_mb'])
+
+    found = []
+    if status['condition'] != 'Settled':
+        found.append(f'the API says {status["condition"]}: '
+                     f'{status["reason"]}')
+    if None in of('actual'):
+        return [*found, 'the host does not say what the guest holds']
+    charged = Sizes(*map(max, of('desired'), of('boot'), of('actual')))
+    if not (charged.vcpus == of('allocated').vcpus and abs(
+            charged.memory_mb - of('allocated').memory_mb) <= _ROUNDING_MIB):
+        found.append(f'charged is {of("allocated")}, and it desires, boots '
+                     f'or holds {charged}')
+    if allocation != of('allocated'):
+        found.append(f'Placement has {allocation}, Nova charges '
+                     f'{of("allocated")}')
+    if seen is None:
+        return [*found, 'the guest says nothing']
+    if seen.vcpus != of('actual').vcpus:
+        found.append(f'the guest sees {seen.vcpus} vCPUs, the API says '
+                     f'{of("actual").vcpus}')
+    hidden = of('actual').memory_mb - seen.memory_mb
+    if not 0 <= hidden <= _KERNEL_MIB:
+        found.append(f'the guest sees {seen.memory_mb} MiB, the API says '
+                     f'{of("actual").memory_mb}')
+    return found
+
+
+class Check:
+    def __init__(self, site: layout.Layout, show: ty.Callable[[str], None]):
+        self.site = site
+        self.show = show
+        self.supervisor = stack.supervisor_of(site)
+        self.admin = client.connect(site)
+        self.owner = client.connect(site, OWNER)
+        self.stranger = client.connect(site, STRANGER)
+        # As soon as they are made: their ids.
+        self.servers: ty.Dict[str, str] = {}
+        self._uptimes: ty.Dict[str, int] = {}
+
+    # The steps, in this order
+
+    def create(self):
+        """a server starts at its minimum, and is charged for it"""
+        self._create('one')
+        self._agree('one', Sizes(1, 320))
+
+    def grow(self):
+        """it grows in vCPUs and memory"""
+        self._adjust('one', current_vcpus=2, current_memory_mb=640)
+        self._agree('one', Sizes(2, 640))
+
+    def show_sizes(self):
+        """both addresses of its status and the quota say the same"""
+        server = self.servers['one']
+        status, again = (
+            self.owner.compute.get(url).json() for url in (
+                f'/os-xloud-adjust/{server}',
+                f'/servers/{server}/xloud-status'))
+        self._expect(again, status, 'the second address of the status')
+        limits = {row['Name']: row['Value'] for row in client.openstack(
+            self.site, OWNER, 'limits', 'show', '--absolute', '-f', 'json')}
+        self._expect(
+            Sizes(limits['totalCoresUsed'], limits['totalRAMUsed']),
+            Sizes(2, 640), 'what the quota of the project counts')
+
+    def shrink(self):
+        """it gives memory back"""
+        self._adjust('one', current_memory_mb=448)
+        self._agree('one', Sizes(2, 448))
+
+    def refuse(self):
+        """sizes outside of the range of its flavor are refused with 400"""
+        for asked in ({'current_vcpus': 3}, {'current_memory_mb': 319},
+                      {'current_memory_mb': 769}, {}):
+            self._expect(self._ask('one', asked).status_code, 400,
+                         f'the answer to {asked}')
+        self._agree('one', Sizes(2, 448))
+
+    def migrate(self):
+        """it moves to the other host while it runs, and changes there"""
+        server = self.servers['one']
+        source = self.admin.compute.get_server(server).compute_host
+        target = next(host for host in layout.HOSTS if host != source)
+        client.openstack(
+            self.site, client.ADMIN, 'server', 'migrate',
+            '--live-migration', '--host', target, server)
+        self._wait(lambda: self._is_at_rest('one') and (
+            self.admin.compute.get_server(server).compute_host == target),
+            f'the server is on {target}')
+        self._agree('one', Sizes(2, 448))
+        self._adjust('one', current_memory_mb=576)
+        self._agree('one', Sizes(2, 576))
+
+    def keep_quota(self):
+        """growth beyond the quota of its project is refused with 403"""
+        project = identity.CHECKERS[0]
+        client.openstack(self.site, client.ADMIN, 'quota', 'set',
+                         '--ram', '600', project)
+        try:
+            refused = self._ask('one', {'current_memory_mb': 640})
+        finally:
+            client.openstack(self.site, client.ADMIN, 'quota', 'set',
+                             '--ram', '51200', project)
+        self._expect(refused.status_code, 403, f'the answer {refused.text}')
+        self._agree('one', Sizes(2, 576))
+
+    def hide(self):
+        """another project sees nothing of it and can do nothing with it"""
+        server = self.servers['one']
+        listed = client.openstack(
+            self.site, STRANGER, 'server', 'list', '-f', 'json')
+        self._expect(listed, [], 'what another project lists')
+        for url in (f'/os-xloud-adjust/{server}',
+                    f'/servers/{server}/xloud-status'):
+            self._expect(self.stranger.compute.get(url).status_code, 404,
+                         f'the answer to another project for {url}')
+        self._expect(self._ask('one', {'current_memory_mb': 640},
+                               self.stranger).status_code, 404,
+                     'the answer to another project that wants to change it')
+        self._agree('one', Sizes(2, 576))
+
+    def kill_compute(self):
+        """nova-compute is killed in the middle of a change and comes back"""
+        self._create('two')
+        self._agree('two', Sizes(1, 320))
+        host = self.admin.compute.get_server(self.servers['two']).compute_host
+        name = compute.service(host)
+
+        def accident():
+            self.supervisor.kill(name)
+            compute.start_host(
+                self.site, self.supervisor, self.admin, host)
+
+        self._disturb('two', {'current_vcpus': 2, 'current_memory_mb': 640},
+                      accident, frozen=name)
+        self._agree_on_either('two', Sizes(1, 320), Sizes(2, 640))
+        self._agree('one', Sizes(2, 576))
+
+    def restart_libvirt(self):
+        """libvirtd is killed and comes back; the guests run on"""
+        host = self.admin.compute.get_server(self.servers['two']).compute_host
+        self.supervisor.kill(hosts.daemon(host, 'libvirtd'))
+        hosts.start_daemon(self.site, self.supervisor, host, 'libvirtd')
+        self._change_again('two', 512)
+
+    def restart_broker(self):
+        """RabbitMQ is restarted in the middle of a change"""
+        self._restart(broker)
+
+    def kill_database(self):
+        """MariaDB is killed in the middle of a change and comes back"""
+        self._restart(database)
+
+    def delete(self):
+        """nothing is left of a server that is deleted"""
+        servers = list(self.servers.values())
+        self.remove_servers()
+        for server in servers:
+            self._expect(self._allocations(server), {},
+                         'what Placement has of a server that was deleted')
+        for host in layout.HOSTS:
+            self._expect(hosts.ask(self.site, host, 'list', '--name', '--all'),
+                         '', f'the guests on {host}')
+
+    # What they are made of
+
+    def remove_servers(self):
+        """Also those of a check that failed."""
+        for server in self.admin.compute.servers(all_projects=True):
+            if server.name.startswith(_PREFIX):
+                self.admin.compute.delete_server(server)
+                self.admin.compute.wait_for_delete(server, wait=_PATIENCE)
+        self.servers.clear()
+
+    def _restart(self, service):
+        """Restart what all others speak to while a change is made."""
+        def accident():
+            # RabbitMQ is asked to end, as in an upgrade; its queues are gone.
+            if service is database:
+                self.supervisor.kill(service.NAME)
+            else:
+                self.supervisor.stop(service.NAME)
+            service.start(self.site, self.supervisor)
+
+        before = self._desired('one')
+        self._disturb('one', {'current_memory_mb': 704}, accident)
+        self._wait_for_services()
+        self._agree_on_either('one', before, Sizes(before.vcpus, 704))
+        self._change_again('one', before.memory_mb)
+        self._agree('two', self._desired('two'))
+
+    def _create(self, name):
+        made = client.openstack(
+            self.site, OWNER, 'server', 'create', '--flavor', 'elastic',
+            '--image', 'tiny', '--nic', 'none', _PREFIX + name, '-f', 'json')
+        self.servers[name] = made['id']
+        self._wait(lambda: self._is_at_rest(name), f'{name} is ACTIVE')
+
+    def _ask(self, name, body, connection=None):
+        return (connection or self.owner).compute.post(
+            f'/os-xloud-adjust/{self.servers[name]}', json=body)
+
+    def _adjust(self, name, **body):
+        answer = self._ask(name, body)
+        self._expect(answer.status_code, 202,
+                     f'the answer to {body}: {answer.text}')
+
+    def _change_again(self, name, memory_mb):
+        """After an accident, all must work as before."""
+        self._adjust(name, current_memory_mb=memory_mb)
+        self._agree(name, Sizes(self._desired(name).vcpus, memory_mb))
+
+    def _disturb(self, name, body, accident, frozen=None):
+        """Have an accident while a change is made.
+
+        :param frozen: a process that is stopped first, so that what is done
+            to it hits the change for certain
+        """
+        server = self.servers[name]
+        watcher = client.connect(self.site)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            asked = pool.submit(self._ask, name, body)
+            while watcher.compute.get_server(server).task_state is None:
+                if asked.done():
+                    raise Mismatch('the change was over before the accident: '
+                                   f'{asked.result().text}')
+            if frozen:
+                self.supervisor.signal(frozen, signal.SIGSTOP)
+            state = self._allocation(server)
+            accident()
+            answer = asked.result(_PATIENCE)
+        self.show(f'    in the middle: Placement had {state}; '
+                  f'the answer was {answer.status_code}')
+
+    def _wait_for_services(self):
+        """Until each has reported to the database, over the broker."""
+        now = time.time()
+        for host in layout.HOSTS:
+            self._wait(lambda: any(
+                service.host == host and service.updated_at and
+                compute.reported_since(service.updated_at, now)
+                for service in self.admin.compute.services(
+                    binary='nova-compute')),
+                f'nova-compute of {host} reports again')
+
+    def _agree_on_either(self, name, before, after):
+        """Wait until all agree on one of two sizes."""
+        self._wait(lambda: self._is_at_rest(name) and not self._problems(
+            name), lambda: f'{name}: {self._problems(name)}')
+        reached = self._desired(name)
+        if reached not in (before, after):
+            raise Mismatch(f'{name} has {reached}, neither {before} nor '
+                           f'{after}')
+        self.show(f'    afterwards: {reached}')
+
+    def _agree(self, name, expected):
+        """Wait until all agree on this size; the guest ran all the time."""
+        def holds():
+            return self._desired(name) == expected and (
+                self._is_at_rest(name) and not self._problems(name))
+
+        self._wait(holds, lambda: f'{name} has {expected}: '
+                   f'{self._desired(name)}, {self._problems(name)}')
+        uptime = self._seen(name).uptime
+        if uptime < self._uptimes.get(name, 0):
+            raise Mismatch(f'the guest of {name} was started again')
+        self._uptimes[name] = uptime
+
+    def _problems(self, name):
+        server = self.servers[name]
+        return problems(self._status(server), self._allocation(server),
+                        self._seen(name))
+
+    def _desired(self, name):
+        status = self._status(self.servers[name])
+        return Sizes(status['desired_vcpus'], status['desired_memory_mb'])
+
+    def _is_at_rest(self, name):
+        server = self.admin.compute.get_server(self.servers[name])
+        if server.status == 'ERROR':
+            raise Mismatch(f'{name} is in ERROR: {server.fault}')
+        return server.status == 'ACTIVE' and server.task_state is None
+
+    def _status(self, server):
+        return self._json(
+            self.owner.compute.get(f'/os-xloud-adjust/{server}')
+        )['xloud_status']
+
+    def _seen(self, name):
+        answer = self._json(self.owner.compute.post(
+            f'/servers/{self.servers[name]}/action',
+            json={'os-getConsoleOutput': {'length': 5}}))
+        return guest.seen(answer['output'])
+
+    def _allocations(self, server):
+        return self._json(self.admin.placement.get(
+            f'/allocations/{server}'))['allocations']
+
+    def _allocation(self, server):
+        """What a server holds of all hosts; one, unless it just moves."""
+        held = [found['resources'] for found in
+                self._allocations(server).values()]
+        return Sizes(sum(one['VCPU'] for one in held),
+                     sum(one['MEMORY_MB'] for one in held))
+
+    def _json(self, answer):
+        if answer.status_code >= 400:
+            raise processes.Failed(f'{answer.url}: {answer.status_code} '
+                                   f'{answer.text}')
+        return answer.json()
+
+    def _expect(self, found, expected, what):
+        if found != expected:
+            raise Mismatch(f'{what} is {found}, not {expected}')
+
+    def _wait(self, condition, what):
+        """Wait for it; services that come back may answer 500 meanwhile."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                if condition():
+                    return
+                error = None
+            except processes.Failed as failed:
+                error = failed
+            if time.monotonic() > deadline:
+                raise Mismatch(f'not within {_PATIENCE} s: '
+                               f'{error or (what() if callable(what) else what)}')
+            time.sleep(0.5)
+
+
+STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',
+         'keep_quota', 'hide', 'kill_compute', 'restart_libvirt',
+         'restart_broker', 'kill_database', 'delete')

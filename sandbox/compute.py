@@ -1,0 +1,221 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""Nova, from the tree with our series: API, scheduler, conductor, computes."""
+
+import datetime
+
+from sandbox import configuration
+from sandbox import hosts
+from sandbox import layout
+from sandbox import machine
+from sandbox import processes
+from sandbox import wsgi
+
+API = 'nova'
+CONTROL = ('nova-scheduler', 'nova-conductor')
+_BIN = layout.NOVA_ENV / 'bin'
+_PRIVSEP_CONTEXTS = (
+    'nova_sys_admin', 'vif_plug_linux_bridge_privileged',
+    'vif_plug_ovs_privileged', 'privsep_osbrick')
+
+
+def service(host: str) -> str:
+    return f'nova-{host}'
+
+
+def configure(site: layout.Layout) -> None:
+    data = site.site / 'nova'
+    (data / 'instances').mkdir(parents=True, exist_ok=True)
+    path = site.etc('nova') / 'nova.conf'
+    # Its default is sudo, which not every machine has, and it is root.
+    privsep = {'helper_command': f'{_BIN}/privsep-helper --config-file {path}'}
+    configuration.write(path, {
+        'DEFAULT': {
+            'use_stderr': True,
+            'host': 'control',
+            'my_ip': '127.0.0.1',
+            'transport_url': site.broker_url,
+            'state_path': data,
+            'instances_path': data / 'instances',
+            'enabled_apis': 'osapi_compute',
+            'osapi_compute_listen': '127.0.0.1',
+            'osapi_compute_listen_port': site.ports[API],
+            'osapi_compute_workers': 1,
+            # So that what happens is seen within seconds.
+            'report_interval': 5,
+            'service_down_time': 40,
+            'periodic_fuzzy_delay': 5,
+            'rpc_response_timeout': 30,
+            'vif_plugging_is_fatal': False,
+            'vif_plugging_timeout': 0,
+            'reserved_host_memory_mb': 512,
+            'cpu_allocation_ratio': '16.0',
+            'ram_allocation_ratio': '1.5',
+        },
+        'api': {'auth_strategy': 'keystone'},
+        'wsgi': {'api_paste_config':
+                 layout.NOVA_TREE / 'etc/nova/api-paste.ini'},
+        'api_database': {'connection': site.database_url('nova_api')},
+        'database': {'connection': site.database_url('nova')},
+        'keystone_authtoken': configuration.token_check(site, 'nova'),
+        'service_user': {'send_service_user_token': True,
+                         **configuration.account(site, 'nova')},
+        'placement': configuration.account(site, 'placement'),
+        'neutron': configuration.account(site, 'neutron'),
+        'glance': {'region_name': layout.REGION},
+        'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': 5},
+        'conductor': {'workers': 1},
+        'vnc': {'enabled': False},
+        'spice': {'enabled': False},
+        'oslo_concurrency': {'lock_path': data / 'locks'},
+        'xloud': {'reconcile_interval': 5, 'settle_timeout': 60},
+        **{context: privsep for context in _PRIVSEP_CONTEXTS},
+    })
+    for host in layout.HOSTS:
+        _configure_host(site, host)
+
+
+def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
+    def manage(*words):
+        supervisor.run('nova-schema', [
+            _BIN / 'nova-manage', *_configured(site), *words])
+
+    manage('api_db', 'sync')
+    manage('cell_v2', 'map_cell0', '--database_connection',
+           '{scheme}://{username}:{password}@{hostname}:{port}/nova_cell0'
+           '?{query}')
+    cell = site.site / 'done' / 'cell1'
+    if not cell.exists():  # a second one of this name would be refused
+        manage('cell_v2', 'create_cell', '--name', 'cell1')
+        cell.touch()
+    manage('db', 'sync')
+
+
+def start_control(site: layout.Layout,
+                  supervisor: processes.Supervisor) -> None:
+    supervisor.start(API, [_BIN / 'nova-api', *_configured(site)],
+                     {'PYTHONUNBUFFERED': '1'})
+    for name in CONTROL:
+        supervisor.start(name, [_BIN / name, *_configured(site)],
+                         {'PYTHONUNBUFFERED': '1'})
+    wsgi.wait(site, supervisor, API)
+
+
+def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
+               host: str) -> None:
+    """Start nova-compute on a host; the first time, twice.
+
+    A compute service that is new to the database opens its connection to
+    libvirt before it registers for events, and then never gets one.
+    """
+    known = site.site / 'done' / service(host)
+    if not known.exists():
+        _start_compute(site, supervisor, host)
+        wait_for_host(supervisor, cloud, host)
+        supervisor.stop(service(host))
+        known.touch()
+    _start_compute(site, supervisor, host)
+    wait_for_host(supervisor, cloud, host)
+
+
+def wait_for_host(supervisor: processes.Supervisor, cloud, host: str,
+                  seconds: float = 180) -> None:
+    """Wait until a compute service has reported since its last start."""
+    supervisor.wait(
+        service(host),
+        lambda: _has_reported(cloud, 'nova-compute', host,
+                              supervisor.since(service(host))) and any(
+            provider.name == hosts.hostname(host)
+            for provider in cloud.placement.resource_providers()),
+        seconds, 'has not reported to Nova and Placement')
+
+
+def wait_for_control(supervisor: processes.Supervisor, cloud,
+                     seconds: float = 180) -> None:
+    for name in CONTROL:
+        supervisor.wait(
+            name, lambda: _has_reported(
+                cloud, name, 'control', supervisor.since(name)),
+            seconds, 'has not reported to Nova')
+
+
+def fill(cloud) -> None:
+    """Flavors: one that is elastic, and one as ever."""
+    for name, specs in (('elastic', {'minimum_cpu': '1',
+                                     'minimum_memory': '320'}),
+                        ('fixed', {})):
+        if cloud.compute.find_flavor(name):
+            continue
+        # Placement gives one server no more vCPUs than its host has.
+        flavor = cloud.compute.create_flavor(
+            name=name, vcpus=2, ram=768, disk=1)
+        cloud.compute.create_flavor_extra_specs(flavor, specs)
+
+
+def reported_since(updated_at: str, since: float) -> bool:
+    """Whether Nova's time of a heartbeat, UTC in seconds, is after a start.
+
+    That a service is "up" is known from its last heartbeat, which may be from
+    the process before this one; a process needs seconds for its first one.
+    """
+    start = datetime.datetime.fromtimestamp(since, datetime.timezone.utc)
+    return updated_at > start.replace(tzinfo=None).isoformat()
+
+
+def _has_reported(cloud, binary, host, since):
+    return any(
+        found.host == host and found.state == 'up' and found.updated_at and
+        reported_since(found.updated_at, since)
+        for found in cloud.compute.services(binary=binary))
+
+
+def _configure_host(site, host):
+    data = site.site / service(host)
+    data.mkdir(exist_ok=True)
+    virt = {'virt_type': 'kvm'} if machine.has_kvm() else {
+        # One model for both hosts, so that a server can always move.
+        'virt_type': 'qemu', 'cpu_mode': 'custom', 'cpu_models': 'qemu64'}
+    configuration.write(site.etc('nova') / f'{host}.conf', {
+        'DEFAULT': {
+            'host': host,
+            'my_ip': layout.address(host),
+            'state_path': data,
+            'compute_driver': 'libvirt.LibvirtDriver',
+            'force_config_drive': False,
+            'heal_instance_info_cache_interval': 0,
+        },
+        'libvirt': {
+            **virt,
+            'connection_uri': hosts.uri(site, host),
+            # Host to host over the socket: libvirt's TCP port would be open,
+            # without a password, to everybody on this machine.
+            'live_migration_uri': hosts.uri(site, '%s'),
+            'images_type': 'raw',
+            'inject_partition': -2,
+            'mem_stats_period_seconds': 2,
+        },
+        'image_cache': {'manager_interval': -1},
+        'oslo_concurrency': {'lock_path': data / 'locks'},
+    })
+
+
+def _start_compute(site, supervisor, host):
+    supervisor.start(service(host), hosts.inside(supervisor, host, [
+        _BIN / 'nova-compute', *_configured(site),
+        '--config-file', site.etc('nova') / f'{host}.conf']),
+        {'PYTHONUNBUFFERED': '1'})
+
+
+def _configured(site):
+    return ['--config-file', site.etc('nova') / 'nova.conf']

@@ -1,0 +1,133 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""A guest that tells on its console what it sees.
+
+The distribution's kernel and an initial RAM disk with nothing but busybox: it
+is there in a second or two where an image of a distribution takes a minute
+under software emulation.
+"""
+
+import glob
+import lzma
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import typing as ty
+
+_MODULES = ('virtio_pci', 'virtio_balloon')
+_PREFIX = 'GUEST'
+
+_INIT = f"""\
+#!/bin/busybox sh
+bb=/bin/busybox
+$bb mount -t proc proc /proc
+$bb mount -t sysfs sysfs /sys
+for module in /modules/*.ko; do
+    $bb insmod $module
+done
+while true; do
+    # The kernel leaves a vCPU that was plugged for somebody to switch on.
+    for state in /sys/devices/system/cpu/cpu[0-9]*/online; do
+        [ -f $state ] && [ "$($bb cat $state)" = 0 ] && echo 1 >$state
+    done
+    vcpus=$($bb grep -c ^processor /proc/cpuinfo)
+    kib=$($bb awk '$1 == "MemTotal:" {{print $2}}' /proc/meminfo)
+    up=$($bb awk '{{print int($1)}}' /proc/uptime)
+    echo "{_PREFIX} vcpus=$vcpus kib=$kib up=$up"
+    $bb sleep 1
+done 2>/dev/null
+"""
+
+
+class Seen(ty.NamedTuple):
+    """What a guest said last."""
+
+    vcpus: int
+    memory_mb: int
+    uptime: int
+
+
+def seen(console: str) -> ty.Optional[Seen]:
+    """What a guest said last on its console, if anything."""
+    # Only whole lines: the last may be on its way.
+    said = re.findall(
+        rf'^{_PREFIX} vcpus=(\d+) kib=(\d+) up=(\d+)\r?\n', console,
+        re.MULTILINE)
+    if not said:
+        return None
+    vcpus, kib, uptime = map(int, said[-1])
+    return Seen(vcpus, kib // 1024, uptime)
+
+
+def kernel() -> ty.Optional[Path]:
+    """The newest kernel here that guests can have."""
+    root = os.environ.get('XLOUD_GUEST_ROOT', '/')
+    kernels = glob.glob(os.path.join(root, 'boot', 'vmlinuz-*[0-9]*'))
+    kernels = [path for path in kernels if 'rescue' not in path]
+    return Path(max(kernels, key=os.path.getmtime)) if kernels else None
+
+
+def make_ramdisk(folder: Path) -> Path:
+    """Write folder/ramdisk for the kernel() of this machine."""
+    content = folder / 'content'
+    shutil.rmtree(content, ignore_errors=True)
+    for name in ('bin', 'dev', 'modules', 'proc', 'sys'):
+        (content / name).mkdir(parents=True)
+    busybox = shutil.which('busybox')
+    assert busybox is not None
+    shutil.copy(busybox, content / 'bin' / 'busybox')
+    _copy_modules(content / 'modules')
+    init = content / 'init'
+    init.write_text(_INIT)
+    init.chmod(0o755)
+    ramdisk = folder / 'ramdisk'
+    with open(ramdisk, 'wb') as output:
+        subprocess.run(
+            ['sh', '-c', 'find . | cpio --quiet -o -H newc'], cwd=content,
+            check=True, stdout=output)
+    return ramdisk
+
+
+def _copy_modules(target):
+    """Those that are not part of the kernel itself, numbered by their order."""
+    image = kernel()
+    assert image is not None
+    folder = image.parent.parent / 'lib' / 'modules' / (
+        image.name.partition('-')[2])
+    paths = in_order((folder / 'modules.dep').read_text(), _MODULES)
+    for number, path in enumerate(paths):
+        content = (folder / path).read_bytes()
+        name = path.rpartition('/')[2]
+        if name.endswith('.xz'):
+            content = lzma.decompress(content)
+        (target / f'{number:02d}-{name.partition(".")[0]}.ko').write_bytes(
+            content)
+
+
+def in_order(dependencies: str, wanted: ty.Iterable[str]) -> ty.List[str]:
+    """Paths of modules and of what they need, what is needed first.
+
+    :param dependencies: what modules.dep says
+    """
+    paths: ty.List[str] = []
+    known = {}
+    for line in dependencies.splitlines():
+        path, _, needs = line.partition(':')
+        known[path.rpartition('/')[2].partition('.')[0]] = [
+            *needs.split()[::-1], path]
+    for name in wanted:
+        paths += [path for path in known.get(name, ()) if path not in paths]
+    return paths

@@ -1,0 +1,124 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""What this machine must have, and whether it does."""
+
+import glob
+import os
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import typing as ty
+
+from sandbox import guest
+from sandbox import layout
+
+_PATH = os.pathsep.join(['/usr/lib/rabbitmq/bin', '/usr/sbin', '/sbin',
+                         os.environ.get('PATH', os.defpath)])
+_COMMANDS = ('mariadbd', 'mariadb', 'mariadb-install-db', 'rabbitmq-server',
+             'epmd', 'libvirtd', 'virtlogd', 'virsh', 'qemu-img', 'unshare',
+             'nsenter', 'mount', 'busybox', 'cpio')
+_QEMU = ('qemu-system-x86_64', 'qemu-kvm')
+_MEMORY_MIB = 3500
+_DISK_MIB = 2000
+
+
+def find(command: str) -> str:
+    """The path of a command; Debian's own wrapper of the broker is not it."""
+    path = shutil.which(command, path=_PATH)
+    if path is None:
+        # Where Fedora has what its /usr/sbin/rabbitmq-server calls.
+        path = next(iter(glob.glob(
+            f'/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/{command}')), None)
+    return path or command
+
+
+def missing(needed_ports: ty.Dict[str, int]) -> ty.List[str]:
+    """One line for each thing that the sandbox lacks here."""
+    found = []
+    if os.geteuid() != 0:
+        found.append(
+            'It needs root: libvirtd and QEMU get namespaces and a host name '
+            'of their own.')
+    absent = [name for name in _COMMANDS if shutil.which(
+        find(name), path=_PATH) is None]
+    if not any(shutil.which(name, path=_PATH + ':/usr/libexec')
+               for name in _QEMU):
+        absent.append(_QEMU[0])
+    if absent:
+        found.append(f'These commands are missing: {", ".join(absent)}; '
+                     'bindep.txt names their packages (profile sandbox).')
+    elif os.geteuid() == 0 and subprocess.run(
+            ['unshare', '--mount', '--uts', 'true'],
+            stderr=subprocess.DEVNULL).returncode:
+        found.append(
+            'It cannot make namespaces: in a container, this needs '
+            '--privileged.')
+    if guest.kernel() is None:
+        found.append(
+            'There is no kernel for the guests in /boot. Unpack the package '
+            'of one, run depmod -b FOLDER VERSION and name the folder in '
+            'XLOUD_GUEST_ROOT.')
+    if len(str(layout.ROOT)) > layout.LONGEST_ROOT:
+        found.append(
+            f'The path {layout.ROOT} is too long for the sockets below it: '
+            f'at most {layout.LONGEST_ROOT} characters.')
+    for python in (layout.ENV, layout.NOVA_ENV):
+        if not (python / 'bin' / 'python').exists():
+            found.append(f'There is no {python}: tools/sandbox.sh up makes '
+                         'it.')
+    found += _too_small() + _taken(needed_ports)
+    return found
+
+
+def has_kvm() -> bool:
+    """Whether guests run on the processor; else QEMU emulates one.
+
+    A /dev/kvm alone does not tell: on some virtual machines it can be opened
+    and guests hang.
+    """
+    flags = Path('/proc/cpuinfo').read_text()
+    return os.access('/dev/kvm', os.R_OK | os.W_OK) and (
+        ' vmx' in flags or ' svm' in flags)
+
+
+def _too_small():
+    found = []
+    available = next(
+        int(line.split()[1]) // 1024
+        for line in Path('/proc/meminfo').read_text().splitlines()
+        if line.startswith('MemAvailable:'))
+    if available < _MEMORY_MIB:
+        found.append(f'It needs {_MEMORY_MIB} MiB of memory, and {available} '
+                     'MiB are available.')
+    free = shutil.disk_usage(layout.ROOT).free // 1024 ** 2
+    if free < _DISK_MIB:
+        found.append(f'It needs {_DISK_MIB} MiB on the disk of '
+                     f'{layout.ROOT}, and {free} MiB are free.')
+    return found
+
+
+def _taken(ports):
+    taken = []
+    for name, port in ports.items():
+        with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind(('127.0.0.1', port))
+            except OSError:
+                taken.append(f'{port} ({name})')
+    if not taken:
+        return []
+    return [f'These ports are taken: {", ".join(taken)}; '
+            'XLOUD_SANDBOX_PORT_SHIFT=20000 moves all of them.']

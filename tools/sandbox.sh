@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# The fork for real on this machine, with every service a process of its own:
+#     tools/sandbox.sh up       install what is missing, start what does not run
+#     tools/sandbox.sh status   what runs, and what to type next
+#     tools/sandbox.sh test     check it from end to end
+#     tools/sandbox.sh down     end and remove it
+# It needs root. All of it lies in build/sandbox and listens on loopback only.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+ENV=build/sandbox/env
+POLICY=/usr/sbin/policy-rc.d
+
+say() { printf '== %s\n' "$*"; }
+die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
+usage() { sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
+
+python=$(python3 tools/pythons.py) || exit 2
+
+# Debian starts the service of a package when it installs it. invoke-rc.d asks
+# this script first; one that says no already, as in containers, stays.
+forbid_services() {
+    [ -x "$POLICY" ] && { "$POLICY" mariadb start; [ $? = 101 ]; } && return
+    trap allow_services EXIT
+    [ -e "$POLICY" ] && mv "$POLICY" "$POLICY.kept-by-xloud"
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod 755 "$POLICY"
+}
+
+allow_services() {
+    rm -f "$POLICY"
+    [ -e "$POLICY.kept-by-xloud" ] && mv "$POLICY.kept-by-xloud" "$POLICY"
+    trap - EXIT
+}
+
+# One unit a line, of those that start with the machine.
+enabled_units() {
+    command -v systemctl >/dev/null || return 0
+    systemctl list-unit-files --state=enabled --no-legend --plain \
+        2>/dev/null | cut -d ' ' -f 1 | sort
+}
+
+install_packages() {
+    local before
+    before=$(enabled_units)
+    if command -v apt-get >/dev/null; then
+        forbid_services
+        apt-get -qq update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+                --no-install-recommends install "$@" >/dev/null
+    else
+        dnf -q -y install "$@"
+    fi || die "could not install $*"
+    [ ! -e "$POLICY" ] || [ -z "$(trap -p EXIT)" ] || allow_services
+    # What we brought shall not start with the machine either.
+    comm -13 <(printf '%s\n' "$before") <(enabled_units) |
+        xargs -r systemctl --quiet disable
+}
+
+require() {
+    command -v apt-get >/dev/null || command -v dnf >/dev/null ||
+        die "neither apt-get nor dnf is here; install: $*"
+    [ "$(id -u)" = 0 ] ||
+        die "not root, and these packages are missing: $*"
+    say "installing $*"
+    install_packages "$@"
+}
+
+pip_install() {
+    "$ENV/bin/python" -m pip install -qq --disable-pip-version-check "$@"
+}
+
+prepare() {
+    local missing
+    [ "$(id -u)" = 0 ] ||
+        die "not root: libvirtd and QEMU get namespaces of their own"
+    if [ ! -x "$ENV/bin/bindep" ]; then
+        "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
+        "$python" -m venv --clear "$ENV" &&
+            pip_install -c sandbox/requirements.txt bindep ||
+            die "could not make $ENV"
+    fi
+    # It prints what is missing, one a line, and then exits 1.
+    mapfile -t missing < <("$ENV/bin/bindep" --brief sandbox)
+    [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
+    "$python" -m tools.tree || die "Nova's tree or environment is not ready"
+    cmp -s sandbox/requirements.txt "$ENV/installed" || {
+        say "installing the services in $ENV (the first time: minutes)"
+        # All of them are listed, so there is nothing to resolve.
+        pip_install --no-deps -r sandbox/requirements.txt ||
+            die "could not install sandbox/requirements.txt"
+        cp sandbox/requirements.txt "$ENV/installed"
+    }
+}
+
+[ $# -eq 1 ] || usage
+case $1 in
+up)
+    prepare
+    exec "$ENV/bin/python" -m sandbox up
+    ;;
+test)
+    [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up"
+    exec "$ENV/bin/python" -m sandbox test
+    ;;
+status | down)
+    exec "$python" -m sandbox "$1"
+    ;;
+*)
+    usage
+    ;;
+esac
