@@ -330,8 +330,8 @@ class Check:
 
     def _agree_on_either(self, name, before, after):
         """Wait until all agree on one of two sizes."""
-        self._wait(lambda: self._is_at_rest(name) and not self._problems(
-            name), lambda: f'{name}: {self._problems(name)}')
+        self._wait(lambda: not self._problems(name),
+                   lambda: f'{name}: {self._problems(name)}')
         reached = self._desired(name)
         if reached not in (before, after):
             raise Mismatch(f'{name} has {reached}, neither {before} nor '
@@ -342,7 +342,7 @@ class Check:
         """Wait until all agree on this size; the guest ran all the time."""
         def holds():
             return self._desired(name) == expected and (
-                self._is_at_rest(name) and not self._problems(name))
+                not self._problems(name))
 
         self._wait(holds, lambda: f'{name} has {expected}: '
                    f'{self._desired(name)}, {self._problems(name)}')
@@ -353,8 +353,12 @@ class Check:
 
     def _problems(self, name):
         server = self.servers[name]
-        return problems(self._status(server), self._allocation(server),
-                        self._seen(name))
+        found = problems(self._status(server), self._allocation(server),
+                         self._seen(name))
+        if not self._is_at_rest(name):
+            state = self.admin.compute.get_server(server)
+            found.append(f'it is {state.status}, {state.task_state}')
+        return found
 
     def _desired(self, name):
         status = self._status(self.servers[name])
@@ -401,17 +405,18 @@ class Check:
     def _wait(self, condition, what):
         """Wait for it; services that come back may answer 500 meanwhile."""
         deadline = time.monotonic() + _PATIENCE
-        while True:
+        error = None
+        while time.monotonic() < deadline:
             try:
                 if condition():
                     return
                 error = None
             except processes.Failed as failed:
                 error = failed
-            if time.monotonic() > deadline:
-                raise Mismatch(f'not within {_PATIENCE} s: '
-                               f'{error or (what() if callable(what) else what)}')
             time.sleep(0.5)
+        if error is None:
+            error = what() if callable(what) else what
+        raise Mismatch(f'not within {_PATIENCE} s: {error}')
 
 
 STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',

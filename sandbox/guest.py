@@ -102,7 +102,7 @@ def make_ramdisk(folder: Path) -> Path:
 
 
 def _copy_modules(target):
-    """Those that are not part of the kernel itself, numbered by their order."""
+    """Those that are not part of the kernel, numbered in their order."""
     image = kernel()
     assert image is not None
     folder = image.parent.parent / 'lib' / 'modules' / (

@@ -129,6 +129,8 @@ class Supervisor:
                 env={**os.environ, **(environ or {})},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True)
+        # It is to outlive this program, and that is no leak.
+        process.returncode = 0
         started = stat(process.pid)
         record = {'pid': process.pid, 'boot': _BOOT.read_text().strip(),
                   'started': started.started if started else 0,
@@ -228,6 +230,10 @@ class Supervisor:
         return record
 
     def _session(self, record):
+        leader = stat(record['pid'])
+        if leader and leader.started != record['started']:
+            # No number is given away that still is the one of a session.
+            return []
         return [process for process in all_stats()
                 if process.session == record['pid'] and
                 process.started >= record['started']]

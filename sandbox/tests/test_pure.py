@@ -1,0 +1,148 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""What the sandbox decides without a service."""
+
+from pathlib import Path
+import re
+import stat
+import tempfile
+import unittest
+
+from sandbox import check
+from sandbox import client
+from sandbox import compute
+from sandbox import configuration
+from sandbox import guest
+from sandbox import layout
+
+STATUS = {
+    'condition': 'Settled', 'reason': None,
+    **{f'{word}_{key}': value
+       for word in ('desired', 'boot', 'actual', 'allocated')
+       for key, value in (('vcpus', 2), ('memory_mb', 640))}}
+HELD = check.Sizes(2, 640)
+SEEN = guest.Seen(2, 600, 10)
+
+
+class ProblemsTest(unittest.TestCase):
+    def assert_problems(self, *expected, allocation=HELD, seen=SEEN, **status):
+        found = check.problems({**STATUS, **status}, allocation, seen)
+        self.assertEqual(len(expected), len(found), found)
+        for text, problem in zip(expected, found):
+            self.assertIn(text, problem)
+
+    def test_all_agree(self):
+        self.assert_problems()
+
+    def test_one_mib_of_rounding(self):
+        self.assert_problems(actual_memory_mb=641)
+
+    def test_a_charge_that_is_too_small_or_too_large(self):
+        for memory_mb in (512, 768):
+            self.assert_problems(
+                'charged is', allocated_memory_mb=memory_mb,
+                allocation=check.Sizes(2, memory_mb))
+
+    def test_placement_has_something_else(self):
+        self.assert_problems('Placement has', allocation=check.Sizes(1, 640))
+
+    def test_guest_sees_something_else(self):
+        self.assert_problems('sees 1 vCPUs', seen=SEEN._replace(vcpus=1))
+        self.assert_problems('sees 500 MiB', seen=SEEN._replace(memory_mb=500))
+        self.assert_problems('says nothing', seen=None)
+
+    def test_not_settled(self):
+        self.assert_problems('InProgress: soon', condition='InProgress',
+                             reason='soon')
+
+    def test_host_is_silent(self):
+        self.assert_problems('does not say', actual_vcpus=None,
+                             actual_memory_mb=None)
+
+
+class GuestTest(unittest.TestCase):
+    def test_the_last_whole_line_counts(self):
+        self.assertEqual(guest.Seen(2, 300, 9), guest.seen(
+            'Linux\r\nGUEST vcpus=1 kib=307200 up=8\r\n'
+            'GUEST vcpus=2 kib=307200 up=9\r\nGUEST vcpus=4 kib=30'))
+        self.assertIsNone(guest.seen('Linux\r\n'))
+
+    def test_modules_come_after_what_they_need(self):
+        dependencies = ('k/a.ko:\n'
+                        'k/pci.ko.xz: k/b.ko k/a.ko\n'
+                        'k/b.ko: k/a.ko\n'
+                        'k/balloon.ko: k/c.ko k/a.ko\n')
+        self.assertEqual(
+            ['k/a.ko', 'k/b.ko', 'k/pci.ko.xz', 'k/c.ko', 'k/balloon.ko'],
+            guest.in_order(dependencies, ['pci', 'balloon', 'built-in']))
+
+
+class LayoutTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+
+    def mode(self, path):
+        return stat.S_IMODE(path.stat().st_mode)
+
+    def test_secrets_are_their_owners(self):
+        self.assertIsNone(layout.load(self.folder))
+        site = layout.create(self.folder)
+        self.assertEqual(0o700, self.mode(site.site))
+        self.assertEqual(0o600, self.mode(site.site / 'settings.json'))
+        client.write_clouds(site)
+        self.assertEqual(0o600, self.mode(site.clouds))
+
+    def test_secrets_stay_and_are_of_this_sandbox(self):
+        site = layout.create(self.folder)
+        self.assertEqual(site, layout.create(self.folder))
+        self.assertEqual(site, layout.load(self.folder))
+        self.assertEqual(len(site.passwords), len(set(
+            site.passwords.values())))
+        other = layout.create(self.folder / 'other')
+        self.assertFalse(set(site.passwords.values()) &
+                         set(other.passwords.values()))
+
+    def test_every_host_has_an_address(self):
+        addresses = {layout.address(host) for host in layout.HOSTS}
+        self.assertEqual(len(layout.HOSTS), len(addresses))
+        for address in addresses:
+            self.assertTrue(address.startswith('127.'))
+
+
+class ConfigurationTest(unittest.TestCase):
+    def test_text(self):
+        self.assertEqual(
+            '[a]\nb = 1\nc = true\nd =\n\n[e]\nf = g=h\n',
+            configuration.text({'a': {'b': 1, 'c': True, 'd': ''},
+                                'e': {'f': 'g=h'}}))
+
+
+class HeartbeatTest(unittest.TestCase):
+    def test_before_and_after_the_start(self):
+        for text, expected in (('1970-01-01T00:01:39.000000', False),
+                               ('1970-01-01T00:01:41.000000', True)):
+            self.assertEqual(expected, compute.reported_since(text, 100.5))
+
+
+class RequirementsTest(unittest.TestCase):
+    def test_each_has_one_pin(self):
+        folder = layout.ROOT / 'sandbox'
+        wanted, pinned = (
+            {re.split('[=<]', line)[0].lower()
+             for line in (folder / f'requirements.{kind}').read_text()
+             .splitlines() if line and line[0] != '#'}
+            for kind in ('in', 'txt'))
+        self.assertLessEqual(wanted, pinned)
