@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ENV=build/sandbox/env
 POLICY=/usr/sbin/policy-rc.d
+forbidden=
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
@@ -21,17 +22,23 @@ python=$(python3 tools/pythons.py) || exit 2
 # Debian starts the service of a package when it installs it. invoke-rc.d asks
 # this script first; one that says no already, as in containers, stays.
 forbid_services() {
-    [ -x "$POLICY" ] && { "$POLICY" mariadb start; [ $? = 101 ]; } && return
+    if [ -x "$POLICY" ]; then
+        "$POLICY" rabbitmq-server start >/dev/null
+        [ $? -ne 101 ] || return 0
+    fi
+    forbidden=yes
     trap allow_services EXIT
-    [ -e "$POLICY" ] && mv "$POLICY" "$POLICY.kept-by-xloud"
+    [ ! -e "$POLICY" ] || mv "$POLICY" "$POLICY.kept-by-xloud"
     printf '#!/bin/sh\nexit 101\n' >"$POLICY"
     chmod 755 "$POLICY"
 }
 
 allow_services() {
-    rm -f "$POLICY"
-    [ -e "$POLICY.kept-by-xloud" ] && mv "$POLICY.kept-by-xloud" "$POLICY"
+    [ "$forbidden" ] || return 0
+    forbidden=
     trap - EXIT
+    rm -f "$POLICY"
+    [ ! -e "$POLICY.kept-by-xloud" ] || mv "$POLICY.kept-by-xloud" "$POLICY"
 }
 
 # One unit a line, of those that start with the machine.
@@ -52,7 +59,7 @@ install_packages() {
     else
         dnf -q -y install "$@"
     fi || die "could not install $*"
-    [ ! -e "$POLICY" ] || [ -z "$(trap -p EXIT)" ] || allow_services
+    allow_services
     # What we brought shall not start with the machine either.
     comm -13 <(printf '%s\n' "$before") <(enabled_units) |
         xargs -r systemctl --quiet disable
@@ -72,9 +79,12 @@ pip_install() {
 }
 
 prepare() {
-    local missing
+    local missing profiles=(sandbox)
     [ "$(id -u)" = 0 ] ||
         die "not root: libvirtd and QEMU get namespaces of their own"
+    # A machine that has a kernel needs no other one for its guests.
+    compgen -G '/boot/vmlinuz-*' >/dev/null || [ "${XLOUD_GUEST_ROOT:-}" ] ||
+        profiles+=(sandbox-kernel)
     if [ ! -x "$ENV/bin/bindep" ]; then
         "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
         "$python" -m venv --clear "$ENV" &&
@@ -82,7 +92,7 @@ prepare() {
             die "could not make $ENV"
     fi
     # It prints what is missing, one a line, and then exits 1.
-    mapfile -t missing < <("$ENV/bin/bindep" --brief sandbox)
+    mapfile -t missing < <("$ENV/bin/bindep" --brief "${profiles[@]}")
     [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
     "$python" -m tools.tree || die "Nova's tree or environment is not ready"
     cmp -s sandbox/requirements.txt "$ENV/installed" || {
