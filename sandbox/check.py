@@ -60,7 +60,8 @@ def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
         title = getattr(Check, name).__doc__.strip().partition('\n')[0]
         try:
             getattr(check, name)()
-        except (Mismatch, client.CommandFailed, processes.Failed) as error:
+        except (Mismatch, client.CommandFailed, processes.Failed,
+                *client.errors()) as error:
             show(f'FAILED  {title}\n\n{error}\n')
             show(f'The servers are left as they are, and the logs in '
                  f'{site.logs}.\nIf something does not run any more, '
@@ -235,6 +236,14 @@ class Check:
     def kill_database(self):
         """MariaDB is killed in the middle of a change and comes back"""
         self._restart(database)
+
+    def give_vcpu_back(self):
+        """it gives a vCPU back"""
+        # The last change of its vCPUs: where the processor is emulated, QEMU
+        # may not survive one that is plugged after one was unplugged.
+        memory_mb = self._desired('one').memory_mb
+        self._adjust('one', current_vcpus=1)
+        self._agree('one', Sizes(1, memory_mb))
 
     def delete(self):
         """nothing is left of a server that is deleted"""
@@ -411,7 +420,7 @@ class Check:
                 if condition():
                     return
                 error = None
-            except processes.Failed as failed:
+            except (processes.Failed, *client.errors()) as failed:
                 error = failed
             time.sleep(0.5)
         if error is None:
@@ -421,4 +430,4 @@ class Check:
 
 STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',
          'keep_quota', 'hide', 'kill_compute', 'restart_libvirt',
-         'restart_broker', 'kill_database', 'delete')
+         'restart_broker', 'kill_database', 'give_vcpu_back', 'delete')

@@ -60,6 +60,18 @@ def connect(site: layout.Layout, name: str = ADMIN):
         ).get_one(name))
 
 
+def errors() -> ty.Tuple[ty.Type[Exception], ...]:
+    """What a connection raises when a service does not answer as it should.
+
+    SDK and authentication have families of their own.
+    """
+    from keystoneauth1 import exceptions as authentication
+    import openstack
+
+    return (openstack.exceptions.SDKException,
+            authentication.ClientException)
+
+
 class CommandFailed(Exception):
     """What the OpenStack client said."""
 

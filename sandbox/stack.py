@@ -32,6 +32,10 @@ from sandbox import network
 from sandbox import placement
 from sandbox import processes
 
+# Of the steps that speak to a service, what says more when they fail.
+_LOGS = {'catalogue': identity.NAME, 'networks': network.NAME,
+         'image': image.NAME, 'flavors': compute.API,
+         'heartbeats': compute.API}
 _CONFIGURED = (broker, identity, image, placement, network, compute, hosts)
 
 
@@ -109,14 +113,16 @@ class Up:
             self._begin_step('Nova API, scheduler, conductor',
                              compute.start_control)])
         cloud = client.connect(site)
-        network.warm_up(cloud)
+        self._step('networks', lambda _site, _supervisor:
+                   network.warm_up(cloud))
         self._join([self._begin_step(f'nova-compute on {host}',
                                      self._start_host, host)
                     for host in layout.HOSTS])
         self._once('image', lambda _site, _supervisor:
                    image.fill(cloud, site))
         self._once('flavors', lambda _site, _supervisor: compute.fill(cloud))
-        compute.wait_for_control(supervisor, cloud)
+        self._step('heartbeats', lambda _site, _supervisor:
+                   compute.wait_for_control(supervisor, cloud))
 
     def _start_host(self, site, supervisor, host):
         # Connections are not shared between threads.
@@ -124,7 +130,14 @@ class Up:
 
     def _step(self, title, action, *arguments):
         started = time.monotonic()
-        action(self.site, self.supervisor, *arguments)
+        try:
+            action(self.site, self.supervisor, *arguments)
+        except (processes.Failed, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            log = _LOGS.get(title)
+            raise processes.Failed(
+                f'{title}: {error}', log and self.supervisor.log(log))
         now = time.monotonic()
         if now - started > 1:  # else it was there
             self._show(f'{now - self._begin:6.1f} s  {title} '
