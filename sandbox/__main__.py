@@ -48,8 +48,8 @@ def status() -> int:
         _show(f'{row.name:24}{row.state:8}{row.pid or "":>8}'
               f'{row.memory_mb or "":>7}{row.seconds or "":>9}')
     ended = [row.name for row in rows if row.pid is None]
-    if ended or not rows:
-        _show(f'\nNot running: {", ".join(ended) or "anything"}. '
+    if ended:
+        _show(f'\nNot running: {", ".join(ended)}. '
               'tools/sandbox.sh up starts what does not run.\n'
               f'Logs are in {_short(site.logs)}.')
         return FOUND

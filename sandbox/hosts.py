@@ -67,6 +67,10 @@ def daemon(host: str, name: str) -> str:
     return f'{name}-{host}'
 
 
+def daemons(host: str) -> ty.List[str]:
+    return [daemon(host, name) for name in _DAEMONS]
+
+
 def configure(site: layout.Layout) -> None:
     for host in layout.HOSTS:
         folder = site.host(host)

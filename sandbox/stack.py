@@ -160,9 +160,19 @@ class Up:
             step.result()  # the first that failed says so
 
 
+def names() -> ty.List[str]:
+    """All processes of a sandbox that is up."""
+    on_hosts = [
+        name for host in layout.HOSTS
+        for name in (host, *hosts.daemons(host), compute.service(host))]
+    return [database.NAME, broker.MAPPER, broker.NAME, identity.NAME,
+            image.NAME, placement.NAME, network.NAME, compute.API,
+            *compute.CONTROL, *on_hosts]
+
+
 def rows(site: layout.Layout) -> ty.List[Row]:
     supervisor = supervisor_of(site)
-    return [_row(supervisor, name) for name in supervisor.names()]
+    return [_row(supervisor, name) for name in names()]
 
 
 def down(show: ty.Callable[[str], None] = print) -> None:
@@ -170,19 +180,21 @@ def down(show: ty.Callable[[str], None] = print) -> None:
     site = layout.load()
     if site is not None:
         supervisor = supervisor_of(site)
-        names = supervisor.names()[::-1]
+        started = supervisor.names()[::-1]
         # Guests before the libvirtd that would report their end, and what
         # speaks to database and broker before these.
-        _stop_all(supervisor, [name for name in names
+        _stop_all(supervisor, [name for name in started
                                if name.startswith('nova')])
         hosts.end_all_inside(site)
         last = (database.NAME, broker.NAME, broker.MAPPER)
-        _stop_all(supervisor, [name for name in names if name not in last])
+        _stop_all(supervisor, [
+            name for name in started if name not in last])
         for name in last:
             supervisor.stop(name)
-        show(f'ended {len(names)} processes')
+        show(f'ended {len(started)} processes')
     # Also what a first start left that was interrupted.
-    shutil.rmtree(layout.site(), ignore_errors=True)
+    if layout.site().exists():
+        shutil.rmtree(layout.site())
 
 
 def _stop_all(supervisor, names):
@@ -193,7 +205,8 @@ def _stop_all(supervisor, names):
 def _row(supervisor, name):
     process = supervisor.running(name)
     if process is None:
-        return Row(name, 'ended', None, 0, 0)
+        return Row(name, 'ended' if name in supervisor.names() else
+                   'absent', None, 0, 0)
     return Row(name, 'runs', process.pid, _memory_mb(process.session),
                int(time.time() - supervisor.since(name)))
 
