@@ -192,6 +192,8 @@ def down(show: ty.Callable[[str], None] = print) -> None:
         for name in last:
             supervisor.stop(name)
         show(f'ended {len(started)} processes')
+    else:
+        show('There is no sandbox.')
     # Also what a first start left that was interrupted.
     if layout.site().exists():
         shutil.rmtree(layout.site())
