@@ -28,31 +28,8 @@ Statements are counted that name a table, not pings and begins.
 
 import argparse
 import json
-from pathlib import Path
-import subprocess
-import sys
-import tempfile
 
-IN_TREE = Path(__file__).resolve().with_name('adjust_in_tree.py')
-
-
-def measure(tree, rounds=30, servers=(250, 500, 1000)):
-    """Run in the tree. Times are in ms, medians of all rounds.
-
-    :param tree: directory of the materialised tree
-    :param rounds: how many of each change
-    :param servers: how many elastic servers a reconcile pass looks at
-    :returns: {'change': {...}, 'requests': {...}, 'reconcile': [{...}]}
-    """
-    with tempfile.TemporaryFile('w+') as log:
-        done = subprocess.run(
-            [sys.executable, str(IN_TREE),
-             json.dumps([rounds, list(servers)])],
-            cwd=tree, text=True, stdout=subprocess.PIPE, stderr=log)
-        if done.returncode:
-            log.seek(0)
-            sys.exit(log.read()[-4000:])
-    return json.loads(done.stdout)
+from benchmarks import in_tree
 
 
 def table(results):
@@ -81,13 +58,12 @@ def table(results):
 
 
 def main():
-    from tools import tree
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--rounds', type=int, default=30)
     parser.add_argument('--servers', type=int, nargs='+',
                         default=[250, 500, 1000])
     args = parser.parse_args()
-    results = measure(tree.TREE, args.rounds, args.servers)
+    results = in_tree.run('adjust_in_tree.py', args.rounds, args.servers)
     print(json.dumps(results, indent=2))
     print(table(results))
 

@@ -45,6 +45,8 @@ __pycache__/
 .venv/
 .mypy_cache/
 .ruff_cache/
+# Upstream's libvirt tests
+/instances/
 .pytest_cache/
 /build/
 /cover/

@@ -111,6 +111,10 @@ class ElasticServers:
         except (exception.InstanceNotFound,
                 exception.InstanceUpdateConflict) as error:
             LOG.debug('It is being deleted: %s', error, instance=instance)
+        except Exception as error:
+            LOG.warning('Its task state is cleared later: %s', error,
+                        instance=instance)
+            self._reconciler.give_back_later(instance, _TASK)
 
     def _adjust(self, context, instance, vcpus, memory_mb, persist):
         if instance.host != self.host:

@@ -236,15 +236,22 @@ class Reconciler:
         # One that leaves, moves or fails is looked at again. It is empty
         # after a start, so that what a crash left is found.
         self._verified: ty.Set[str] = set()
+        # Task states that could not be cleared, by server. Empty after a
+        # start, which clears them itself.
+        self._to_give_back: ty.Dict[str, str] = {}
+
+    def give_back_later(self, instance, task_state) -> None:
+        """Clear the task state of a server as soon as that can be saved."""
+        self._to_give_back[instance.uuid] = task_state
 
     def reconcile(self, context) -> None:
         """All elastic servers of the host."""
-        servers = {
-            instance.uuid: instance
-            for instance in objects.InstanceList.get_by_host(
-                context, self._compute.host,
-                expected_attrs=['flavor', 'system_metadata'])
-            if self._is_quiet(instance)}
+        instances = objects.InstanceList.get_by_host(
+            context, self._compute.host,
+            expected_attrs=['flavor', 'system_metadata'])
+        self._give_back(instances)
+        servers = {instance.uuid: instance for instance in instances
+                   if self._is_quiet(instance)}
         self._verified.intersection_update(servers)
         if not servers:
             return
@@ -409,6 +416,25 @@ class Reconciler:
         return not is_started(instance, guest) and decision == (
             sizes.desired, sizes.charged, None, size.outcome(instance)) and (
                 allocated in (None, sizes.charged))
+
+    def _give_back(self, instances):
+        here = {instance.uuid: instance for instance in instances}
+        for uuid, task_state in list(self._to_give_back.items()):
+            instance = here.get(uuid)
+            if instance is not None and instance.task_state == task_state:
+                instance.task_state = None
+                try:
+                    instance.save(expected_task_state=[task_state])
+                except (exception.InstanceNotFound,
+                        exception.InstanceUpdateConflict) as error:
+                    LOG.debug('It is being deleted: %s', error,
+                              instance=instance)
+                except Exception as error:
+                    LOG.warning('Its task state is cleared later: %s', error,
+                                instance=instance)
+                    continue
+            # Else somebody cleared it, or the server is gone.
+            del self._to_give_back[uuid]
 
     def _is_quiet(self, instance):
         """Whether nothing else happens to an elastic server of this host."""

@@ -57,8 +57,9 @@ class TestRefuse(base.Case):
         self.refuse('M  nova/a.py', '?? nova/new file.py')
 
     def test_what_a_test_run_leaves_is_no_work(self):
-        for path in ('nova/x.pyc', '.stestr/0', 'nova.egg-info/PKG-INFO',
-                     'nova/__pycache__/x', '.tox/x', 'doc/build/x'):
+        for path in ('nova/x.pyc', '.stestr/0', 'instances/0/console.log',
+                     'nova.egg-info/PKG-INFO', 'nova/__pycache__/x',
+                     '.tox/x', 'doc/build/x'):
             self.edit(path, 'x')
         self.ok('apply')
         self.ok('export')

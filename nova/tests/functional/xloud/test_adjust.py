@@ -19,6 +19,7 @@ from unittest import mock
 
 import fixtures
 from oslo_concurrency import lockutils
+from oslo_db import exception as db_exc
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 
@@ -288,6 +289,27 @@ class LiveTestCase(AdjustTestCase):
                 return_value=mock.Mock(status_code=500, text='')):
             self.adjust(2, 2048)
         self.assertEqual({'host1': GROWN}, self.allocated(self.server['id']))
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_database_goes_away_after_the_claim(self):
+        away = db_exc.DBConnectionError()
+        save = objects.Instance.save
+
+        def cannot_give_back(instance, expected_task_state=None, **kwargs):
+            if expected_task_state == ['resize_prep']:
+                raise away
+            save(instance, expected_task_state=expected_task_state, **kwargs)
+
+        with mock.patch.object(
+                self.compute.manager.rt, 'xloud_recount', side_effect=away), \
+                mock.patch.object(objects.Instance, 'save', cannot_give_back):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, 6, 6144)
+            self.assertIn('could not be recorded', error.format_message())
+            self.reconcile()
+        self.assertEqual(
+            'resize_prep', self.instance(self.server).task_state)
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
