@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
+# An elastic server from its first boot to its end, on a real hypervisor:
+#     tools/sandbox.sh          install what is missing, show it
 # The fork for real on this machine, with every service a process of its own:
 #     tools/sandbox.sh up       install what is missing, start what does not run
 #     tools/sandbox.sh status   what runs, and what to type next
 #     tools/sandbox.sh test     check it from end to end
 #     tools/sandbox.sh down     end and remove it
-# It needs root. All of it lies in build/sandbox and listens on loopback only.
+# It needs root. All of it lies in build and listens on loopback only.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ENV=build/sandbox/env
+TREE_ENV=build/env-${XLOUD_RELEASE:-2024.1}
 POLICY=/usr/sbin/policy-rc.d
 forbidden=
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
+usage() { sed -n '2,9s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
 
 python=$(python3 tools/pythons.py) || exit 2
 
@@ -78,13 +81,14 @@ pip_install() {
     "$ENV/bin/python" -m pip install -qq --disable-pip-version-check "$@"
 }
 
+# The packages of these profiles of bindep.txt, and Nova's tree.
 prepare() {
-    local missing profiles=(sandbox)
+    local missing profiles=(guest "$@")
     [ "$(id -u)" = 0 ] ||
         die "not root: libvirtd and QEMU get namespaces of their own"
     # A machine that has a kernel needs no other one for its guests.
     compgen -G '/boot/vmlinuz-*' >/dev/null || [ "${XLOUD_GUEST_ROOT:-}" ] ||
-        profiles+=(sandbox-kernel)
+        profiles+=(guest-kernel)
     if [ ! -x "$ENV/bin/bindep" ]; then
         "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
         "$python" -m venv --clear "$ENV" &&
@@ -95,6 +99,10 @@ prepare() {
     mapfile -t missing < <("$ENV/bin/bindep" --brief "${profiles[@]}")
     [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
     "$python" -m tools.tree || die "Nova's tree or environment is not ready"
+}
+
+prepare_services() {
+    prepare sandbox
     cmp -s sandbox/requirements.txt "$ENV/installed" || {
         say "installing the services in $ENV (the first time: minutes)"
         # All of them are listed, so there is nothing to resolve.
@@ -104,10 +112,24 @@ prepare() {
     }
 }
 
-[ $# -eq 1 ] || usage
-case $1 in
-up)
+prepare_demo() {
     prepare
+    # Its picture is drawn in the environment that Nova runs in.
+    "$TREE_ENV/bin/python" -c 'import matplotlib' 2>/dev/null ||
+        "$TREE_ENV/bin/python" -m pip install -qq \
+            --disable-pip-version-check \
+            -c patches/2024.1/constraints.txt matplotlib ||
+        die "could not install matplotlib"
+}
+
+[ $# -le 1 ] || usage
+case ${1:-} in
+'')
+    prepare_demo
+    exec "$TREE_ENV/bin/python" -m sandbox.demo
+    ;;
+up)
+    prepare_services
     exec "$ENV/bin/python" -m sandbox up
     ;;
 test)

@@ -1,0 +1,245 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the demo does: run as a process in Nova's tree.
+
+Each line on stdout is a JSON list of a kind and its fields:
+
+========  ===============================================================
+step      its name for the picture, title
+request   method, path, body
+response  status, body, seconds
+wait      what for
+sizes     desired, charged, actual, guest, each [vCPUs, MiB] or None
+views     {who: [vCPUs, MiB]}, seconds until they agreed
+note      text
+missing   what this machine lacks; nothing follows
+failed    what went wrong; nothing follows
+========  ===============================================================
+
+Exits with 0, with 1 after a failure, and with 2 if something is missing.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+import urllib.parse
+
+sys.path[0] = ''  # nova of the working directory, tools of nobody
+# Upstream's limit is for one test.
+os.environ['OS_TEST_TIMEOUT'] = '0'
+_OUTPUT, sys.stdout = sys.stdout, sys.stderr
+
+from nova.tests.hypervisor import test_moves  # noqa: E402,I100
+
+import eventlet  # noqa: E402
+import fixtures  # noqa: E402
+
+from nova.tests.functional.api import client  # noqa: E402
+from nova.tests.hypervisor import base  # noqa: E402
+from nova.tests.hypervisor import fixtures as hypervisor  # noqa: E402
+from nova.xloud import size  # noqa: E402
+
+MINIMUM = size.Size(1, 384)
+GROWN = size.Size(3, 1024)
+SHRUNK = size.Size(2, 640)
+CORES = 3
+RESERVE_MB = 256
+_SECONDS_BETWEEN_SIZES = 0.5
+_SECONDS_UNTIL_OLD = 1.5
+
+
+def tell(kind, *fields):
+    print(json.dumps([kind, *fields]), file=_OUTPUT, flush=True)
+
+
+class Demo(test_moves.MovesTestCase):
+
+    def runTest(self):
+        self._watchers = []
+        self.addCleanup(self._stop_watching)
+        self.flags(cores=CORES, group='quota')
+        self.flags(guest_memory_reserve_mb=RESERVE_MB, group='xloud')
+        tell('note', 'Guests run %s.' % (
+            'under software emulation: there is no KVM here'
+            if self.is_emulated else 'with KVM'))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.tests.functional.api.client.TestOpenStackClient.request',
+            _telling(client.TestOpenStackClient.request)))
+
+        tell('step', 'create',
+             'Create an elastic flavor, and a server at its minimum')
+        server = self.boot(hypervisor.USE_128_MB, minimum=MINIMUM)
+        self.show(server, MINIMUM)
+
+        tell('step', 'grow', 'Grow it while it runs')
+        self.adjust(server, *GROWN)
+        self.show(server, GROWN)
+
+        tell('step', 'shrink', 'Shrink it while it runs')
+        self.adjust(server, *SHRUNK)
+        self.show(server, SHRUNK, stale_vcpus=GROWN.vcpus)
+        if self.is_emulated:
+            tell('note', 'libvirt still counts the vCPU that left: without '
+                 'KVM, QEMU does not tell it. Nova asks QEMU, too; the next '
+                 'start of the guest puts that right.')
+
+        tell('step', 'reboot', 'Reboot it: it keeps its size')
+        self.restart(server, 'hard')
+        self.show(server, SHRUNK)
+
+        tell('step', 'migrate live', 'Migrate it live to the other host')
+        self._migrate_live(server, self.other)
+        self.show(server, SHRUNK)
+        tell('note', 'The guest runs on, up %d s: it did not boot again.' %
+             self.seen(server).uptime)
+
+        tell('step', 'grow', 'Grow it there, until its next boot only')
+        self.adjust(server, *GROWN, persist=False)
+        self.show(server, GROWN)
+
+        tell('step', 'refused', 'Ask for three things that must be refused')
+        tell('note', 'More than its flavor has:')
+        self.refuse(server, 400, current_vcpus=8)
+        tell('note', 'More than the quota of its project has left:')
+        self.refuse(server, 403, current_vcpus=CORES + 1)
+        tell('note', 'Less memory than its guest can do without, which keeps '
+             'a file of 128 MiB there:')
+        self.refuse(server, 409, current_memory_mb=MINIMUM.memory_mb)
+        self.show(server, GROWN)
+
+        tell('step', 'delete', 'Delete it')
+        self._stop_watching()
+        self._delete_server(server)
+        self.assert_nothing_left(server['id'])
+        tell('note', 'Placement charges nobody for it any more.')
+
+    def show(self, server, held, stale_vcpus=None):
+        """Wait until all agree on the size of a server, and show it."""
+        start = time.monotonic()
+        tell('wait', 'all agree')
+        self.assert_all_see(server, held, stale_vcpus=stale_vcpus)
+        views = self.views(server)
+        ((host, charge),) = views.placement.items()
+        tell('views', {
+            'guest': views.guest, 'QEMU': views.qemu,
+            'libvirt': views.libvirt, 'database': views.row,
+            'Placement, %s' % host: charge}, time.monotonic() - start)
+
+    # A person reads these names.
+
+    def _create_flavor(self, **kwargs):
+        return super()._create_flavor(id='elastic', name='elastic', **kwargs)
+
+    def create_server(self, *args, **kwargs):
+        return super().create_server(*args, name='demo', **kwargs)
+
+    def refuse(self, server, status, **body):
+        self.api.api_post('/os-xloud-adjust/%s' % server['id'], body,
+                          check_response_status=[status])
+
+    def wait_until_booted(self, server, after=None):
+        tell('wait', 'the guest boots')
+        if not self._watchers:
+            self._actual = _Actual(lambda: self.status(server))
+            for watch in (self._actual.watch, lambda: self._watch(server)):
+                self._watchers.append(eventlet.spawn(watch))
+        return super().wait_until_booted(server, after)
+
+    def _stop_watching(self):
+        for watcher in self._watchers:
+            watcher.kill()
+
+    def _watch(self, server):
+        while True:
+            instance = self.instance(server)
+            seen = self.seen(server)
+            tell('sizes', size.desired(instance), size.charged(instance),
+                 self._actual.size,
+                 seen and [seen.vcpus,
+                           base.MAXIMUM.memory_mb - seen.taken_mb])
+            time.sleep(_SECONDS_BETWEEN_SIZES)
+
+
+class _Actual:
+    """What Nova says that the guest holds.
+
+    That waits for the host, so it has a greenlet of its own. What is old is
+    not told.
+    """
+
+    def __init__(self, status):
+        self._status = status
+        self._asked = time.monotonic()
+        self._size = None
+
+    @property
+    def size(self):
+        is_new = time.monotonic() - self._asked < _SECONDS_UNTIL_OLD
+        return self._size if is_new else None
+
+    def watch(self):
+        while True:
+            status = self._status()
+            self._size = [status['actual_vcpus'], status['actual_memory_mb']]
+            self._asked = time.monotonic()
+            time.sleep(_SECONDS_BETWEEN_SIZES)
+
+
+def _telling(request):
+    """Tell of each request to Nova that changes something."""
+    def tell_of(self, url, method='GET', body=None, headers=None):
+        if method == 'GET':
+            return request(self, url, method, body, headers)
+        path = urllib.parse.urlsplit(url).path.replace('//', '/')
+        tell('request', method, path, json.loads(body) if body else None)
+        start = time.monotonic()
+        response = request(self, url, method, body, headers)
+        tell('response', response.status_code,
+             response.json() if response.content else None,
+             time.monotonic() - start)
+        return response
+
+    return tell_of
+
+
+def _cause(error):
+    """A fixture that cannot be set up raises several, the first of them."""
+    if isinstance(error, fixtures.MultipleExceptions):
+        return error.args[0][1]
+    return error
+
+
+def main():
+    try:
+        Demo.setUpClass()
+        result = Demo().run()
+    except Exception as raised:
+        error = _cause(raised)
+        if isinstance(error, hypervisor.Missing):
+            tell('missing', str(error))
+            return 2
+        traceback.print_exc()
+        tell('failed', str(error))
+        return 1
+    finally:
+        Demo.doClassCleanups()
+    for _, report in result.errors + result.failures:
+        print(report, file=sys.stderr)
+        tell('failed', report.strip().splitlines()[-1])
+    return 0 if result.wasSuccessful() else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
