@@ -91,7 +91,12 @@ class ElasticServers:
 
         :raises: NotImplementedError if the hypervisor has no elastic servers
         """
-        return _view(self._guest(instance))
+        guest = self._guest(instance)
+        if not guest.running and (
+                instance.task_state == task_states.MIGRATING):
+            # It runs on the other host, to which it does not belong yet.
+            return _view(None)
+        return _view(guest)
 
     def _take(self, instance):
         instance.task_state = _TASK

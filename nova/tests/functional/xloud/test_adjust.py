@@ -282,6 +282,16 @@ class LiveTestCase(AdjustTestCase):
                 exception.ElasticConflict, rpcapi.XloudAPI().guest_state,
                 cell, self.instance(self.server))
 
+    def test_guest_has_gone_to_the_other_host(self):
+        """What it holds is not known there, which is not nothing."""
+        self.guest.host = 'host2'
+        instance = self.instance(self.server)
+        instance.task_state = 'migrating'
+        with self.cell() as cell:
+            view = rpcapi.XloudAPI().guest_state(cell, instance)
+        self.assertIsNone(view['actual_vcpus'])
+        self.assertIsNone(view['actual_memory_mb'])
+
     def test_placement_does_not_take_the_release(self):
         self.adjust(6, 6144)
         with mock.patch.object(
