@@ -15,25 +15,8 @@ LOGS=build/logs
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'run_tests: %s\n' "$*" >&2; exit 2; }
 
-install_packages() {
-    if command -v apt-get >/dev/null; then
-        apt-get -qq update &&
-            DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-                --no-install-recommends install "$@" >/dev/null
-    else
-        dnf -q -y install "$@"
-    fi
-}
-
-require() {
-    local missing=("$@")
-    command -v apt-get >/dev/null || command -v dnf >/dev/null ||
-        die "neither apt-get nor dnf is here; install: ${missing[*]}"
-    [ "$(id -u)" = 0 ] ||
-        die "not root, and these packages are missing: ${missing[*]}"
-    say "installing ${missing[*]}"
-    install_packages "${missing[@]}" || die "could not install ${missing[*]}"
-}
+# shellcheck source=tools/packages.sh
+. tools/packages.sh
 
 # A virtual environment with tox and bindep, of the versions that are locked.
 make_venv() {

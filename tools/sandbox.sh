@@ -13,69 +13,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ENV=build/sandbox/env
 TREE_ENV=build/env-${XLOUD_RELEASE:-2024.1}
-POLICY=/usr/sbin/policy-rc.d
-forbidden=
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
 usage() { sed -n '2,9s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
 
+# shellcheck source=tools/packages.sh
+. tools/packages.sh
+
 python=$(python3 tools/pythons.py) || exit 2
-
-# Debian starts the service of a package when it installs it. invoke-rc.d asks
-# this script first; one that says no already, as in containers, stays.
-forbid_services() {
-    if [ -x "$POLICY" ]; then
-        "$POLICY" rabbitmq-server start >/dev/null
-        [ $? -ne 101 ] || return 0
-    fi
-    forbidden=yes
-    trap allow_services EXIT
-    [ ! -e "$POLICY" ] || mv "$POLICY" "$POLICY.kept-by-xloud"
-    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
-    chmod 755 "$POLICY"
-}
-
-allow_services() {
-    [ "$forbidden" ] || return 0
-    forbidden=
-    trap - EXIT
-    rm -f "$POLICY"
-    [ ! -e "$POLICY.kept-by-xloud" ] || mv "$POLICY.kept-by-xloud" "$POLICY"
-}
-
-# One unit a line, of those that start with the machine.
-enabled_units() {
-    command -v systemctl >/dev/null || return 0
-    systemctl list-unit-files --state=enabled --no-legend --plain \
-        2>/dev/null | cut -d ' ' -f 1 | sort
-}
-
-install_packages() {
-    local before
-    before=$(enabled_units)
-    if command -v apt-get >/dev/null; then
-        forbid_services
-        apt-get -qq update &&
-            DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-                --no-install-recommends install "$@" >/dev/null
-    else
-        dnf -q -y install "$@"
-    fi || die "could not install $*"
-    allow_services
-    # What we brought shall not start with the machine either.
-    comm -13 <(printf '%s\n' "$before") <(enabled_units) |
-        xargs -r systemctl --quiet disable
-}
-
-require() {
-    command -v apt-get >/dev/null || command -v dnf >/dev/null ||
-        die "neither apt-get nor dnf is here; install: $*"
-    [ "$(id -u)" = 0 ] ||
-        die "not root, and these packages are missing: $*"
-    say "installing $*"
-    install_packages "$@"
-}
 
 pip_install() {
     "$ENV/bin/python" -m pip install -qq --disable-pip-version-check "$@"
