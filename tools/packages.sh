@@ -2,11 +2,13 @@
 # For scripts that have the functions say and die.
 
 POLICY=/usr/sbin/policy-rc.d
+MARK='# Of XLoud Nova, tools/packages.sh; process '
 forbidden=
 
 # Debian starts the service of a package when it installs it. invoke-rc.d asks
 # this script first; one that says no already, as in containers, stays.
 forbid_services() {
+    remove_left_policy
     if [ -x "$POLICY" ]; then
         "$POLICY" rabbitmq-server start >/dev/null
         [ $? -ne 101 ] || return 0
@@ -14,7 +16,7 @@ forbid_services() {
     forbidden=yes
     trap allow_services EXIT
     [ ! -e "$POLICY" ] || mv "$POLICY" "$POLICY.kept-by-xloud"
-    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    printf '#!/bin/sh\n%s\nexit 101\n' "$MARK$$" >"$POLICY"
     chmod 755 "$POLICY"
 }
 
@@ -22,8 +24,20 @@ allow_services() {
     [ "$forbidden" ] || return 0
     forbidden=
     trap - EXIT
+    remove_policy
+}
+
+remove_policy() {
     rm -f "$POLICY"
     [ ! -e "$POLICY.kept-by-xloud" ] || mv "$POLICY.kept-by-xloud" "$POLICY"
+}
+
+# A run that was killed could not: no package could start its service again.
+remove_left_policy() {
+    local process
+    [ -w "$POLICY" ] || return 0
+    process=$(sed -n "s|^$MARK||p" "$POLICY")
+    [ ! "$process" ] || [ -d "/proc/$process" ] || remove_policy
 }
 
 # One unit a line, of those that start with the machine.

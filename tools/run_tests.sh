@@ -36,6 +36,7 @@ make_venv() {
 
 install_missing_packages() {
     local missing
+    remove_left_policy
     # A lane is a profile. bindep prints what is missing, one a line, and
     # then exits 1.
     mapfile -t missing < <(bindep --brief "$@")

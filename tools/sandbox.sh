@@ -41,6 +41,7 @@ prepare() {
             pip_install -c sandbox/requirements.txt bindep ||
             die "could not make $ENV"
     fi
+    remove_left_policy
     # It prints what is missing, one a line, and then exits 1.
     mapfile -t missing < <("$ENV/bin/bindep" --brief "${profiles[@]}")
     [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
