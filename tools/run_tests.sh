@@ -15,6 +15,8 @@ LOGS=build/logs
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'run_tests: %s\n' "$*" >&2; exit 2; }
 
+# shellcheck source=tools/guests.sh
+. tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
 
@@ -67,15 +69,18 @@ run_lane() {
 }
 
 lanes=("${LANES[@]}")
-left_out=
-if [ "$(id -u)" != 0 ]; then
-    unset 'lanes[-1]'
-    left_out='hypervisor: left out, a libvirtd of its own needs root'
-fi
 if [ $# -gt 0 ]; then
-    lanes=("$1") left_out=
+    lanes=("$1")
     shift
     [ "${1:-}" = -- ] && shift
+fi
+left_out=
+if [ "${lanes[-1]}" = hypervisor ]; then
+    left_out=$(why_no_guests)
+fi
+if [ "$left_out" ]; then
+    [ ${#lanes[@]} -gt 1 ] || die "hypervisor: $left_out"
+    unset 'lanes[-1]'
 fi
 
 mkdir -p "$LOGS"
@@ -87,6 +92,6 @@ for lane in "${lanes[@]}"; do
 done
 
 say "all lanes"
-printf '%s\n' "${summary[@]}" ${left_out:+"$left_out"}
+printf '%s\n' "${summary[@]}" ${left_out:+"hypervisor: left out, $left_out"}
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]

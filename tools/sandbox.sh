@@ -18,6 +18,8 @@ say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
 usage() { sed -n '2,9s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
 
+# shellcheck source=tools/guests.sh
+. tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
 
@@ -29,9 +31,9 @@ pip_install() {
 
 # The packages of these profiles of bindep.txt, and Nova's tree.
 prepare() {
-    local missing profiles=(guest "$@")
-    [ "$(id -u)" = 0 ] ||
-        die "not root: libvirtd and QEMU get namespaces of their own"
+    local missing profiles=(guest "$@") reason
+    reason=$(why_no_guests)
+    [ ! "$reason" ] || die "$reason"
     # A machine that has a kernel needs no other one for its guests.
     compgen -G '/boot/vmlinuz-*' >/dev/null || [ "${XLOUD_GUEST_ROOT:-}" ] ||
         profiles+=(guest-kernel)
