@@ -14,6 +14,7 @@
 """    python -m sandbox up | status | test | down"""
 
 import argparse
+import os
 import sys
 import time
 import typing as ty
@@ -133,6 +134,13 @@ def main() -> int:
     except processes.Failed as error:
         _fail(error)
         return FOUND
+    except PermissionError as error:
+        # A sandbox is its owner's alone, and that is root.
+        if os.geteuid() == 0:
+            raise
+        _show(f'{error.filename} is not yours. '
+              'Run tools/sandbox.sh as root.')
+        return UNFIT
     except KeyboardInterrupt:
         _show('\nInterrupted. tools/sandbox.sh up goes on, down ends it.')
         return INTERRUPTED

@@ -18,7 +18,9 @@ import re
 import stat
 import tempfile
 import unittest
+from unittest import mock
 
+from sandbox import __main__ as main
 from sandbox import check
 from sandbox import client
 from sandbox import compute
@@ -157,6 +159,22 @@ class LayoutTest(unittest.TestCase):
         self.assertEqual(len(layout.HOSTS), len(addresses))
         for address in addresses:
             self.assertTrue(address.startswith('127.'))
+
+
+class MainTest(unittest.TestCase):
+    def test_not_root(self):
+        shown = []
+
+        def ask():
+            raise PermissionError(13, 'Permission denied', 'settings.json')
+
+        with mock.patch.dict(main.COMMANDS, status=ask), \
+                mock.patch.object(main, '_show', shown.append), \
+                mock.patch('os.geteuid', return_value=1000), \
+                mock.patch('sys.argv', ['sandbox', 'status']):
+            self.assertEqual(main.UNFIT, main.main())
+        self.assertEqual(['settings.json is not yours. '
+                          'Run tools/sandbox.sh as root.'], shown)
 
 
 class ConfigurationTest(unittest.TestCase):
