@@ -80,6 +80,13 @@ class ScriptsTest(unittest.TestCase):
             self.assertRegex(done.stdout, f'hypervisor: left out, .*{reason}')
             self.assertIn('docs: 1 passed', done.stdout)
 
+    def test_nothing_is_left_out_in_ci(self):
+        for machine, reason in REASONS:
+            done = self.run_script(machine, 'run_tests.sh', CI='true')
+            self.assertEqual(1, done.returncode, done.stdout)
+            self.assertRegex(done.stdout, f'hypervisor: left out, .*{reason}')
+            self.assertIn('5 passed, 1 failed, 0 skipped', done.stdout)
+
     def test_the_lane_alone(self):
         for machine, reason in REASONS:
             done = self.run_script(machine, 'run_tests.sh', 'hypervisor')
