@@ -23,8 +23,8 @@ import yaml
 
 from tools import tree
 
-# Parents from opendev.org's zuul-jobs and openstack-zuul-jobs.
-WELL_KNOWN = {'openstack-tox'}
+# Parents from opendev.org's base-jobs and openstack-zuul-jobs.
+WELL_KNOWN = {'base', 'openstack-tox'}
 PIPELINES = {'check', 'gate', 'experimental', 'periodic'}
 NEVER_IRRELEVANT = (
     'bindep.txt', 'nova/xloud/size.py', 'patches/2024.1/constraints.txt',
@@ -47,6 +47,13 @@ def tox_envs():
             envs.update(map(''.join, itertools.product(
                 *(part.split(',') for part in parts))))
     return envs
+
+
+def lanes():
+    """What tools/run_tests.sh runs."""
+    (named,) = re.findall(
+        r'^LANES=\((.*)\)$', text_of('tools/run_tests.sh'), re.MULTILINE)
+    return set(named.split())
 
 
 class ZuulTest(unittest.TestCase):
@@ -79,15 +86,33 @@ class ZuulTest(unittest.TestCase):
     def test_jobs_name_tox_environments_that_exist(self):
         envs = tox_envs()
         for name, job in self.jobs.items():
-            if not job.get('abstract'):
+            if not job.get('abstract') and 'run' not in job:
                 self.assertIn(job['vars']['tox_envlist'], envs, name)
 
-    def test_playbooks_exist(self):
+    def test_each_change_runs_every_lane(self):
+        project, = (entry['project'] for entry in self.entries
+                    if 'project' in entry)
+        used = [self.jobs[name] for name in project['check']['jobs']]
+        run = {job['vars']['tox_envlist'] for job in used if 'run' not in job}
+        for job in used:
+            if 'run' in job:
+                run.update(re.findall(r'tools/run_tests\.sh (\S+)',
+                                      text_of(job['run'])))
+        self.assertEqual(lanes(), run)
+
+    def test_playbooks_have_tasks(self):
         for job in self.jobs.values():
             for phase in ('pre-run', 'run', 'post-run'):
                 named = job.get(phase, [])
                 for path in [named] if isinstance(named, str) else named:
-                    self.assertTrue((tree.ROOT / path).is_file(), path)
+                    for play in yaml.safe_load(text_of(path)):
+                        self.assertEqual('all', play['hosts'])
+                        self.assertTrue(play['tasks'], path)
+
+    def test_only_a_job_that_keeps_root_asks_for_it(self):
+        for job in self.jobs.values():
+            if 'run' in job and 'become' in text_of(job['run']):
+                self.assertEqual('base', job['parent'])
 
     def test_upstreams_branches_have_the_name_that_they_have_now(self):
         for job in self.jobs.values():
@@ -118,9 +143,14 @@ class ToolTest(unittest.TestCase):
         for line in asked.stdout.splitlines():
             self.assertTrue(line.endswith(': text: unset'), line)
 
+    def test_tox_runs_every_lane(self):
+        config = configparser.RawConfigParser()
+        config.read_string(text_of('tox.ini'))
+        self.assertEqual(lanes(), set(config['tox']['envlist'].split(',')))
+
     def test_scripts_are_executable(self):
         for path in ('.ci/run', 'tools/apply_series.sh',
-                     'tools/run_tests.sh'):
+                     'tools/run_tests.sh', 'tools/sandbox.sh'):
             self.assertTrue(os.access(tree.ROOT / path, os.X_OK), path)
 
     def test_what_the_lanes_install_is_locked(self):
