@@ -22,11 +22,16 @@ import typing as ty
 from sandbox import client
 from sandbox import identity
 from sandbox import layout
+from sandbox import machine
 from sandbox import processes
 from sandbox import stack
 
 FOUND, UNFIT, INTERRUPTED = 1, 2, 130
 _LINES = 15
+_WITHOUT_KVM = """
+
+There is no KVM here. What is then different when a vCPU leaves is in
+doc/source/xloud/operators.rst, "Hosts without KVM"."""
 
 
 def up() -> int:
@@ -97,7 +102,7 @@ Make it grow, and see how it is:
 The administrator is OS_CLOUD={client.ADMIN}; a user of another project is
 OS_CLOUD={client.cloud(identity.PERSONS[1])}.
 tools/sandbox.sh test checks all of it; tools/sandbox.sh down ends and
-removes it."""
+removes it.{'' if machine.has_kvm() else _WITHOUT_KVM}"""
 
 
 def _fail(error: processes.Failed) -> None:
