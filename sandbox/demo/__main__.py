@@ -15,11 +15,13 @@
 In the environment of Nova's tree, which tools/sandbox.sh makes ready.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,7 @@ from tools import tree
 UNFIT, INTERRUPTED = 2, 130
 _FOLDER = tree.ROOT / 'build' / 'demo'
 _WAITS = 0.2
+_SECONDS_UNTIL_ENDED = 10
 _WHAT = """\
 An elastic server on a real libvirt and QEMU. Nova's services and Placement
 run in one process; Keystone, Glance, Neutron and the broker are not real.
@@ -107,11 +110,7 @@ def run(show: Show, log: Path) -> int:
     :returns: its exit code
     """
     lines = queue.Queue()
-    # What is killed removes nothing. The path of a socket must be short, so
-    # this is not below the repository. QEMU is not root everywhere.
-    scratch = tempfile.mkdtemp(prefix='xloud-demo-')
-    os.chmod(scratch, 0o755)
-    with log.open('w') as errors:
+    with _scratch() as scratch, log.open('w') as errors:
         story = subprocess.Popen(
             [sys.executable, '-W', 'ignore',
              str(Path(__file__).with_name('story.py'))],
@@ -119,30 +118,54 @@ def run(show: Show, log: Path) -> int:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             text=True)
 
-    def read():
-        for line in story.stdout:
-            lines.put(line)
-        lines.put(None)
+        def read():
+            for line in story.stdout:
+                lines.put(line)
+            lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+        try:
+            threading.Thread(target=read, daemon=True).start()
+            while True:
+                try:
+                    line = lines.get(timeout=_WAITS)
+                except queue.Empty:
+                    show.wait()
+                    continue
+                if line is None:
+                    return story.wait()
+                show.tell(*json.loads(line))
+        finally:
+            # What it started ends with it.
+            story.kill()
+            story.wait()
+
+
+@contextlib.contextmanager
+def _scratch():
+    """A folder for all that the story makes: what is killed removes nothing.
+
+    The path of a socket must be short, so it is not below the repository.
+    """
+    folder = tempfile.mkdtemp(prefix='xloud-demo-')
     try:
-        while True:
-            try:
-                line = lines.get(timeout=_WAITS)
-            except queue.Empty:
-                show.wait()
-                continue
-            if line is None:
-                return story.wait()
-            show.tell(*json.loads(line))
+        # QEMU is not root everywhere.
+        os.chmod(folder, 0o755)
+        yield folder
     finally:
-        # What it started ends with it.
-        story.kill()
-        story.wait()
-        shutil.rmtree(scratch, ignore_errors=True)
+        # The libvirtds end a moment after the story, and write until then.
+        deadline = time.monotonic() + _SECONDS_UNTIL_ENDED
+        while os.path.exists(folder) and time.monotonic() < deadline:
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(0.1)
+
+
+def _interrupt(_number, _frame):
+    raise KeyboardInterrupt()
 
 
 def main() -> int:
+    # Whoever ends it gets the same clean end.
+    signal.signal(signal.SIGTERM, _interrupt)
     _FOLDER.mkdir(parents=True, exist_ok=True)
     # Its cache of fonts
     os.environ.setdefault('MPLCONFIGDIR', str(_FOLDER / 'matplotlib'))

@@ -12,9 +12,13 @@
 
 """How the demo shows what it is told."""
 
+import contextlib
 import io
 import json
 import math
+from pathlib import Path
+import threading
+import time
 import unittest
 
 from sandbox.demo import __main__ as demo
@@ -109,6 +113,24 @@ class ShowTest(unittest.TestCase):
         show.tell('step', 'grow', 'Grow it while it runs')
         self.assertEqual([picture.Sample(1, SIZES)], show.samples)
         self.assertEqual([(2, 'grow')], show.steps)
+
+
+class ScratchTest(unittest.TestCase):
+    def test_nothing_is_left_where_something_still_writes(self):
+        ended = time.monotonic() + 0.5
+
+        def write(folder):
+            while time.monotonic() < ended:
+                with contextlib.suppress(OSError):
+                    (Path(folder) / str(time.monotonic())).touch()
+
+        with self.assertRaises(KeyboardInterrupt):
+            with demo._scratch() as folder:
+                writer = threading.Thread(target=write, args=[folder])
+                writer.start()
+                raise KeyboardInterrupt()
+        writer.join()
+        self.assertFalse(Path(folder).exists())
 
 
 class PictureTest(unittest.TestCase):
