@@ -34,7 +34,10 @@ from oslo_utils import uuidutils
 
 _PROGRAMS = {'libvirtd': 'libvirt-daemon-system',
              'virtlogd': 'libvirt-daemon-system',
+             'qemu-system-x86_64 or qemu-kvm': 'qemu-system-x86',
              'qemu-img': 'qemu-utils', 'unshare': 'util-linux'}
+# Where Fedora and its like have qemu-kvm, too
+_PATH = '/usr/sbin:/usr/bin:/usr/libexec'
 _FOLDERS = {'run': '/run/libvirt', 'lib': '/var/lib/libvirt',
             'etc': '/etc/libvirt', 'log': '/var/log/libvirt',
             'cache': '/var/cache/libvirt'}
@@ -165,11 +168,12 @@ class OwnLibvirtd(fixtures.Fixture):
             (127 << 24) + (os.getpid() << 2) + number))
 
     def _setUp(self):
-        for program, package in _PROGRAMS.items():
-            if not shutil.which(program, path='/usr/sbin:/usr/bin'):
+        for programs, package in _PROGRAMS.items():
+            if not any(shutil.which(program, path=_PATH)
+                       for program in programs.split(' or ')):
                 raise Missing(
                     'There is no %s on this machine. On Debian: apt-get '
-                    'install %s' % (program, package))
+                    'install %s' % (programs, package))
         if os.geteuid() != 0:
             raise Missing('A libvirtd of our own needs root.')
         self.path = self.useFixture(fixtures.TempDir()).path
