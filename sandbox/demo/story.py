@@ -32,6 +32,7 @@ Exits with 0, with 1 after a failure, and with 2 if something is missing.
 import json
 import os
 import sys
+import textwrap
 import time
 import traceback
 import urllib.parse
@@ -59,6 +60,7 @@ GROWN = size.Size(3, 1024)
 SHRUNK = size.Size(2, 640)
 CORES = 3
 RESERVE_MB = 256
+_LONGEST = 240
 _SECONDS = 60
 _SECONDS_BETWEEN_SIZES = 0.5
 _SECONDS_UNTIL_OLD = 1.5
@@ -74,7 +76,11 @@ class Demo(test_moves.MovesTestCase):
     That is by libvirt's events and a reconcile each minute, not by the test.
     """
 
+    # Nova's tests delete all public names in the end.
+    _error = None
+
     def runTest(self):
+        self.addOnException(self._remember)
         self._watchers = []
         self.addCleanup(self._stop_watching)
         self.flags(cores=CORES, group='quota')
@@ -140,14 +146,33 @@ class Demo(test_moves.MovesTestCase):
         """Wait until all agree on the size of a server, and show it."""
         start = time.monotonic()
         tell('wait', 'all agree')
-        self.assert_all_see(
-            server, held, stale_vcpus=stale_vcpus, reconcile=False)
+        try:
+            self.assert_all_see(server, held, stale_vcpus=stale_vcpus,
+                                reconcile=False)
+        except self.failureException:
+            self._tell_views(server, start)
+            status = self.status(server)
+            self.fail(
+                'They do not all say %s, and the condition of the server is '
+                '%s. %s' % (held, status['condition'], status['reason'] or ''))
+        self._tell_views(server, start)
+
+    def _tell_views(self, server, start):
         views = self.views(server)
-        ((host, charge),) = views.placement.items()
         tell('views', {
             'guest': views.guest, 'QEMU': views.qemu,
             'libvirt': views.libvirt, 'database': views.row,
-            'Placement, %s' % host: charge}, time.monotonic() - start)
+            **{'Placement, %s' % host: charge
+               for host, charge in views.placement.items()},
+        }, time.monotonic() - start)
+
+    def _remember(self, exc_info):
+        self._error = self._error or exc_info[1]
+
+    @property
+    def reason(self):
+        """Why it failed."""
+        return _sentence(self._error)
 
     def start_host(self, *args, **kwargs):
         # Tests have other values of these.
@@ -245,24 +270,35 @@ def _cause(error):
     return error
 
 
+def _sentence(error):
+    """As much of it as a person reads; the log has all."""
+    text = textwrap.shorten(str(error), _LONGEST, placeholder=' ...')
+    if isinstance(error, AssertionError):
+        return text
+    return '%s: %s' % (type(error).__name__, text)
+
+
 def main():
+    demo = Demo()
     try:
         Demo.setUpClass()
-        result = Demo().run()
+        result = demo.run()
     except Exception as raised:
         error = _cause(raised)
         if isinstance(error, hypervisor.Missing):
             tell('missing', str(error))
             return 2
         traceback.print_exc()
-        tell('failed', str(error))
+        tell('failed', _sentence(error))
         return 1
     finally:
         Demo.doClassCleanups()
     for _, report in result.errors + result.failures:
         print(report, file=sys.stderr)
-        tell('failed', report.strip().splitlines()[-1])
-    return 0 if result.wasSuccessful() else 1
+    if result.wasSuccessful():
+        return 0
+    tell('failed', demo.reason)
+    return 1
 
 
 if __name__ == '__main__':
