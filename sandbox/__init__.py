@@ -19,5 +19,6 @@ ends, ``check`` is the end-to-end check. All that is made lies in
 ``build/sandbox`` and listens on the loopback device alone; nothing of the
 machine's own services is started, stopped or configured.
 
-Standard library only, but for what ``client`` imports when it is called.
+Standard library only, but for what ``client`` and ``schemas`` import when they
+are called.
 """

@@ -20,11 +20,14 @@ from sandbox import hosts
 from sandbox import layout
 from sandbox import machine
 from sandbox import processes
+from sandbox import schemas
 from sandbox import wsgi
 
 API = 'nova'
 CONTROL = ('nova-scheduler', 'nova-conductor')
 _BIN = layout.NOVA_ENV / 'bin'
+# For nova.conf to fill in: the cells are kept without a password.
+_SERVER = '{scheme}://{username}:{password}@{hostname}:{port}'
 _PRIVSEP_CONTEXTS = (
     'nova_sys_admin', 'vif_plug_linux_bridge_privileged',
     'vif_plug_ovs_privileged', 'privsep_osbrick')
@@ -91,15 +94,19 @@ def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
         supervisor.run('nova-schema', [
             _BIN / 'nova-manage', *_configured(site), *words])
 
-    manage('api_db', 'sync')
-    manage('cell_v2', 'map_cell0', '--database_connection',
-           '{scheme}://{username}:{password}@{hostname}:{port}/nova_cell0'
-           '?{query}')
-    cell = site.site / 'done' / 'cell1'
-    if not cell.exists():  # a second one of this name would be refused
-        manage('cell_v2', 'create_cell', '--name', 'cell1')
-        cell.touch()
-    manage('db', 'sync')
+    def migrations():
+        manage('api_db', 'sync')
+        manage('cell_v2', 'map_cell0',
+               '--database_connection', f'{_SERVER}/nova_cell0?{{query}}')
+        cell = site.site / 'done' / 'cell1'
+        if not cell.exists():  # a second one of this name would be refused
+            manage('cell_v2', 'create_cell', '--name', 'cell1',
+                   '--database_connection', f'{_SERVER}/nova?{{query}}',
+                   '--transport-url', f'{_SERVER}/{{path}}')
+            cell.touch()
+        manage('db', 'sync')
+
+    schemas.fill(site, ['nova_api', 'nova', 'nova_cell0'], migrations)
 
 
 def start_control(site: layout.Layout,

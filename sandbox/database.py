@@ -16,6 +16,7 @@
 SQLite would not do: Neutron's migrations alter constraints.
 """
 
+from pathlib import Path
 import subprocess
 
 from sandbox import layout
@@ -39,14 +40,14 @@ def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     # machine loses power: nobody waits for the disk.
     supervisor.start(NAME, [
         machine.find('mariadbd'), '--no-defaults', '--user=root',
-        f'--datadir={data}', f'--socket={_socket(site)}',
+        f'--datadir={data}', f'--socket={socket(site)}',
         f'--pid-file={data}/pid', '--bind-address=127.0.0.1',
         f'--port={site.ports[NAME]}', '--skip-name-resolve',
         '--max-connections=500', '--character-set-server=utf8mb3',
         '--innodb-buffer-pool-size=128M', '--innodb-flush-method=nosync',
         '--innodb-flush-log-at-trx-commit=2', '--skip-log-bin',
         '--performance-schema=0'])
-    supervisor.wait(NAME, lambda: _ask(site, 'SELECT 1'), 60)
+    supervisor.wait(NAME, lambda: ask(site, 'SELECT 1'), 60)
 
 
 def create_schemas(site: layout.Layout) -> None:
@@ -57,18 +58,19 @@ def create_schemas(site: layout.Layout) -> None:
         f"'{site.passwords[NAME]}';")
     lines += [f"GRANT ALL ON {name}.* TO openstack@'127.0.0.1';"
               for name in SCHEMAS]
-    if not _ask(site, '\n'.join(lines)):
+    if not ask(site, '\n'.join(lines)):
         raise processes.Failed('mariadb does not create the schemas')
 
 
-def _ask(site, statements):
+def ask(site: layout.Layout, statements: str) -> bool:
+    """Whether the database did what was asked of it, as its root."""
     # By its input: others may read the arguments of a command.
     return subprocess.run(
         ['mariadb', '--no-defaults', '--user=root',
-         f'--socket={_socket(site)}'], input=statements, text=True,
+         f'--socket={socket(site)}'], input=statements, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ).returncode == 0
 
 
-def _socket(site):
+def socket(site: layout.Layout) -> Path:
     return site.site / 'mariadb.sock'

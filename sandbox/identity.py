@@ -16,6 +16,7 @@
 from sandbox import configuration
 from sandbox import layout
 from sandbox import processes
+from sandbox import schemas
 from sandbox import wsgi
 
 NAME = 'keystone'
@@ -47,7 +48,8 @@ def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     manage = [layout.ENV / 'bin' / 'keystone-manage', '--config-file',
               site.etc('keystone') / 'keystone.conf']
     owner = ['--keystone-user', 'root', '--keystone-group', 'root']
-    supervisor.run('keystone-schema', [*manage, 'db_sync'])
+    schemas.fill(site, [NAME], lambda: supervisor.run(
+        'keystone-schema', [*manage, 'db_sync']))
     supervisor.run('keystone-schema', [*manage, 'fernet_setup', *owner])
     supervisor.run('keystone-schema', [
         *manage, 'bootstrap', '--bootstrap-region-id', layout.REGION,

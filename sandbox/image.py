@@ -17,6 +17,7 @@ from sandbox import configuration
 from sandbox import guest
 from sandbox import layout
 from sandbox import processes
+from sandbox import schemas
 from sandbox import wsgi
 
 NAME = 'glance'
@@ -50,8 +51,8 @@ def configure(site: layout.Layout) -> None:
 
 
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
-    supervisor.run('glance-schema', [
-        layout.ENV / 'bin' / 'glance-manage', *_configured(site), 'db_sync'])
+    schemas.fill(site, [NAME], lambda: supervisor.run('glance-schema', [
+        layout.ENV / 'bin' / 'glance-manage', *_configured(site), 'db_sync']))
 
 
 def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:

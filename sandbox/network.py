@@ -20,6 +20,7 @@ one network namespace cannot both have the tap of a server that moves.
 from sandbox import configuration
 from sandbox import layout
 from sandbox import processes
+from sandbox import schemas
 from sandbox import wsgi
 
 NAME = 'neutron'
@@ -57,9 +58,9 @@ def configure(site: layout.Layout) -> None:
 
 
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
-    supervisor.run('neutron-schema', [
+    schemas.fill(site, [NAME], lambda: supervisor.run('neutron-schema', [
         layout.ENV / 'bin' / 'neutron-db-manage', *_configured(site),
-        'upgrade', 'heads'])
+        'upgrade', 'heads']))
 
 
 def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:

@@ -16,6 +16,7 @@
 from sandbox import configuration
 from sandbox import layout
 from sandbox import processes
+from sandbox import schemas
 from sandbox import wsgi
 
 NAME = 'placement'
@@ -31,9 +32,9 @@ def configure(site: layout.Layout) -> None:
 
 
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
-    supervisor.run('placement-schema', [
+    schemas.fill(site, [NAME], lambda: supervisor.run('placement-schema', [
         layout.ENV / 'bin' / 'placement-manage', '--config-file',
-        site.etc('placement') / 'placement.conf', 'db', 'sync'])
+        site.etc('placement') / 'placement.conf', 'db', 'sync']))
 
 
 def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
