@@ -28,6 +28,15 @@ CONTROL = ('nova-scheduler', 'nova-conductor')
 _BIN = layout.NOVA_ENV / 'bin'
 # For nova.conf to fill in: the cells are kept without a password.
 _SERVER = '{scheme}://{username}:{password}@{hostname}:{port}'
+# nova-compute. One that is new to the database opens its connection to
+# libvirt before it registers for events, and would get none until its second
+# start.
+_COMPUTE = """\
+import libvirt
+libvirt.virEventRegisterDefaultImpl()
+from nova.cmd import compute
+compute.main()
+"""
 _PRIVSEP_CONTEXTS = (
     'nova_sys_admin', 'vif_plug_linux_bridge_privileged',
     'vif_plug_ovs_privileged', 'privsep_osbrick')
@@ -121,18 +130,10 @@ def start_control(site: layout.Layout,
 
 def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
                host: str) -> None:
-    """Start nova-compute on a host; the first time, twice.
-
-    A compute service that is new to the database opens its connection to
-    libvirt before it registers for events, and then never gets one.
-    """
-    known = site.site / 'done' / service(host)
-    if not known.exists():
-        _start_compute(site, supervisor, host)
-        wait_for_host(supervisor, cloud, host)
-        supervisor.stop(service(host))
-        known.touch()
-    _start_compute(site, supervisor, host)
+    supervisor.start(service(host), hosts.inside(supervisor, host, [
+        _BIN / 'python', '-c', _COMPUTE, *_configured(site),
+        '--config-file', site.etc('nova') / f'{host}.conf']),
+        {'PYTHONUNBUFFERED': '1'})
     wait_for_host(supervisor, cloud, host)
 
 
@@ -215,13 +216,6 @@ def _configure_host(site, host):
         'image_cache': {'manager_interval': -1},
         'oslo_concurrency': {'lock_path': data / 'locks'},
     })
-
-
-def _start_compute(site, supervisor, host):
-    supervisor.start(service(host), hosts.inside(supervisor, host, [
-        _BIN / 'nova-compute', *_configured(site),
-        '--config-file', site.etc('nova') / f'{host}.conf']),
-        {'PYTHONUNBUFFERED': '1'})
 
 
 def _configured(site):
