@@ -16,8 +16,9 @@
 A module is what it is named after: what has to be configured, prepared and
 started for it. ``stack`` has the order of all of it, ``processes`` starts and
 ends, ``check`` is the end-to-end check. All that is made lies in
-``build/sandbox`` and listens on the loopback device alone; nothing of the
-machine's own services is started, stopped or configured.
+``build/sandbox`` and listens on the loopback device or in network namespaces
+of its own; nothing of the machine's own services, interfaces and routes is
+started, stopped or configured.
 
 Standard library only, but for what ``client`` and ``schemas`` import when they
 are called.

@@ -23,6 +23,7 @@ from sandbox import client
 from sandbox import identity
 from sandbox import layout
 from sandbox import machine
+from sandbox import network
 from sandbox import processes
 from sandbox import stack
 
@@ -87,7 +88,8 @@ Type:
 
     export OS_CLIENT_CONFIG_FILE={site.clouds}
     export OS_CLOUD={demo} PATH={layout.ENV}/bin:$PATH
-    openstack server create --flavor elastic --image tiny --nic none --wait one
+    openstack server create --flavor elastic --image tiny \\
+        --network {network.NETWORK} --wait one
     openstack console log show one | tail -n 1
 
 Make it grow, and see how it is:
@@ -131,6 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='tools/sandbox.sh')
     parser.add_argument('command', choices=COMMANDS)
     command = COMMANDS[parser.parse_args().command]
+    os.environ['PATH'] = machine.PATH  # also of Neutron's agents
     try:
         return command()
     except stack.Unfit as error:

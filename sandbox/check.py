@@ -14,11 +14,13 @@
 """The end-to-end check: what users, operators and accidents do.
 
 After each step the same is asked of everything that knows a size: Nova's API,
-Placement, the guest. They must agree, however the step went.
+Placement, the guest. They must agree, however the step went, and the server's
+address must answer in its network.
 """
 
 import concurrent.futures
 import signal
+import subprocess
 import time
 import typing as ty
 
@@ -30,6 +32,7 @@ from sandbox import guest
 from sandbox import hosts
 from sandbox import identity
 from sandbox import layout
+from sandbox import network
 from sandbox import processes
 from sandbox import stack
 
@@ -185,6 +188,9 @@ class Check:
         self._wait(lambda: self._is_at_rest('one') and (
             self.admin.compute.get_server(server).compute_host == target),
             f'the server is on {target}')
+        self._wait(lambda: self._bindings(server) == {target: 'ACTIVE'},
+                   lambda: f'its port is bound to {target} alone: '
+                   f'{self._bindings(server)}')
         self._agree('one', Sizes(2, 448))
         self._adjust('one', current_memory_mb=576)
         self._agree('one', Sizes(2, 576))
@@ -263,6 +269,8 @@ class Check:
         for server in servers:
             self._expect(self._allocations(server), {},
                          'what Placement has of a server that was deleted')
+            self._expect(self._ports(server), [],
+                         'what Neutron has of a server that was deleted')
         for host in layout.HOSTS:
             self._expect(hosts.ask(self.site, host, 'list', '--name', '--all'),
                          '', f'the guests on {host}')
@@ -298,7 +306,8 @@ class Check:
     def _create(self, name):
         made = client.openstack(
             self.site, OWNER, 'server', 'create', '--flavor', 'elastic',
-            '--image', 'tiny', '--nic', 'none', _PREFIX + name, '-f', 'json')
+            '--image', 'tiny', '--network', network.NETWORK, _PREFIX + name,
+            '-f', 'json')
         self.servers[name] = made['id']
         self._wait(lambda: self._is_at_rest(name), f'{name} is ACTIVE')
 
@@ -380,12 +389,35 @@ class Check:
 
     def _problems(self, name):
         server = self.servers[name]
-        found = problems(self._status(server), self._allocation(server),
-                         self._seen(name))
+        seen = self._seen(name)
+        found = problems(self._status(server), self._allocation(server), seen)
+        if seen:
+            found += self._network_problems(server, seen.address)
         if not self._is_at_rest(name):
             state = self.admin.compute.get_server(server)
             found.append(f'it is {state.status}, {state.task_state}')
         return found
+
+    def _network_problems(self, server, seen):
+        (port,) = self._ports(server)
+        (address,) = (fixed['ip_address'] for fixed in port.fixed_ips)
+        if seen != address:
+            return [f'the guest has the address "{seen}", Neutron says '
+                    f'{address}']
+        asked = subprocess.run(
+            network.ping(self.supervisor, port.network_id, address),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return [f'{address} does not answer'] if asked.returncode else []
+
+    def _ports(self, server):
+        return list(self.admin.network.ports(device_id=server))
+
+    def _bindings(self, server):
+        """Which hosts the port of a server is bound to, and how."""
+        (port,) = self._ports(server)
+        bindings = self._json(self.admin.network.get(
+            f'/ports/{port.id}/bindings'))['bindings']
+        return {binding['host']: binding['status'] for binding in bindings}
 
     def _desired(self, name):
         status = self._status(self.servers[name])

@@ -69,8 +69,6 @@ def configure(site: layout.Layout) -> None:
             'service_down_time': 40,
             'periodic_fuzzy_delay': 5,
             'rpc_response_timeout': 30,
-            'vif_plugging_is_fatal': False,
-            'vif_plugging_timeout': 0,
             'reserved_host_memory_mb': 512,
             'cpu_allocation_ratio': '16.0',
             'ram_allocation_ratio': '1.5',
@@ -78,8 +76,6 @@ def configure(site: layout.Layout) -> None:
         'api': {'auth_strategy': 'keystone'},
         'wsgi': {'api_paste_config':
                  layout.NOVA_TREE / 'etc/nova/api-paste.ini'},
-        'api_database': {'connection': site.database_url('nova_api')},
-        'database': {'connection': site.database_url('nova')},
         'keystone_authtoken': configuration.token_check(site, 'nova'),
         'service_user': {'send_service_user_token': True,
                          **configuration.account(site, 'nova')},
@@ -94,6 +90,11 @@ def configure(site: layout.Layout) -> None:
         'xloud': {'reconcile_interval': 5, 'settle_timeout': 60},
         **{context: privsep for context in _PRIVSEP_CONTEXTS},
     })
+    # A host has no way to the database, and must not try.
+    configuration.write(site.etc('nova') / 'control.conf', {
+        'api_database': {'connection': site.database_url('nova_api')},
+        'database': {'connection': site.database_url('nova')},
+    })
     for host in layout.HOSTS:
         _configure_host(site, host)
 
@@ -101,7 +102,7 @@ def configure(site: layout.Layout) -> None:
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     def manage(*words):
         supervisor.run('nova-schema', [
-            _BIN / 'nova-manage', *_configured(site), *words])
+            _BIN / 'nova-manage', *_configured(site, 'control'), *words])
 
     def migrations():
         manage('api_db', 'sync')
@@ -120,10 +121,10 @@ def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
 
 def start_control(site: layout.Layout,
                   supervisor: processes.Supervisor) -> None:
-    supervisor.start(API, [_BIN / 'nova-api', *_configured(site)],
+    supervisor.start(API, [_BIN / 'nova-api', *_configured(site, 'control')],
                      {'PYTHONUNBUFFERED': '1'})
     for name in CONTROL:
-        supervisor.start(name, [_BIN / name, *_configured(site)],
+        supervisor.start(name, [_BIN / name, *_configured(site, 'control')],
                          {'PYTHONUNBUFFERED': '1'})
     wsgi.wait(site, supervisor, API)
 
@@ -131,8 +132,7 @@ def start_control(site: layout.Layout,
 def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
                host: str) -> None:
     supervisor.start(service(host), hosts.inside(supervisor, host, [
-        _BIN / 'python', '-c', _COMPUTE, *_configured(site),
-        '--config-file', site.etc('nova') / f'{host}.conf']),
+        _BIN / 'python', '-c', _COMPUTE, *_configured(site, host)]),
         {'PYTHONUNBUFFERED': '1'})
     wait_for_host(supervisor, cloud, host)
 
@@ -218,5 +218,6 @@ def _configure_host(site, host):
     })
 
 
-def _configured(site):
-    return ['--config-file', site.etc('nova') / 'nova.conf']
+def _configured(site, where):
+    return [word for name in ('nova', where) for word in (
+        '--config-file', site.etc('nova') / f'{name}.conf')]

@@ -27,7 +27,7 @@ import shutil
 import subprocess
 import typing as ty
 
-_MODULES = ('virtio_pci', 'virtio_balloon')
+_MODULES = ('virtio_pci', 'virtio_balloon', 'virtio_net')
 _PREFIX = 'GUEST'
 
 _INIT = f"""\
@@ -35,9 +35,14 @@ _INIT = f"""\
 bb=/bin/busybox
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sysfs /sys
+$bb mount -t devtmpfs devtmpfs /dev
 for module in /modules/*.ko; do
     $bb insmod $module
 done
+if [ -e /sys/class/net/eth0 ]; then
+    $bb ip link set eth0 up
+    $bb udhcpc -i eth0 -s /leased -t 99 -q >/dev/null &
+fi
 while true; do
     # The kernel leaves a vCPU that was plugged for somebody to switch on.
     for state in /sys/devices/system/cpu/cpu[0-9]*/online; do
@@ -46,9 +51,18 @@ while true; do
     vcpus=$($bb grep -c ^processor /proc/cpuinfo)
     kib=$($bb awk '$1 == "MemTotal:" {{print $2}}' /proc/meminfo)
     up=$($bb awk '{{print int($1)}}' /proc/uptime)
-    echo "{_PREFIX} vcpus=$vcpus kib=$kib up=$up"
+    address=$($bb cat /address)
+    echo "{_PREFIX} vcpus=$vcpus kib=$kib up=$up address=$address"
     $bb sleep 1
 done 2>/dev/null
+"""
+
+# What DHCP says, udhcpc passes on to this.
+_LEASED = """\
+#!/bin/busybox sh
+[ "$1" = bound ] || exit 0
+/bin/busybox ip address add $ip/$mask dev $interface
+echo $ip >/address
 """
 
 
@@ -58,18 +72,19 @@ class Seen(ty.NamedTuple):
     vcpus: int
     memory_mb: int
     uptime: int
+    address: str  # empty without a network
 
 
 def seen(console: str) -> ty.Optional[Seen]:
     """What a guest said last on its console, if anything."""
     # Only whole lines: the last may be on its way.
     said = re.findall(
-        rf'^{_PREFIX} vcpus=(\d+) kib=(\d+) up=(\d+)\r?\n', console,
-        re.MULTILINE)
+        rf'^{_PREFIX} vcpus=(\d+) kib=(\d+) up=(\d+) address=(\S*)\r?\n',
+        console, re.MULTILINE)
     if not said:
         return None
-    vcpus, kib, uptime = map(int, said[-1])
-    return Seen(vcpus, kib // 1024, uptime)
+    vcpus, kib, uptime = map(int, said[-1][:3])
+    return Seen(vcpus, kib // 1024, uptime, said[-1][3])
 
 
 def kernel() -> ty.Optional[Path]:
@@ -90,9 +105,9 @@ def make_ramdisk(folder: Path) -> Path:
     assert busybox is not None
     shutil.copy(busybox, content / 'bin' / 'busybox')
     _copy_modules(content / 'modules')
-    init = content / 'init'
-    init.write_text(_INIT)
-    init.chmod(0o755)
+    for name, script in (('init', _INIT), ('leased', _LEASED)):
+        (content / name).write_text(script)
+        (content / name).chmod(0o755)
     ramdisk = folder / 'ramdisk'
     with open(ramdisk, 'wb') as output:
         subprocess.run(

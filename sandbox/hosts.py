@@ -13,10 +13,10 @@
 
 """Two hosts on one machine, each with a libvirtd of its own.
 
-A host is a mount and UTS namespace, in which /run and libvirt's folders are
-those of the host, and so are Nova's instances, at one path on both: Nova then
-sees two disks, as it should, and migrates with the disk. The first process of
-the namespace only sleeps, so that all others can come and go.
+A host is a mount, a UTS and a network namespace. /run and libvirt's folders
+in it are those of the host, and so are Nova's instances, at one path on both:
+Nova then sees two disks, as it should, and migrates with the disk. The first
+process of the namespaces only sleeps, so that all others can come and go.
 """
 
 import os
@@ -32,6 +32,7 @@ from sandbox import processes
 _BOUND = {'run': '/run', 'lib': '/var/lib/libvirt', 'etc': '/etc/libvirt',
           'log': '/var/log/libvirt', 'cache': '/var/cache/libvirt'}
 _DAEMONS = ('virtlogd', 'libvirtd')
+_NAMESPACES = ('--mount', '--uts', '--net')
 
 _LIBVIRTD = """\
 unix_sock_group = "root"
@@ -91,8 +92,9 @@ def start(site: layout.Layout, supervisor: processes.Supervisor,
           host: str) -> None:
     booted = site.host(host) / 'booted'
     if not supervisor.running(host):
+        _end_all_inside(site, host)  # in namespaces that none can enter
         booted.unlink(missing_ok=True)
-    supervisor.start(host, ['unshare', '--mount', '--uts', 'sh',
+    supervisor.start(host, ['unshare', *_NAMESPACES, 'sh',
                             site.host(host) / 'boot'])
     supervisor.wait(host, booted.exists, 20)
     for name in _DAEMONS:
@@ -115,11 +117,16 @@ def start_daemon(site: layout.Layout, supervisor: processes.Supervisor,
 def inside(supervisor: processes.Supervisor, host: str,
            command: ty.Sequence[ty.Any]) -> ty.List[ty.Any]:
     """The command as it runs on a host, under the same process id."""
+    return ['nsenter', *_NAMESPACES, '--wd=/',
+            f'--target={pid(supervisor, host)}', *command]
+
+
+def pid(supervisor: processes.Supervisor, host: str) -> int:
+    """Of the process whose namespaces are the host."""
     process = supervisor.running(host)
     if process is None:
         raise processes.Failed(f'{host} does not run', supervisor.log(host))
-    return ['nsenter', '--mount', '--uts', '--wd=/',
-            f'--target={process.pid}', *command]
+    return process.pid
 
 
 def ask(site: layout.Layout, host: str, *words: str) -> ty.Optional[str]:
@@ -136,9 +143,7 @@ def ask(site: layout.Layout, host: str, *words: str) -> ty.Optional[str]:
 def end_all_inside(site: layout.Layout) -> None:
     """End what still runs on the hosts: guests, helpers, daemons."""
     for host in layout.HOSTS:
-        for process in processes.all_stats():
-            if is_inside(site, host, process.pid):
-                processes.end(process, 5)
+        _end_all_inside(site, host)
 
 
 def is_inside(site: layout.Layout, host: str, pid: int) -> bool:
@@ -153,6 +158,12 @@ def is_inside(site: layout.Layout, host: str, pid: int) -> bool:
         return False
 
 
+def _end_all_inside(site, host):
+    for process in processes.all_stats():
+        if is_inside(site, host, process.pid):
+            processes.end(process, 5)
+
+
 def _boot(site, host):
     folder = site.host(host)
     lines = ['set -e', 'mount --make-rprivate /']
@@ -162,7 +173,11 @@ def _boot(site, host):
         lines += [f'mkdir -p {shlex.quote(str(target))}',
                   f'mount --bind {shlex.quote(str(source))} '
                   f'{shlex.quote(str(target))}']
-    lines += [f'hostname {hostname(host)}',
+    # Names of network namespaces are gone with those, as after any boot; the
+    # /sys that is there shows the machine's interfaces.
+    lines += ['rm -rf /run/netns', 'mount -t sysfs sysfs /sys',
+              'ip link set lo up',
+              f'hostname {hostname(host)}',
               f'touch {shlex.quote(str(folder / "booted"))}',
               'exec sleep infinity']
     return '\n'.join(lines) + '\n'

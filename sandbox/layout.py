@@ -31,6 +31,7 @@ NOVA_TREE = ROOT / 'build' / f'nova-{RELEASE}'
 
 REGION = 'sandbox'
 HOSTS = ('compute-a', 'compute-b')
+WIRE = 'wire'  # its interface on both hosts
 # The part of a path that libvirt adds must still fit into the 108 bytes that
 # the address of a socket has.
 LONGEST_ROOT = 50
@@ -85,8 +86,8 @@ class Layout:
 
 
 def address(host: str) -> str:
-    """Where a host receives live migrations."""
-    return f'127.0.29.{HOSTS.index(host) + 1}'
+    """A host's end of the wire; nobody but the other host can reach it."""
+    return f'10.29.0.{HOSTS.index(host) + 1}'
 
 
 def site(folder: Path = FOLDER) -> Path:

@@ -24,19 +24,26 @@ import typing as ty
 from sandbox import guest
 from sandbox import layout
 
-_PATH = os.pathsep.join(['/usr/lib/rabbitmq/bin', '/usr/sbin', '/sbin',
-                         os.environ.get('PATH', os.defpath)])
+PATH = os.pathsep.join(['/usr/lib/rabbitmq/bin', '/usr/sbin', '/sbin',
+                        os.environ.get('PATH', os.defpath)])
 _COMMANDS = ('mariadbd', 'mariadb', 'mariadb-install-db', 'rabbitmq-server',
              'epmd', 'libvirtd', 'virtlogd', 'virsh', 'qemu-img', 'unshare',
-             'nsenter', 'mount', 'busybox', 'cpio')
+             'nsenter', 'mount', 'busybox', 'cpio', 'ip', 'ebtables',
+             'dnsmasq', 'dhcp_release')
+_INTERFACES = """\
+ip link add type veth
+ip link add type bridge
+ip link add type vxlan id 1 dstport 0
+ip tuntap add mode tap
+"""
 _QEMU = ('qemu-system-x86_64', 'qemu-kvm')
-_MEMORY_MIB = 3500
+_MEMORY_MIB = 4800
 _DISK_MIB = 2000
 
 
 def find(command: str) -> str:
     """The path of a command; Debian's own wrapper of the broker is not it."""
-    path = shutil.which(command, path=_PATH)
+    path = shutil.which(command, path=PATH)
     if path is None:
         # Where Fedora has what its /usr/sbin/rabbitmq-server calls.
         path = next(iter(glob.glob(
@@ -52,19 +59,20 @@ def missing(needed_ports: ty.Dict[str, int]) -> ty.List[str]:
             'It needs root: libvirtd and QEMU get namespaces and a host name '
             'of their own.')
     absent = [name for name in _COMMANDS if shutil.which(
-        find(name), path=_PATH) is None]
-    if not any(shutil.which(name, path=_PATH + ':/usr/libexec')
+        find(name), path=PATH) is None]
+    if not any(shutil.which(name, path=PATH + ':/usr/libexec')
                for name in _QEMU):
         absent.append(_QEMU[0])
     if absent:
         found.append(f'These commands are missing: {", ".join(absent)}; '
                      'bindep.txt names their packages (profile sandbox).')
     elif os.geteuid() == 0 and subprocess.run(
-            ['unshare', '--mount', '--uts', 'true'],
+            ['unshare', '--mount', '--uts', '--net', 'sh', '-ec', _INTERFACES],
             stderr=subprocess.DEVNULL).returncode:
         found.append(
-            'It cannot make namespaces: in a container, this needs '
-            '--privileged.')
+            'It cannot make namespaces with interfaces in them: in a '
+            'container, this needs --privileged; the kernel needs veth, '
+            'bridge, vxlan and tun.')
     if guest.kernel() is None:
         found.append(
             'There is no kernel for the guests in /boot. Unpack the package '

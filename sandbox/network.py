@@ -11,25 +11,40 @@
 #    under the License.
 
 
-"""Neutron's API, which Nova asks about ports and quotas.
+"""Neutron: its API, an agent on each host that plugs interfaces, and DHCP.
 
-No agent plugs interfaces, so servers have none (``--nic none``): two hosts in
-one network namespace cannot both have the tap of a server that moves.
+A network is a bridge on each host that has a server in it, and VXLAN between
+the hosts. Linux bridges, because Open vSwitch would be two more daemons on
+each host.
 """
 
+import typing as ty
+
 from sandbox import configuration
+from sandbox import hosts
 from sandbox import layout
 from sandbox import processes
 from sandbox import schemas
 from sandbox import wsgi
 
 NAME = 'neutron'
+NETWORK = 'lan'
+_CIDR = '10.29.1.0/24'
+_BIN = layout.ENV / 'bin'
+_DHCP_HOST = layout.HOSTS[0]
+_BRIDGES, _DHCP = 'linuxbridge', 'dhcp'
+# By the name of the process: the kind of agent, and where it is.
+AGENTS = {**{f'{NAME}-{host}': (_BRIDGES, host) for host in layout.HOSTS},
+          f'{NAME}-dhcp': (_DHCP, _DHCP_HOST)}
+# What an agent asks its helpers, which are root, to do.
+_PRIVSEP = ('privsep', 'privsep_dhcp_release', 'privsep_link',
+            'privsep_namespace')
 
 
 def configure(site: layout.Layout) -> None:
     data = site.site / NAME
     data.mkdir(exist_ok=True)
-    configuration.write(site.etc('neutron') / 'neutron.conf', {
+    configuration.write(_file(site, NAME), {
         'DEFAULT': {
             'bind_host': '127.0.0.1',
             'bind_port': site.ports[NAME],
@@ -37,12 +52,8 @@ def configure(site: layout.Layout) -> None:
             'core_plugin': 'ml2',
             'service_plugins': '',
             'api_workers': 1,
-            # Without agents nobody calls or reports.
-            'rpc_workers': 0,
+            'rpc_workers': 1,
             'rpc_state_report_workers': 0,
-            'dhcp_agent_notification': False,
-            'notify_nova_on_port_status_changes': False,
-            'notify_nova_on_port_data_changes': False,
             'transport_url': site.broker_url,
             'state_path': data,
             'api_paste_config': layout.ENV / 'etc/neutron/api-paste.ini',
@@ -52,31 +63,90 @@ def configure(site: layout.Layout) -> None:
         'nova': configuration.account(site, 'nova'),
         'placement': configuration.account(site, 'placement'),
         'oslo_concurrency': {'lock_path': data / 'locks'},
-        'ml2': {'type_drivers': 'local', 'tenant_network_types': 'local',
-                'mechanism_drivers': '', 'extension_drivers': ''},
+        'ml2': {'type_drivers': 'vxlan', 'tenant_network_types': 'vxlan',
+                'mechanism_drivers': 'linuxbridge', 'extension_drivers': ''},
+        'ml2_type_vxlan': {'vni_ranges': '1:100'},
+        # Upstream develops it no longer.
+        'experimental': {'linuxbridge': True},
     })
+    # As somebody else, dnsmasq could not read its files in this folder again.
+    (site.etc(NAME) / 'dnsmasq.conf').write_text('user=root\n')
+    for name, (_kind, host) in AGENTS.items():
+        _configure_agent(site, name, host)
 
 
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     schemas.fill(site, [NAME], lambda: supervisor.run('neutron-schema', [
-        layout.ENV / 'bin' / 'neutron-db-manage', *_configured(site),
+        _BIN / 'neutron-db-manage', '--config-file', _file(site, NAME),
         'upgrade', 'heads']))
 
 
 def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
-    supervisor.start(NAME, [layout.ENV / 'bin' / 'neutron-server',
-                            *_configured(site)], {'PYTHONUNBUFFERED': '1'})
+    supervisor.start(NAME, [
+        _BIN / 'neutron-server', '--config-file', _file(site, NAME)],
+        {'PYTHONUNBUFFERED': '1'})
     wsgi.wait(site, supervisor, NAME)
 
 
-def warm_up(cloud) -> None:
-    """Without service plugins, a query for ports cannot be the first one.
+def fill(cloud) -> None:
+    """One network that all share; the first query cannot be for ports.
 
-    It would be answered with 500: a relation of the model of a port is set
-    up by a query for something else.
+    Without service plugins, that would be answered with 500: a relation of
+    the model of a port is set up by a query for something else.
     """
-    list(cloud.network.networks())
+    network = cloud.network.find_network(NETWORK)
+    if network is None:
+        network = cloud.network.create_network(
+            name=NETWORK, is_shared=True)
+    if not list(cloud.network.subnets(network_id=network.id)):
+        cloud.network.create_subnet(
+            name=NETWORK, network_id=network.id, ip_version=4, cidr=_CIDR,
+            gateway_ip=None)
 
 
-def _configured(site):
-    return ['--config-file', site.etc('neutron') / 'neutron.conf']
+def start_agents(site: layout.Layout, supervisor: processes.Supervisor,
+                 cloud) -> None:
+    for name, (kind, host) in AGENTS.items():
+        supervisor.start(name, hosts.inside(supervisor, host, [
+            _BIN / f'neutron-{kind}-agent',
+            '--config-file', _file(site, NAME),
+            '--config-file', _file(site, name)]), {'PYTHONUNBUFFERED': '1'})
+    for name, (kind, host) in AGENTS.items():
+        supervisor.wait(name, lambda: any(
+            agent.is_alive for agent in cloud.network.agents(
+                host=host, binary=f'neutron-{kind}-agent')),
+            120, 'has not reported to Neutron')
+
+
+def ping(supervisor: processes.Supervisor, network: str,
+         address: str) -> ty.List[str]:
+    """The command that asks an address in a network, where its DHCP is."""
+    return hosts.inside(supervisor, _DHCP_HOST, [
+        'ip', 'netns', 'exec', f'qdhcp-{network}',
+        'busybox', 'ping', '-c', '1', '-W', '2', address])
+
+
+def _configure_agent(site, name, host):
+    path = _file(site, name)
+    data = site.site / name
+    data.mkdir(exist_ok=True)
+    privsep = {'helper_command': f'{_BIN}/privsep-helper --config-file {path}'}
+    configuration.write(path, {
+        'DEFAULT': {
+            'host': host,
+            'state_path': data,
+            'interface_driver': _BRIDGES,
+            'dnsmasq_config_file': site.etc(NAME) / 'dnsmasq.conf',
+        },
+        'vxlan': {'local_ip': layout.address(host)},
+        # The sandbox is about sizes: it filters no packets.
+        'securitygroup': {'enable_security_group': False,
+                          'firewall_driver': 'noop'},
+        'agent': {'root_helper': '', 'report_interval': 5},
+        'oslo_concurrency': {'lock_path': data / 'locks'},
+        **{context: privsep for context in _PRIVSEP},
+    })
+
+
+def _file(site, name):
+    return site.etc(NAME) / f'{name}.conf'

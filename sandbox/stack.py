@@ -31,9 +31,10 @@ from sandbox import machine
 from sandbox import network
 from sandbox import placement
 from sandbox import processes
+from sandbox import wire
 
 # Of the steps that speak to a service, what says more when they fail.
-_LOGS = {'catalogue': identity.NAME, 'networks': network.NAME,
+_LOGS = {'catalogue': identity.NAME, 'network': network.NAME,
          'image': image.NAME, 'flavors': compute.API,
          'heartbeats': compute.API}
 _CONFIGURED = (broker, identity, image, placement, network, compute, hosts)
@@ -92,8 +93,7 @@ class Up:
     def _start_all(self):
         site, supervisor = self.site, self.supervisor
         beside = [self._begin_step('RabbitMQ', broker.start)]
-        beside += [self._begin_step(f'libvirt on {host}', hosts.start, host)
-                   for host in layout.HOSTS]
+        beside.append(self._begin_step('hosts', self._start_hosts))
         self._step('MariaDB', database.start)
         self._once('schemas', lambda _site, _supervisor:
                    database.create_schemas(site))
@@ -113,19 +113,30 @@ class Up:
             self._begin_step('Nova API, scheduler, conductor',
                              compute.start_control)])
         cloud = client.connect(site)
-        self._step('networks', lambda _site, _supervisor:
-                   network.warm_up(cloud))
-        self._join([self._begin_step(f'nova-compute on {host}',
-                                     self._start_host, host)
-                    for host in layout.HOSTS])
+        self._step('network', lambda _site, _supervisor:
+                   network.fill(cloud))
+        agents = self._begin_step('agents of Neutron', self._start_agents)
+        self._join([agents, *(
+            self._begin_step(f'nova-compute on {host}',
+                             self._start_compute, host)
+            for host in layout.HOSTS)])
         self._once('image', lambda _site, _supervisor:
                    image.fill(cloud, site))
         self._once('flavors', lambda _site, _supervisor: compute.fill(cloud))
         self._step('heartbeats', lambda _site, _supervisor:
                    compute.wait_for_control(supervisor, cloud))
 
-    def _start_host(self, site, supervisor, host):
-        # Connections are not shared between threads.
+    def _start_hosts(self, site, supervisor):
+        for host in layout.HOSTS:
+            hosts.start(site, supervisor, host)
+        wire.connect(site, supervisor)
+
+    # Connections are not shared between threads.
+
+    def _start_agents(self, site, supervisor):
+        network.start_agents(site, supervisor, client.connect(site))
+
+    def _start_compute(self, site, supervisor, host):
         compute.start_host(site, supervisor, client.connect(site), host)
 
     def _step(self, title, action, *arguments):
@@ -167,7 +178,7 @@ def names() -> ty.List[str]:
         for name in (host, *hosts.daemons(host), compute.service(host))]
     return [database.NAME, broker.MAPPER, broker.NAME, identity.NAME,
             image.NAME, placement.NAME, network.NAME, compute.API,
-            *compute.CONTROL, *on_hosts]
+            *compute.CONTROL, wire.RELAY, *on_hosts, *network.AGENTS]
 
 
 def rows(site: layout.Layout) -> ty.List[Row]:
@@ -184,7 +195,7 @@ def down(show: ty.Callable[[str], None] = print) -> None:
         # Guests before the libvirtd that would report their end, and what
         # speaks to database and broker before these.
         _stop_all(supervisor, [name for name in started
-                               if name.startswith('nova')])
+                               if name.startswith(('nova', 'neutron'))])
         hosts.end_all_inside(site)
         last = (database.NAME, broker.NAME, broker.MAPPER)
         _stop_all(supervisor, [

@@ -6,7 +6,8 @@
 #     tools/sandbox.sh status   what runs, and what to type next
 #     tools/sandbox.sh test     check it from end to end
 #     tools/sandbox.sh down     end and remove it
-# It needs root. All of it lies in build and listens on loopback only.
+# It needs root. All of it lies in build, and listens on loopback or in network
+# namespaces of its own.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,7 +17,7 @@ TREE_ENV=build/env-${XLOUD_RELEASE:-2024.1}
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,9s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
+usage() { sed -n '2,10s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
 
 # shellcheck source=tools/guests.sh
 . tools/guests.sh

@@ -13,6 +13,7 @@
 
 """What the sandbox decides without a service."""
 
+import configparser
 from pathlib import Path
 import re
 import stat
@@ -27,6 +28,7 @@ from sandbox import compute
 from sandbox import configuration
 from sandbox import guest
 from sandbox import layout
+from sandbox import network
 
 STATUS = {
     'condition': 'Settled', 'reason': None,
@@ -35,7 +37,7 @@ STATUS = {
        for key, value in (('vcpus', 2), ('memory_mb', 640))}}
 OLD = check.Sizes(1, 320)
 HELD = check.Sizes(2, 640)
-SEEN = guest.Seen(2, 600, 10)
+SEEN = guest.Seen(2, 600, 10, '10.29.1.9')
 
 
 class ProblemsTest(unittest.TestCase):
@@ -112,9 +114,10 @@ class PromisedTest(unittest.TestCase):
 
 class GuestTest(unittest.TestCase):
     def test_the_last_whole_line_counts(self):
-        self.assertEqual(guest.Seen(2, 300, 9), guest.seen(
-            'Linux\r\nGUEST vcpus=1 kib=307200 up=8\r\n'
-            'GUEST vcpus=2 kib=307200 up=9\r\nGUEST vcpus=4 kib=30'))
+        self.assertEqual(guest.Seen(2, 300, 9, '10.0.0.3'), guest.seen(
+            'Linux\r\nGUEST vcpus=1 kib=307200 up=8 address=\r\n'
+            'GUEST vcpus=2 kib=307200 up=9 address=10.0.0.3\r\n'
+            'GUEST vcpus=4 kib=30'))
         self.assertIsNone(guest.seen('Linux\r\n'))
 
     def test_modules_come_after_what_they_need(self):
@@ -157,8 +160,38 @@ class LayoutTest(unittest.TestCase):
     def test_every_host_has_an_address(self):
         addresses = {layout.address(host) for host in layout.HOSTS}
         self.assertEqual(len(layout.HOSTS), len(addresses))
-        for address in addresses:
-            self.assertTrue(address.startswith('127.'))
+
+
+class HostsTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.site = layout.create(Path(temporary.name))
+        compute.configure(self.site)
+        network.configure(self.site)
+
+    def read(self, service, name):
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read(self.site.etc(service) / f'{name}.conf')
+        return parser
+
+    def test_nova_does_not_know_the_database_there(self):
+        self.assertIn('database', self.read('nova', 'control'))
+        for name in ('nova', *layout.HOSTS):
+            self.assertFalse({'database', 'api_database'} &
+                             set(self.read('nova', name)))
+
+    def test_nova_and_neutron_call_them_the_same(self):
+        # Else Neutron would bind no port there.
+        for agent, (_kind, host) in network.AGENTS.items():
+            for service, name in (('nova', host), ('neutron', agent)):
+                self.assertEqual(
+                    host, self.read(service, name)['DEFAULT']['host'])
+            address = layout.address(host)
+            self.assertEqual(
+                address, self.read('nova', host)['DEFAULT']['my_ip'])
+            self.assertEqual(
+                address, self.read('neutron', agent)['vxlan']['local_ip'])
 
 
 class MainTest(unittest.TestCase):
