@@ -211,8 +211,12 @@ def down(show: ty.Callable[[str], None] = print) -> None:
 
 
 def _stop_all(supervisor, names):
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        list(pool.map(supervisor.stop, names))
+    def stop(name):
+        # All that it would tell others, or keep, is removed with it.
+        supervisor.stop(name, 5)
+
+    with concurrent.futures.ThreadPoolExecutor(len(names) or 1) as pool:
+        list(pool.map(stop, names))
 
 
 def _row(supervisor, name):
