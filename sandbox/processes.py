@@ -122,22 +122,10 @@ class Supervisor:
         """Start a process, unless it is running."""
         if self.running(name):
             return
-        self.stop(name, 0)  # what the one before it may have left
-        with open(self.log(name), 'ab') as output:
-            process = subprocess.Popen(
-                [str(word) for word in command], cwd=cwd,
-                env={**os.environ, **(environ or {})},
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True)
+        process = self._spawn(name, command, environ, cwd,
+                              start_new_session=True)
         # It is to outlive this program, and that is no leak.
         process.returncode = 0
-        started = stat(process.pid)
-        record = {'pid': process.pid, 'boot': _BOOT.read_text().strip(),
-                  'started': started.started if started else 0,
-                  'since': time.time()}
-        aside = self._record(name).with_suffix('.new')
-        aside.write_text(json.dumps(record))
-        aside.rename(self._record(name))
 
     def running(self, name: str) -> ty.Optional[Stat]:
         record = self._read(name)
@@ -198,12 +186,8 @@ class Supervisor:
     def run(self, name: str, command: ty.Sequence[ty.Any],
             environ: ty.Optional[ty.Dict[str, str]] = None) -> None:
         """Run a command to its end; its output is a log, too."""
-        with open(self.log(name), 'ab') as output:
-            status = subprocess.run(
-                [str(word) for word in command], cwd='/',
-                env={**os.environ, **(environ or {})},
-                stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output).returncode
+        status = self._spawn(name, command, environ, '/').wait()
+        self._record(name).unlink()
         if status:
             raise Failed(f'{name} failed (exit status {status})',
                          self.log(name))
@@ -216,6 +200,23 @@ class Supervisor:
 
     def log(self, name: str) -> Path:
         return self._logs / f'{name}.log'
+
+    def _spawn(self, name, command, environ, cwd, **options):
+        self.stop(name, 0)  # what the one before it may have left
+        with open(self.log(name), 'ab') as output:
+            process = subprocess.Popen(
+                [str(word) for word in command], cwd=cwd,
+                env={**os.environ, **(environ or {})},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                **options)
+        started = stat(process.pid)
+        record = {'pid': process.pid, 'boot': _BOOT.read_text().strip(),
+                  'started': started.started if started else 0,
+                  'since': time.time()}
+        aside = self._record(name).with_suffix('.new')
+        aside.write_text(json.dumps(record))
+        aside.rename(self._record(name))
+        return process
 
     def _record(self, name):
         return self._folder / f'{name}.json'

@@ -17,6 +17,8 @@ import json
 import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -135,3 +137,20 @@ class SupervisorTest(unittest.TestCase):
         with self.assertRaisesRegex(processes.Failed, 'exit status 4'):
             self.supervisor.run('two', ['sh', '-c', 'exit 4'])
         self.assertEqual([], processes.last_lines(Path('/none'), 5))
+        self.assertEqual([], self.supervisor.names())
+
+    def test_command_of_one_that_was_killed(self):
+        folder = str(self.folder)
+        killed = subprocess.Popen([sys.executable, '-c', f"""
+from pathlib import Path
+from sandbox import processes
+folder = Path({folder!r})
+processes.Supervisor(folder, folder).run('one', ['sleep', '60'])
+"""], cwd=Path(__file__).parents[2])
+        self.wait_until(lambda: self.supervisor.names() == ['one'])
+        killed.kill()
+        killed.wait()
+        left = self.supervisor.running('one')
+        self.assertTrue(self.is_there(left))
+        self.supervisor.stop('one')
+        self.assertFalse(self.is_there(left))
