@@ -48,7 +48,9 @@ prepare() {
     # It prints what is missing, one a line, and then exits 1.
     mapfile -t missing < <("$ENV/bin/bindep" --brief "${profiles[@]}")
     [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
-    "$python" -m tools.tree || die "Nova's tree or environment is not ready"
+    # Not with "$python": on Debian it has no pip, which fetches the release.
+    "$ENV/bin/python" -m tools.tree ||
+        die "Nova's tree or environment is not ready"
 }
 
 prepare_services() {
