@@ -21,6 +21,7 @@ It needs root.
 
 import glob
 import ipaddress
+import lzma
 import os
 import re
 import shutil
@@ -141,6 +142,18 @@ def has_kvm():
     with open('/proc/cpuinfo') as lines:
         flags = re.search(r'^flags.* (vmx|svm)\b', lines.read(), re.M)
     return bool(flags) and os.access('/dev/kvm', os.R_OK | os.W_OK)
+
+
+def _unpacked(module):
+    """The content of a kernel module: not each busybox can unpack one."""
+    with open(module, 'rb') as packed:
+        content = packed.read()
+    if module.endswith('.xz'):
+        return lzma.decompress(content)
+    if module.endswith('.zst'):
+        return subprocess.run(['zstd', '-dc'], input=content, check=True,
+                              stdout=subprocess.PIPE).stdout
+    return content
 
 
 def wait_for(condition, seconds, what):
@@ -291,7 +304,11 @@ class TinyGuest(fixtures.Fixture):
 
     def _setUp(self):
         root = os.environ.get('XLOUD_GUEST_ROOT', '/')
-        kernels = glob.glob(os.path.join(root, 'boot', 'vmlinuz-*'))
+        # Where a kernel is not installed to be booted it has no copy in /boot
+        kernels = [path for pattern in ('boot/vmlinuz-*[0-9]*',
+                                        'lib/modules/*/vmlinuz')
+                   for path in glob.glob(os.path.join(root, pattern))
+                   if 'rescue' not in path]
         busybox = shutil.which('busybox')
         if not kernels or not busybox or not shutil.which('cpio'):
             raise Missing(
@@ -299,8 +316,9 @@ class TinyGuest(fixtures.Fixture):
                 'apt-get install busybox-static cpio; apt-get download '
                 'linux-image-6.1.0-...-cloud-amd64; dpkg-deb -x *.deb FOLDER; '
                 'export XLOUD_GUEST_ROOT=FOLDER' % os.path.join(root, 'boot'))
-        self.kernel = kernels[0]
-        release = os.path.basename(self.kernel)[len('vmlinuz-'):]
+        self.kernel = max(kernels, key=os.path.getmtime)
+        folder, name = os.path.split(self.kernel)
+        release = name.partition('-')[2] or os.path.basename(folder)
         path = self.useFixture(fixtures.TempDir(rootdir=self._folder)).path
         content = os.path.join(path, 'content')
         for folder in ('bin', 'proc', 'sys', 'dev'):
@@ -309,8 +327,10 @@ class TinyGuest(fixtures.Fixture):
         for module in ('acpi/button', 'input/evdev', 'virtio/*'):
             for file in glob.glob(os.path.join(
                     root, 'lib', 'modules', release, 'kernel', 'drivers',
-                    module + '.ko')):
-                shutil.copy(file, content)
+                    module + '.ko*')):
+                name = os.path.basename(file).partition('.ko')[0]
+                with open(os.path.join(content, name + '.ko'), 'wb') as output:
+                    output.write(_unpacked(file))
         init = os.path.join(content, 'init')
         with open(init, 'w') as output:
             output.write(_INIT)
