@@ -90,8 +90,11 @@ def seen(console: str) -> ty.Optional[Seen]:
 def kernel() -> ty.Optional[Path]:
     """The newest kernel here that guests can have."""
     root = os.environ.get('XLOUD_GUEST_ROOT', '/')
-    kernels = glob.glob(os.path.join(root, 'boot', 'vmlinuz-*[0-9]*'))
-    kernels = [path for path in kernels if 'rescue' not in path]
+    # Where a kernel is not installed to be booted it has no copy in /boot.
+    kernels = [path for pattern in ('boot/vmlinuz-*[0-9]*',
+                                    'lib/modules/*/vmlinuz')
+               for path in glob.glob(os.path.join(root, pattern))
+               if 'rescue' not in path]
     return Path(max(kernels, key=os.path.getmtime)) if kernels else None
 
 
@@ -116,20 +119,35 @@ def make_ramdisk(folder: Path) -> Path:
     return ramdisk
 
 
+def modules_of(image: Path) -> Path:
+    """The folder of the modules of a kernel."""
+    if image.name == 'vmlinuz':
+        return image.parent
+    return image.parent.parent / 'lib' / 'modules' / (
+        image.name.partition('-')[2])
+
+
 def _copy_modules(target):
     """Those that are not part of the kernel, numbered in their order."""
     image = kernel()
     assert image is not None
-    folder = image.parent.parent / 'lib' / 'modules' / (
-        image.name.partition('-')[2])
+    folder = modules_of(image)
     paths = in_order((folder / 'modules.dep').read_text(), _MODULES)
     for number, path in enumerate(paths):
-        content = (folder / path).read_bytes()
-        name = path.rpartition('/')[2]
-        if name.endswith('.xz'):
-            content = lzma.decompress(content)
-        (target / f'{number:02d}-{name.partition(".")[0]}.ko').write_bytes(
-            content)
+        name = path.rpartition('/')[2].partition('.')[0]
+        (target / f'{number:02d}-{name}.ko').write_bytes(
+            unpacked(folder / path))
+
+
+def unpacked(module: Path) -> bytes:
+    """The content of a kernel module: not each busybox can unpack one."""
+    content = module.read_bytes()
+    if module.suffix == '.xz':
+        return lzma.decompress(content)
+    if module.suffix == '.zst':
+        return subprocess.run(['zstd', '-dc'], input=content, check=True,
+                              stdout=subprocess.PIPE).stdout
+    return content
 
 
 def in_order(dependencies: str, wanted: ty.Iterable[str]) -> ty.List[str]:

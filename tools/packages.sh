@@ -5,6 +5,10 @@ POLICY=/usr/sbin/policy-rc.d
 MARK='# Of XLoud Nova, tools/packages.sh; process '
 forbidden=
 
+DNF_HINT='Enterprise Linux has some of these elsewhere: libvirt-devel in CRB
+and busybox in EPEL (dnf install epel-release, then crb enable),
+rabbitmq-server at the CentOS SIGs (dnf install centos-release-rabbitmq-38)'
+
 # Debian starts the service of a package when it installs it. invoke-rc.d asks
 # this script first; one that says no already, as in containers, stays.
 forbid_services() {
@@ -57,11 +61,47 @@ install_packages() {
                 --no-install-recommends install "$@" >/dev/null
     else
         dnf -q -y install "$@"
-    fi || die "could not install $*"
+    fi || die "could not install $*$(command -v apt-get >/dev/null ||
+        printf '. %s' "$DNF_HINT")"
     allow_services
     # What we brought shall not start with the machine either.
     comm -13 <(printf '%s\n' "$before") <(enabled_units) |
         xargs -r systemctl --quiet disable
+}
+
+# Guests run the kernel of this machine. Where it has none, as a container, one
+# is unpacked in build: installed, it would be given an initial RAM disk, which
+# takes half a minute, and this machine might boot it.
+provide_kernel() {
+    local folder package
+    [ -z "${XLOUD_GUEST_ROOT:-}" ] || return 0
+    ! compgen -G '/boot/vmlinuz-*' >/dev/null || return 0
+    ! compgen -G '/lib/modules/*/vmlinuz' >/dev/null || return 0
+    if ! command -v apt-get >/dev/null; then
+        require kernel-core
+        return
+    fi
+    export XLOUD_GUEST_ROOT=$PWD/build/guest-kernel
+    [ ! -d "$XLOUD_GUEST_ROOT" ] || return 0
+    say "unpacking a kernel for guests in build/guest-kernel"
+    folder=$XLOUD_GUEST_ROOT.part
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    # The name in the distribution is that of a package without content, which
+    # depends on the newest kernel.
+    apt-get -qq update
+    package=linux-image-cloud-$(dpkg --print-architecture)
+    package=$(apt-cache depends "$package" |
+        sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p')
+    (
+        cd "$folder" &&
+            apt-get -qq -o APT::Sandbox::User=root download "$package" &&
+            dpkg-deb -x ./*.deb . && rm ./*.deb || exit
+        [ -e lib ] || ln -s usr/lib lib
+        depmod -b . "${package#linux-image-}"
+    ) || die "no kernel for guests: unpack the package of one in a folder" \
+        "and name that in XLOUD_GUEST_ROOT"
+    mv "$folder" "$XLOUD_GUEST_ROOT"
 }
 
 require() {

@@ -86,6 +86,7 @@ fi
 mkdir -p "$LOGS"
 make_venv
 install_missing_packages "${lanes[@]}"
+[[ " ${lanes[*]} " != *' hypervisor '* ]] || provide_kernel
 passed=0 failed=0 skipped=0 summary=()
 for lane in "${lanes[@]}"; do
     run_lane "$lane" "$@"

@@ -32,12 +32,9 @@ pip_install() {
 
 # The packages of these profiles of bindep.txt, and Nova's tree.
 prepare() {
-    local missing profiles=(guest "$@") reason
+    local missing reason
     reason=$(why_no_guests)
     [ ! "$reason" ] || die "$reason"
-    # A machine that has a kernel needs no other one for its guests.
-    compgen -G '/boot/vmlinuz-*' >/dev/null || [ "${XLOUD_GUEST_ROOT:-}" ] ||
-        profiles+=(guest-kernel)
     if [ ! -x "$ENV/bin/bindep" ]; then
         "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
         "$python" -m venv --clear "$ENV" &&
@@ -46,8 +43,9 @@ prepare() {
     fi
     remove_left_policy
     # It prints what is missing, one a line, and then exits 1.
-    mapfile -t missing < <("$ENV/bin/bindep" --brief "${profiles[@]}")
+    mapfile -t missing < <("$ENV/bin/bindep" --brief guest "$@")
     [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
+    provide_kernel
     # Not with "$python": on Debian it has no pip, which fetches the release.
     "$ENV/bin/python" -m tools.tree ||
         die "Nova's tree or environment is not ready"

@@ -14,6 +14,8 @@
 """What the sandbox decides without a service."""
 
 import configparser
+import lzma
+import os
 from pathlib import Path
 import re
 import stat
@@ -128,6 +130,30 @@ class GuestTest(unittest.TestCase):
         self.assertEqual(
             ['k/a.ko', 'k/b.ko', 'k/pci.ko.xz', 'k/c.ko', 'k/balloon.ko'],
             guest.in_order(dependencies, ['pci', 'balloon', 'built-in']))
+
+    def test_kernels_that_distributions_have(self):
+        for name, modules in (
+                ('boot/vmlinuz-6.1.0-9-amd64', 'lib/modules/6.1.0-9-amd64'),
+                ('lib/modules/6.12.1.fc41.x86_64/vmlinuz',
+                 'lib/modules/6.12.1.fc41.x86_64')):
+            with self.subTest(name), tempfile.TemporaryDirectory() as root, \
+                    mock.patch.dict(os.environ, XLOUD_GUEST_ROOT=root):
+                self.assertIsNone(guest.kernel())
+                for path in (name, 'boot/vmlinuz-0-rescue-0123'):
+                    image = Path(root, path)
+                    image.parent.mkdir(parents=True, exist_ok=True)
+                    image.touch()
+                self.assertEqual(Path(root, name), guest.kernel())
+                self.assertEqual(Path(root, modules),
+                                 guest.modules_of(guest.kernel()))
+
+    def test_packed_modules(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in (('a.ko', b'module'),
+                                  ('a.ko.xz', lzma.compress(b'module'))):
+                module = Path(folder, name)
+                module.write_bytes(content)
+                self.assertEqual(b'module', guest.unpacked(module))
 
 
 class LayoutTest(unittest.TestCase):
