@@ -350,8 +350,18 @@ class HypervisorTestCase(base.ElasticServersTestCase):
 
     def _wait_for_server_parameter(self, server, expected_params,
                                    max_retries=_RETRIES, api=None):
-        return super()._wait_for_server_parameter(
-            server, expected_params, max_retries, api)
+        """Wait for a server, but not for one that failed."""
+        api = api or self.admin_api
+
+        def is_so():
+            found = api.get_server(server['id'])
+            if found['status'] == 'ERROR':
+                self.fail(found.get('fault', {}).get('message', found))
+            return expected_params.items() <= found.items()
+
+        hypervisor_fixtures.wait_for(
+            is_so, max_retries / 2, 'the server has %s' % expected_params)
+        return api.get_server(server['id'])
 
     def _wait_for_assert(self, assert_func, max_retries=_RETRIES, sleep=0.5):
         return super()._wait_for_assert(assert_func, max_retries, sleep)
