@@ -135,8 +135,8 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         self.flags(mem_stats_period_seconds=1, inject_partition=-2,
                    images_type='raw', group='libvirt')
         if self.is_emulated:
-            self.flags(virt_type='qemu', cpu_mode='custom',
-                       cpu_models=['qemu64'], group='libvirt')
+            emulation = self.useFixture(hypervisor_fixtures.Emulation())
+            self.flags(group='libvirt', **emulation.OPTIONS)
         else:
             self.flags(virt_type='kvm', cpu_mode='host-passthrough',
                        group='libvirt')

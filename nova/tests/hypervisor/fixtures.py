@@ -130,6 +130,25 @@ done
 """
 
 
+class Emulation(fixtures.MonkeyPatch):
+    """Guests without KVM that take vCPUs while they run.
+
+    Linux takes them only from hypervisors that it knows, since 2025, and QEMU
+    without KVM is not one of these. But VMware is, which it also knows by a
+    port that QEMU has and a serial number, if the CPU tells of no hypervisor.
+    """
+
+    OPTIONS = {
+        'virt_type': 'qemu', 'cpu_mode': 'custom', 'cpu_models': ['qemu64'],
+        'cpu_model_extra_flags': ['-hypervisor'],
+        'sysinfo_serial': 'hardware'}
+
+    def __init__(self):
+        super().__init__(
+            'nova.virt.libvirt.driver.LibvirtDriver.'
+            '_get_host_sysinfo_serial_hardware', lambda driver: 'VMware')
+
+
 class Missing(Exception):
     """What this machine lacks for the tests, and how to get it."""
 

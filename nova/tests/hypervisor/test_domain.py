@@ -50,9 +50,9 @@ class DomainTestBase(testtools.TestCase):
         self.flags = config.config
         config.config(instances_path=self.instances)
         config.config(group='vnc', enabled=False)
+        emulation = self.useFixture(hypervisor_fixtures.Emulation())
         config.config(
-            group='libvirt', connection_uri=libvirtd.uri, virt_type='qemu',
-            cpu_mode='custom', cpu_models=['qemu64'])
+            group='libvirt', connection_uri=libvirtd.uri, **emulation.OPTIONS)
         self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
 
     def _start(self, boot, words=''):
