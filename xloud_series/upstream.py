@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import os
 from pathlib import Path
 import posixpath
@@ -117,6 +118,13 @@ def fetch(repo: layout.Repo, pin: Pin,
 
 def download(repo: layout.Repo, pin: Pin, path: Path,
              say: ty.Callable[[str], None]) -> None:
+    shown = path.relative_to(repo.root)
+    by_hand = f'put the sdist at {shown} by hand (it is checked by its hash)'
+    if importlib.util.find_spec('pip') is None:
+        raise errors.integrity(
+            f'cannot fetch {pin.name} {pin.version}: {sys.executable} has no '
+            f'pip, and {shown} is not there',
+            (f'install pip (its package is python3-pip), or {by_hand}',))
     say(f'fetching {pin.name} {pin.version} with pip')
     repo.sdists.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=repo.sdists) as folder:
@@ -134,12 +142,10 @@ def download(repo: layout.Repo, pin: Pin, path: Path,
         got = [p for p in Path(folder).iterdir() if p.name != 'upstream.txt']
         if done.returncode or len(got) != 1:
             log = done.stdout.decode('utf-8', 'replace').strip()
-            shown = path.relative_to(repo.root)
             raise errors.integrity(
                 f'cannot fetch {pin.name} {pin.version}: pip failed and '
                 f'{shown} is not there',
-                (f'check the network and pip\'s index, or put the sdist at '
-                 f'{shown} by hand (it is checked by its hash)',),
+                (f'check the network and pip\'s index, or {by_hand}',),
                 detail='\n'.join(log.splitlines()[-6:]))
         actual = sha256_of(got[0])
         if pin.sha256 not in (None, actual):

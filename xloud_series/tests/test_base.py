@@ -58,6 +58,17 @@ class TestPinned(base.Case):
         self.assertIn('put the sdist at build/.cache/sdist/nova-1.0.tar.gz',
                       said)
 
+    def test_cold_cache_without_pip(self):
+        self.sdist.unlink()
+        python = self.folder / 'python'
+        python.mkdir()
+        (python / 'sitecustomize.py').write_text(
+            'import sys\nsys.modules["pip"] = None\n')
+        said = self.expect(4, 'apply', PYTHONPATH=os.pathsep.join(
+            [str(python), str(base.PACKAGE)]))
+        self.assertIn('has no pip', said)
+        self.assertIn('next: install pip', said)
+
     def test_pip_fetches(self):
         self.sdist.unlink()
         index = self.folder / 'index'
