@@ -13,8 +13,10 @@
 """What QEMU itself says, where libvirt may be wrong.
 
 libvirt only counts a vCPU as gone when QEMU tells it so. Under software
-emulation QEMU 7.2 and 10.0 do not. Then libvirt has one vCPU too many until
-it is restarted, and a plug makes QEMU 7.2 die.
+emulation QEMU 7.2 and 10.0 tell it of a part of the vCPU, and of the vCPU
+itself never. Then libvirt has one vCPU too many until it is restarted. A plug
+makes QEMU 7.2 die, and QEMU 10.0 once it has started more vCPUs than its
+maximum, those that left included.
 """
 
 import typing as ty
