@@ -31,7 +31,8 @@ def pick():
             return path
     here = '%d.%d' % sys.version_info[:2]
     sys.exit('Nova 2024.1 runs on Python %s to %s only, and none of them is '
-             'here (python3 is %s): install python3.11 with its venv module'
+             'here (python3 is %s): install python3.11 with its headers and '
+             'its venv module'
              % (SUPPORTED[-1], SUPPORTED[0], here))
 
 
