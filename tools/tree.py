@@ -38,9 +38,12 @@ CONSTRAINTS = os.environ.get('TOX_CONSTRAINTS_FILE') or str(
 
 REFUSED = 5  # xloud_series: the tree has work that apply would overwrite
 
+# What this release and the sdists that it needs are built with: an isolated
+# build would take the newest setuptools and pbr, with which it does not build.
+BUILT_WITH = ('setuptools<80', 'wheel', 'pbr')
 # What the tests use beyond what the tree itself says that it requires.
-BESIDE_NOVA = ('setuptools<80', 'wheel', 'pbr', 'stestr', 'hypothesis',
-               'libvirt-python', 'openstack-placement==11.0.0')
+BESIDE_NOVA = ('stestr', 'hypothesis', 'libvirt-python',
+               'openstack-placement==11.0.0')
 EXTRAS = 'vmware,zvm'
 # A change in one of these changes what has to be installed; setup.cfg holds
 # the entry points, which Nova finds its extra spec validators by.
@@ -104,10 +107,10 @@ def refresh_env() -> None:
     if not (ENV / 'bin' / 'pip').exists():
         shutil.rmtree(ENV, ignore_errors=True)
         subprocess.run([pythons.pick(), '-m', 'venv', str(ENV)], check=True)
-    _pip('-r', str(TREE / 'test-requirements.txt'), *BESIDE_NOVA)
-    # Built with what was just installed: an isolated build would take the
-    # newest setuptools and pbr, which this release does not build with.
+    _pip(*BUILT_WITH)
+    # At once, or pip would look through all of it a second time.
     _pip('--use-pep517', '--no-build-isolation',
+         '-r', str(TREE / 'test-requirements.txt'), *BESIDE_NOVA,
          '-e', f'{TREE}[{EXTRAS}]')
     stamp.write_text(wanted)
 
@@ -132,8 +135,8 @@ def _fingerprint():
     if os.path.exists(CONSTRAINTS):  # or it is an address
         sources.append(Path(CONSTRAINTS))
     contents = b'\0'.join(path.read_bytes() for path in sources)
-    return f'{TREE}\n{CONSTRAINTS}\n{BESIDE_NOVA}\n' + hashlib.sha256(
-        contents).hexdigest()
+    return '\n'.join([str(TREE), CONSTRAINTS, *BUILT_WITH, *BESIDE_NOVA,
+                      hashlib.sha256(contents).hexdigest()])
 
 
 def _short(path):
