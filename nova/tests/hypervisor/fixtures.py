@@ -264,12 +264,18 @@ class OwnLibvirtd(fixtures.Fixture):
             output.write(text)
 
     def _wait_until_it_answers(self):
-        wait_for(self._answers, 30, 'libvirtd answers on %s' % self.uri)
+        try:
+            wait_for(self._answers, 30, 'libvirtd answers on %s' % self.uri)
+        except AssertionError as error:
+            raise AssertionError('%s: %s' % (error, self._last_words()))
+
+    def _last_words(self):
+        with open(os.path.join(self.path, 'output')) as output:
+            return ''.join(output.readlines()[-1:])
 
     def _answers(self):
         if self._namespace.poll() is not None:
-            with open(os.path.join(self.path, 'output')) as output:
-                raise AssertionError('libvirtd ended: ' + output.read())
+            raise AssertionError('libvirtd ended')
         if not os.path.exists(self._socket):
             return False
         try:
