@@ -112,3 +112,16 @@ require() {
     say "installing $*"
     install_packages "$@"
 }
+
+# What bindep.txt lists for some profiles and is not here.
+require_profiles() {
+    local bindep=$1 said missing
+    shift
+    remove_left_policy
+    # It exits with 1 if it prints some, one a line, and if it fails.
+    said=$("$bindep" --brief "$@") || [ "$said" ] ||
+        die "bindep cannot tell what is missing here; see bindep.txt"
+    [ "$said" ] || return 0
+    mapfile -t missing <<<"$said"
+    require "${missing[@]}"
+}

@@ -36,15 +36,6 @@ make_venv() {
     PATH="$PWD/$VENV/bin:$PATH"
 }
 
-install_missing_packages() {
-    local missing
-    remove_left_policy
-    # A lane is a profile. bindep prints what is missing, one a line, and
-    # then exits 1.
-    mapfile -t missing < <(bindep --brief "$@")
-    [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
-}
-
 # The closing line of a lane: "unit: 3 passed, 0 failed, 1 skipped".
 closing_line() {
     grep -E "^$1: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$" \
@@ -85,7 +76,8 @@ fi
 
 mkdir -p "$LOGS"
 make_venv
-install_missing_packages "${lanes[@]}"
+# A lane is a profile.
+require_profiles "$VENV/bin/bindep" "${lanes[@]}"
 [[ " ${lanes[*]} " != *' hypervisor '* ]] || provide_kernel
 passed=0 failed=0 skipped=0 summary=()
 for lane in "${lanes[@]}"; do

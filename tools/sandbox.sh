@@ -32,7 +32,7 @@ pip_install() {
 
 # The packages of these profiles of bindep.txt, and Nova's tree.
 prepare() {
-    local missing reason
+    local reason
     reason=$(why_no_guests)
     [ ! "$reason" ] || die "$reason"
     if [ ! -x "$ENV/bin/bindep" ]; then
@@ -41,10 +41,7 @@ prepare() {
             pip_install -c sandbox/requirements.txt bindep ||
             die "could not make $ENV"
     fi
-    remove_left_policy
-    # It prints what is missing, one a line, and then exits 1.
-    mapfile -t missing < <("$ENV/bin/bindep" --brief guest "$@")
-    [ ${#missing[@]} -eq 0 ] || require "${missing[@]}"
+    require_profiles "$ENV/bin/bindep" guest "$@"
     provide_kernel
     # Not with "$python": on Debian it has no pip, which fetches the release.
     "$ENV/bin/python" -m tools.tree ||
