@@ -23,50 +23,52 @@ The resize neither stops a guest nor copies a disk, as a real one would. The
 RPC transport looks for a message every 50 ms, which an adjust meets once and
 a resize several times; both are measured as they are. The CPU time is that
 of the whole process and does not grow with what else the machine does.
-Statements are counted that name a table, not pings and begins.
+Counted are calls to the hypervisor, requests to Placement, and statements to
+the database that name a table. A reconcile pass is the first after a start, or
+one of those that follow and find nothing changed.
 """
 
-import argparse
-import json
-
 from benchmarks import in_tree
+from benchmarks import report
+
+CHANGE = (
+    ('adjust, request to answer', 'adjust_ms'),
+    ('adjust, request to applied in the guest', 'applied_ms'),
+    ('adjust, CPU of all services', 'adjust_cpu_ms'),
+    ("the driver's calls alone", 'driver_ms'),
+    ('resize with its confirmation', 'resize_ms'),
+    ('resize, CPU of all services', 'resize_cpu_ms'))
 
 
-def table(results):
-    change, requests = results['change'], results['requests']
-    lines = ['a change of both sizes, median of %(rounds)d' % change]
-    lines += ['  %-44s %8.1f ms' % (text, change[key]) for text, key in (
-        ('adjust, request to answer', 'adjust_ms'),
-        ('adjust, request to applied in the guest', 'applied_ms'),
-        ('  CPU of all services', 'adjust_cpu_ms'),
-        ("the driver's calls alone", 'driver_ms'),
-        ('added to them', 'added_ms'),
-        ('resize with confirm', 'resize_ms'),
-        ('  CPU of all services', 'resize_cpu_ms'))]
-    lines.append('  adjust is faster than resize by %19.1f times' %
-                 change['resize_by_adjust'])
-    lines.append('requests, median           to Placement  to database ')
-    lines += ['  %-28s %10d %13d' % (
-        name, counts['placement'], counts['database'])
-        for name, counts in requests.items()]
-    lines.append('one reconcile pass         '
-                 'hypervisor calls  to Placement  to database       ms')
-    lines += ['  %5d servers, %-9s %17d %13d %13d %7.1f' % (
-        row['servers'], row['pass'], row['hypervisor'], row['placement'],
-        row['database'], row['ms']) for row in results['reconcile']]
-    return '\n'.join(lines)
+def measure(rounds=30, servers=(250, 500, 1000)):
+    return in_tree.run('adjust_in_tree.py', rounds, servers)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=30)
-    parser.add_argument('--servers', type=int, nargs='+',
-                        default=[250, 500, 1000])
-    args = parser.parse_args()
-    results = in_tree.run('adjust_in_tree.py', args.rounds, args.servers)
-    print(json.dumps(results, indent=2))
-    print(table(results))
+def rows(results):
+    change = results['change']
+    for what, key in CHANGE:
+        yield report.Row(what, f'{change[key]:.1f} ms')
+    yield report.Row('resize, as a multiple of the adjust',
+                     f'{change["resize_by_adjust"]} times')
+    for what, counts in results['requests'].items():
+        yield report.Row(what, _asked(counts))
+    for one in results['reconcile']:
+        is_steady = one['pass'] == 'next'
+        yield report.Row(
+            'reconcile, {servers} servers, {pass} pass'.format(**one),
+            '{:.0f} ms, {hypervisor} to the hypervisor, '.format(
+                one['ms'], **one) + _asked(one),
+            report.goal('1 to the hypervisor, 0 to Placement', (
+                one['hypervisor'], one['placement']) == (1, 0))
+            if is_steady else '')
+    first, *_, last = (one['ms'] / one['servers']
+                       for one in results['reconcile']
+                       if one['pass'] == 'next')
+    yield report.Row(
+        'reconcile, time for each server, most servers / fewest',
+        f'{last / first:.2f}', report.goal('linear', last / first <= 1.1))
 
 
-if __name__ == '__main__':
-    main()
+def _asked(counts):
+    return '{placement} to Placement, {database} to the database'.format(
+        **counts)

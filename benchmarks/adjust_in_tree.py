@@ -10,33 +10,23 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The half of benchmarks.adjust that runs in the tree, as a process there.
-
-Its argument is a JSON list: how many rounds, and the numbers of servers.
-"""
+"""The half of benchmarks.adjust that runs in the tree, as a process there."""
 
 import collections
-import json
-import os
 import statistics
-import sys
 import time
 
-sys.path[0] = ''  # nova of the working directory, tools of nobody
-# Upstream's limit is for one test.
-os.environ['OS_TEST_TIMEOUT'] = '0'
+from nova.tests.functional.xloud import test_adjust  # noqa: I100
 
-from nova.tests.functional.xloud import test_adjust  # noqa: E402,I100
+from oslo_utils import timeutils
+from oslo_utils import uuidutils
+from placement import db_api as placement_db
+import sqlalchemy
 
-from oslo_utils import timeutils  # noqa: E402
-from oslo_utils import uuidutils  # noqa: E402
-from placement import db_api as placement_db  # noqa: E402
-import sqlalchemy  # noqa: E402
-
-from nova import objects  # noqa: E402
-from nova.tests.functional.xloud import base  # noqa: E402
-from nova.tests.functional.xloud import scripted  # noqa: E402
-from nova.xloud import size  # noqa: E402
+from nova import objects
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
+from nova.xloud import size
 
 SMALL, LARGE = (2, 2048), (4, 4096)
 
@@ -46,8 +36,12 @@ class Bench(test_adjust.AdjustTestCase):
     def __init__(self, rounds, counts):
         super().__init__()
         self.rounds, self.counts = rounds, counts
-        # Nova's TestCase forgets all others.
         self._results = {}
+
+    def setUp(self):
+        scripted.ScriptedFakeDriver.vcpus = 4096
+        scripted.ScriptedFakeDriver.memory_mb = 4 << 20
+        super().setUp()
 
     def runTest(self):
         self.start_host('host2')
@@ -260,19 +254,3 @@ def _timed(call, *args):
     start = time.perf_counter()
     call(*args)
     return time.perf_counter() - start
-
-
-def main():
-    answers, sys.stdout = sys.stdout, sys.stderr
-    scripted.ScriptedFakeDriver.vcpus = 4096
-    scripted.ScriptedFakeDriver.memory_mb = 4 << 20
-    bench = Bench(*json.loads(sys.argv[1]))
-    result = bench.run()
-    if not result.wasSuccessful():
-        sys.exit('\n'.join(text for _test, text in
-                           result.errors + result.failures)[-4000:])
-    print(json.dumps(bench._results), file=answers, flush=True)
-
-
-if __name__ == '__main__':
-    main()

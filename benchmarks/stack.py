@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Licensed under the Apache License, Version 2.0 (the "License"); you may
 # not use this file except in compliance with the License. You may obtain
 # a copy of the License at
@@ -15,14 +14,12 @@
 
     tox -e bench -- stack [--rounds 5]
 
-In a copy of the repository with a warm cache, by turns: `apply` that makes
-the tree, and `git clone` of the base with `git am` of the same commits. Then
-`export` with nothing to write. Wall clock seconds, medians; and the size of a
-clone of the repository.
+In a copy of the repository with a warm cache, by turns: ``apply`` that makes
+the tree, and ``git clone`` of the base with ``git am`` of the same commits.
+Then ``export`` with nothing to write. Wall clock seconds, medians; and the
+size of a clone of the repository.
 """
 
-import argparse
-import json
 import os
 from pathlib import Path
 import shutil
@@ -32,65 +29,80 @@ import sys
 import tempfile
 import time
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks import report
+from tools import tree
+
 COPIED = ('xloud_series', 'patches', 'nova', 'doc', 'releasenotes')
 
 
-def measure(release='2024.1', rounds=5):
+def measure(rounds=5):
     """Medians in seconds, the ratio of apply to git, and KiB of a clone."""
     with tempfile.TemporaryDirectory() as scratch:
         repo = Path(scratch, 'repo')
         for name in COPIED:
-            shutil.copytree(ROOT / name, repo / name,
+            shutil.copytree(tree.ROOT / name, repo / name,
                             ignore=shutil.ignore_patterns('__pycache__'))
-        sdists = ROOT / 'build' / '.cache' / 'sdist'
+        sdists = tree.ROOT / 'build' / '.cache' / 'sdist'
         if sdists.exists():
             shutil.copytree(sdists, repo / 'build' / '.cache' / 'sdist')
-        tree, base = repo / 'build' / f'nova-{release}', Path(scratch, 'base')
-        _series(repo, 'apply', release)  # warms the cache
-        count = int(_git(tree, 'rev-list', '--count', 'refs/xloud/base..HEAD'))
+        copy, base = repo / 'build' / tree.TREE.name, Path(scratch, 'base')
+        _series(repo, 'apply')  # warms the cache
+        count = int(_git(copy, 'rev-list', '--count', 'refs/xloud/base..HEAD'))
         mail = Path(scratch, 'mail')
-        _git(tree, 'format-patch', '-q', '--binary', '-o', str(mail),
+        _git(copy, 'format-patch', '-q', '--binary', '-o', str(mail),
              'refs/xloud/base')
-        _git(ROOT, 'init', '-q', '--bare', str(base))
-        _git(tree, 'push', '-q', str(base),
+        _git(tree.ROOT, 'init', '-q', '--bare', str(base))
+        _git(copy, 'push', '-q', str(base),
              'refs/xloud/base:refs/heads/master')
 
         def by_git():
             clone = Path(scratch, 'clone')
             shutil.rmtree(clone, ignore_errors=True)
             return _timed(
-                _git, ROOT, 'clone', '-q', '-b', 'master', str(base),
+                _git, tree.ROOT, 'clone', '-q', '-b', 'master', str(base),
                 str(clone)) + _timed(
                 _git, clone, '-c', 'user.name=b', '-c', 'user.email=b@b',
-                'am', '-q', *sorted(map(str, mail.iterdir())))
+                'am', '-q', '--whitespace=nowarn',
+                *sorted(map(str, mail.iterdir())))
 
         def by_us():
-            shutil.rmtree(tree)
-            return _timed(_series, repo, 'apply', release)
+            shutil.rmtree(copy)
+            return _timed(_series, repo, 'apply')
 
         pairs = [(by_us(), by_git()) for _ in range(rounds)]
-        export = [_timed(_series, repo, 'export', release)
-                  for _ in range(rounds)]
+        export = [_timed(_series, repo, 'export') for _ in range(rounds)]
         return {
             'patches': count,
             'apply_s': _median(us for us, _ in pairs),
             'clone_and_am_s': _median(git for _, git in pairs),
             'apply_by_clone_and_am': _median(us / git for us, git in pairs),
             'export_s': _median(export),
-            'clone_of_repository_KiB': _clone_size(scratch)}
+            'clone_of_repository_KiB': _clone_size(scratch),
+            'machine': {'git': _git(tree.ROOT, 'version').split()[2]}}
+
+
+def rows(results):
+    for what, figure, goal in (
+            ('apply of {patches} patches', '{apply_s:.1f} s', ''),
+            ('git clone and git am of the same', '{clone_and_am_s:.1f} s', ''),
+            ('apply / git clone and git am', '{apply_by_clone_and_am:.2f}',
+             ''),
+            ('export with nothing to write', '{export_s:.1f} s', ''),
+            ('clone of the repository', '{clone_of_repository_KiB} KiB', '')):
+        yield report.Row(what.format(**results), figure.format(**results),
+                         goal)
 
 
 def _clone_size(scratch):
     clone = Path(scratch, 'repository.git')
-    _git(ROOT, 'clone', '-q', '--bare', ROOT.as_uri(), str(clone))
+    _git(tree.ROOT, 'clone', '-q', '--bare', tree.ROOT.as_uri(), str(clone))
     return int(subprocess.run(['du', '-sk', str(clone)], check=True, text=True,
                               stdout=subprocess.PIPE).stdout.split()[0])
 
 
-def _series(repo, *args):
-    subprocess.run([sys.executable, '-m', 'xloud_series', *args], cwd=repo,
-                   check=True, stdout=subprocess.DEVNULL,
+def _series(repo, verb):
+    subprocess.run([sys.executable, '-m', 'xloud_series', verb, tree.RELEASE],
+                   cwd=repo, check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
 
 
@@ -110,13 +122,3 @@ def _timed(call, *args):
 
 def _median(values):
     return round(statistics.median(values), 3)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=5)
-    print(json.dumps(measure(rounds=parser.parse_args().rounds), indent=2))
-
-
-if __name__ == '__main__':
-    main()

@@ -1,0 +1,84 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Measure what the manual's figures say.
+
+Each benchmark prints its results as JSON and as a table, and writes the JSON
+into build/benchmarks. "all" runs them one after another, a quarter of an hour
+that wants a quiet machine, and root for "guest".
+"""
+
+import argparse
+import inspect
+from pathlib import Path
+import subprocess
+import sys
+
+from benchmarks import adjust
+from benchmarks import capacity
+from benchmarks import guest
+from benchmarks import inert
+from benchmarks import report
+from benchmarks import stack
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = {'inert': inert, 'stack': stack, 'adjust': adjust,
+              'guest': guest, 'capacity': capacity}
+MEASURED = ROOT / 'build' / 'benchmarks'
+
+
+def measure(name, options):
+    made = report.make(name, BENCHMARKS[name], options)
+    text = report.as_json(made)
+    MEASURED.mkdir(parents=True, exist_ok=True)
+    (MEASURED / f'{name}.json').write_text(text)
+    print(text + report.as_text(made, BENCHMARKS[name]), flush=True)
+
+
+def measure_all():
+    # Processes, so that one that cannot run here stops none of the others.
+    failed = [name for name in BENCHMARKS if subprocess.run(
+        [sys.executable, '-m', 'benchmarks', name], cwd=ROOT).returncode]
+    if failed:
+        sys.exit(f'failed: {", ".join(failed)}')
+
+
+def parse(arguments=None):
+    """What to do, and the options for it."""
+    parser = argparse.ArgumentParser(
+        prog='tox -e bench --', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(
+        dest='command', metavar='COMMAND', required=True)
+    for name, benchmark in BENCHMARKS.items():
+        command = commands.add_parser(name, help=report.title(benchmark))
+        for option in inspect.signature(
+                benchmark.measure).parameters.values():
+            command.add_argument(
+                f'--{option.name}', type=int, default=option.default,
+                nargs='+' if isinstance(option.default, tuple) else None,
+                help='default: %(default)s')
+    commands.add_parser('all', help='one after another')
+    options = vars(parser.parse_args(arguments))
+    return options.pop('command'), options
+
+
+def main():
+    command, options = parse()
+    if command in BENCHMARKS:
+        measure(command, options)
+    else:
+        measure_all()
+
+
+if __name__ == '__main__':
+    main()
