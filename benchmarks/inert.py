@@ -12,20 +12,22 @@
 
 """What the series costs a server that is not elastic: ratios to the base.
 
-    tox -e bench -- inert [--total 1000]
+    tox -e bench -- inert [--total 3000]
 
-Two processes, one in the tree and one in its untouched base, take turns in
-small rounds, so that a change of the machine's speed meets both. Each round
-makes scheduling requests (request filters, resource request, query string)
-or guest configurations (domain XML) for a flavor without a minimum. What
-counts is the CPU time of the fastest round of each side: whatever else the
-machine does can only make a round slower. Where a process has its memory
-makes it faster or slower by some percent for as long as it lives, so several
-pairs of processes do this: told is the median of their ratios, with the least
-and the greatest.
+Two processes, one in the tree and one in its untouched base, take turns on
+the same core, a call each: a scheduling request (request filters, resource
+request, query string) or a guest configuration (domain XML) for a flavor
+without a minimum. Each pair of calls gives a ratio of CPU time, whatever else
+the machine does meanwhile meets both, and the median of them is the ratio of
+the two processes. Where a process has its memory makes it faster or slower by
+some percent for as long as it lives, so ten pairs of processes do this, each
+pair with another order of its sets: told is the median of their ratios, with
+the least and the greatest.
 """
 
+import itertools
 import json
+import os
 import statistics
 import subprocess
 
@@ -34,26 +36,28 @@ from benchmarks import report
 from tools import tree
 
 SUBJECTS = ('scheduling requests', 'guest configurations')
-PAIRS = 5
-ROUND = 10
+PAIRS = 10
+WARM_UP = 10
 
 
-def measure(total=1000):
+def measure(total=3000):
     """Ratios patched / base for each subject.
 
     :param total: how many of each subject each side makes
     :returns: {subject: {'ratio': float, 'ratios': [float], 'base_us': float,
-        'patched_us': float}}, microseconds of CPU for one
+        'patched_us': float}}, microseconds of CPU of the fastest one
     """
     tree.make_base_tree()
-    fastest = {subject: [] for subject in SUBJECTS}
-    for _ in range(PAIRS):
-        for subject, both in _measure_pair(total // PAIRS // ROUND).items():
-            fastest[subject].append(both)
+    cores = itertools.cycle(os.sched_getaffinity(0))
+    measured = [_measure_pair(core, seed, total // PAIRS)
+                for core, seed in zip(cores, range(PAIRS))]
     results = {}
-    for subject, rounds in fastest.items():
-        ratios = [patched / base for base, patched in rounds]
-        base_us, patched_us = map(min, zip(*rounds))
+    for subject in SUBJECTS:
+        pairs = [pair[subject] for pair in measured]
+        ratios = [statistics.median(patched / base for base, patched in turns)
+                  for turns in pairs]
+        base_us, patched_us = (
+            1e6 * min(seconds) for seconds in zip(*itertools.chain(*pairs)))
         results[subject] = {
             'ratio': round(statistics.median(ratios), 4),
             'ratios': [round(ratio, 4) for ratio in sorted(ratios)],
@@ -70,33 +74,34 @@ def rows(results):
             report.at_most(round(found['ratio'], 3), 1.02))
 
 
-def _measure_pair(rounds):
-    """{subject: (microseconds in the base, in the tree)}, fastest rounds."""
-    fastest = {}
-    workers = [_Worker(tree.BASE_TREE), _Worker(tree.TREE)]
+def _measure_pair(core, seed, turns):
+    """{subject: [(seconds in the base, seconds in the tree)]}"""
+    found = {subject: [] for subject in SUBJECTS}
+    base, patched = workers = [
+        _Worker(folder, seed) for folder in (tree.BASE_TREE, tree.TREE)]
     try:
         for subject in SUBJECTS:
             for worker in workers:
-                worker.run(subject, ROUND)  # warm up
-            seconds = {worker: [] for worker in workers}
-            for number in range(rounds):
+                worker.run(subject, WARM_UP)
+                worker.stay_on(core)
+            for number in range(turns):
                 # Who goes first alternates: the second finds a warm cache.
-                for worker in workers if number % 2 else workers[::-1]:
-                    seconds[worker].append(worker.run(subject, ROUND))
-            fastest[subject] = tuple(
-                1e6 * min(seconds[worker]) / ROUND for worker in workers)
+                seconds = {worker: worker.run(subject, 1) for worker in (
+                    workers if number % 2 else workers[::-1])}
+                found[subject].append((seconds[base], seconds[patched]))
     finally:
         for worker in workers:
             worker.stop()
-    return fastest
+    return found
 
 
 class _Worker:
     """A process inside a tree."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, seed):
         self._process = subprocess.Popen(
             in_tree.command('inert_in_tree.py'), cwd=directory, text=True,
+            env={**os.environ, 'PYTHONHASHSEED': str(seed)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL)
 
@@ -104,6 +109,9 @@ class _Worker:
         print(json.dumps([subject, count]), file=self._process.stdin,
               flush=True)
         return json.loads(self._process.stdout.readline())
+
+    def stay_on(self, core):
+        os.sched_setaffinity(self._process.pid, {core})
 
     def stop(self):
         self._process.stdin.close()
