@@ -10,16 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Measure what the manual's figures say.
+"""Measure what the manual's figures say, and write them there.
 
 Each benchmark prints its results as JSON and as a table, and writes the JSON
 into build/benchmarks. "all" runs them one after another, a quarter of an hour
-that wants a quiet machine, and root for "guest".
+that wants a quiet machine, and root for "guest". "table" keeps what was
+measured last in benchmarks/results and writes the manual's tables from that.
 """
 
 import argparse
 import inspect
+import json
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = {'inert': inert, 'stack': stack, 'adjust': adjust,
               'guest': guest, 'capacity': capacity}
 MEASURED = ROOT / 'build' / 'benchmarks'
+KEPT = ROOT / 'benchmarks' / 'results'
+TABLES = ROOT / 'doc' / 'source' / 'xloud' / 'figures.inc'
 
 
 def measure(name, options):
@@ -52,6 +57,20 @@ def measure_all():
         sys.exit(f'failed: {", ".join(failed)}')
 
 
+def write_tables():
+    for path in MEASURED.glob('*.json'):
+        shutil.copyfile(path, KEPT / path.name)
+    TABLES.write_text(tables())
+
+
+def tables():
+    """What the manual includes."""
+    return '\n'.join(['.. Written by "tox -e bench -- table".\n', *(
+        report.as_rst(json.loads((KEPT / f'{name}.json').read_text()),
+                      benchmark)
+        for name, benchmark in BENCHMARKS.items())])
+
+
 def parse(arguments=None):
     """What to do, and the options for it."""
     parser = argparse.ArgumentParser(
@@ -68,6 +87,7 @@ def parse(arguments=None):
                 nargs='+' if isinstance(option.default, tuple) else None,
                 help='default: %(default)s')
     commands.add_parser('all', help='one after another')
+    commands.add_parser('table', help="the manual's tables")
     options = vars(parser.parse_args(arguments))
     return options.pop('command'), options
 
@@ -77,7 +97,7 @@ def main():
     if command in BENCHMARKS:
         measure(command, options)
     else:
-        measure_all()
+        {'all': measure_all, 'table': write_tables}[command]()
 
 
 if __name__ == '__main__':

@@ -10,12 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a benchmark found: as JSON, and as a table to read.
+"""What a benchmark found: as JSON, as a table to read, and in the manual.
 
 A benchmark is a module with measure(), whose arguments are its options, and
-rows(), which tells its results in words. Its docstring begins with its title.
+rows(), which tells its results in words. The paragraphs of its docstring are
+its title, its command, and how it measures, which the manual shows too.
 """
 
+import csv
+import io
 import json
 import os
 import platform
@@ -61,7 +64,7 @@ def as_json(report):
 
 
 def title(benchmark):
-    return benchmark.__doc__.strip().splitlines()[0].rstrip('.')
+    return _paragraphs(benchmark)[0].rstrip('.')
 
 
 def as_text(report, benchmark):
@@ -69,6 +72,25 @@ def as_text(report, benchmark):
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join([f'{report["what"]}: {_took(report)}', *(
         '  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)])
+
+
+def as_rst(report, benchmark):
+    """A section of the manual."""
+    name = title(benchmark)
+    cells = io.StringIO()
+    csv.writer(cells, quoting=csv.QUOTE_ALL, lineterminator='\n   ').writerows(
+        benchmark.rows(report['results']))
+    return '\n\n'.join([
+        f'{name}\n{"-" * len(name)}',
+        *_paragraphs(benchmark)[2:],
+        f'``{report["command"]}``, {_took(report)}:',
+        '.. csv-table::\n'
+        '   :header: What, Figure, Goal\n'
+        '   :widths: 45 35 20\n\n   ' + cells.getvalue().rstrip()]) + '\n'
+
+
+def _paragraphs(benchmark):
+    return benchmark.__doc__.strip().split('\n\n')
 
 
 def _command(name, options):

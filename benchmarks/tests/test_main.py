@@ -12,11 +12,16 @@
 
 import contextlib
 import io
+import json
+from pathlib import Path
+import shutil
 import subprocess
+import tempfile
 import unittest
 from unittest import mock
 
 from benchmarks import __main__ as command
+from benchmarks import capacity
 
 
 class ParseTest(unittest.TestCase):
@@ -50,3 +55,43 @@ class AllTest(unittest.TestCase):
             with self.assertRaisesRegex(SystemExit, '^failed: stack$'):
                 command.measure_all()
         self.assertEqual(list(command.BENCHMARKS), called)
+
+
+class TableTest(unittest.TestCase):
+
+    def kept(self):
+        return {path.stem: json.loads(path.read_text())
+                for path in command.KEPT.iterdir()}
+
+    def test_the_manual_has_what_was_measured(self):
+        self.assertEqual(command.tables(), command.TABLES.read_text(),
+                         '"tox -e bench -- table" writes it')
+
+    def test_each_benchmark_was_measured(self):
+        self.assertEqual(set(command.BENCHMARKS), set(self.kept()))
+
+    def test_nothing_kept_tells_which_machine_it_was(self):
+        for report in self.kept().values():
+            self.assertLessEqual(set(report['machine']), {
+                'cores', 'Python', 'git', 'QEMU', 'libvirt'})
+            self.assertEqual({'what', 'command', 'machine', 'seconds',
+                              'results'}, set(report))
+
+    def test_what_is_simulated_is_the_same_everywhere(self):
+        self.assertEqual(self.kept()['capacity']['results'],
+                         json.loads(json.dumps(capacity.measure())))
+
+    def test_what_was_measured_last_is_kept(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        measured, kept = (Path(folder.name, name) for name in ('new', 'kept'))
+        measured.mkdir()
+        shutil.copytree(command.KEPT, kept)
+        again = self.kept()['stack']
+        again['machine']['cores'] = 1024
+        (measured / 'stack.json').write_text(json.dumps(again))
+        with mock.patch.multiple(command, MEASURED=measured, KEPT=kept,
+                                 TABLES=kept / 'tables'):
+            command.write_tables()
+            self.assertEqual(
+                1, command.TABLES.read_text().count('on 1024 cores'))

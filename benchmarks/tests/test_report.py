@@ -56,6 +56,26 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(['naps          4',
                           'naps, "deep"  1  at most 2 s: not reached'], rows)
 
+    def test_the_manual_tells_method_command_machine_and_rows(self):
+        self.report['command'] = 'tox -e bench -- sleep'
+        self.report['machine'] = {'cores': 2, 'Python': '3', 'bed': '1.0'}
+        self.report['seconds'] = 60
+        self.assertEqual('''\
+How long a nap is
+-----------------
+
+By the clock.
+
+``tox -e bench -- sleep``, 60 s on 2 cores with Python 3, bed 1.0:
+
+.. csv-table::
+   :header: What, Figure, Goal
+   :widths: 45 35 20
+
+   "naps","4",""
+   "naps, ""deep""","1","at most 2 s: not reached"
+''', report.as_rst(self.report, self.benchmark))
+
     def test_a_goal_that_is_met_exactly_is_reached(self):
         self.assertEqual('at most 2: reached', report.at_most(2, 2))
         self.assertEqual('at least 2: reached', report.at_least(2, 2))
