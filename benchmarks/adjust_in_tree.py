@@ -72,9 +72,9 @@ class Bench(test_adjust.AdjustTestCase):
 
         observe = scripted.ScriptedFakeDriver.get_elastic_guests
 
-        def observing(driver, instances):
+        def observing(driver, *args, **kwargs):
             self.counter['hypervisor'] += 1
-            return observe(driver, instances)
+            return observe(driver, *args, **kwargs)
 
         scripted.ScriptedFakeDriver.get_elastic_guests = observing
 

@@ -123,7 +123,7 @@ class Demo(test_moves.MovesTestCase):
 
         tell('step', 'grow', 'Grow it there, until its next boot only')
         self.adjust(server, *GROWN, persist=False)
-        self.show(server, GROWN)
+        self.show(server, GROWN, boot=SHRUNK)
 
         tell('step', 'refused', 'Ask for three things that must be refused')
         tell('note', 'More than its flavor has:')
@@ -134,7 +134,7 @@ class Demo(test_moves.MovesTestCase):
         tell('note', 'Less memory than its guest can do without, which keeps '
              'a file of 128 MiB there:')
         self.refuse(server, 409, current_memory_mb=MINIMUM.memory_mb)
-        self.show(server, GROWN)
+        self.show(server, GROWN, boot=SHRUNK)
 
         tell('step', 'delete', 'Delete it')
         self._stop_watching()
@@ -142,13 +142,13 @@ class Demo(test_moves.MovesTestCase):
         self.assert_nothing_left(server['id'])
         tell('note', 'Placement charges nobody for it any more.')
 
-    def show(self, server, held, stale_vcpus=None):
+    def show(self, server, held, boot=None, stale_vcpus=None):
         """Wait until all agree on the size of a server, and show it."""
         start = time.monotonic()
         tell('wait', 'all agree')
         try:
-            self.assert_all_see(server, held, stale_vcpus=stale_vcpus,
-                                reconcile=False)
+            self.assert_all_see(
+                server, held, boot=boot, stale_vcpus=stale_vcpus)
         except self.failureException:
             self._tell_views(server, start)
             status = self.status(server)
@@ -198,13 +198,13 @@ class Demo(test_moves.MovesTestCase):
         self.api.api_post('/os-xloud-adjust/%s' % server['id'], body,
                           check_response_status=[status])
 
-    def wait_until_booted(self, server, after=None):
+    def wait_until_booted(self, server):
         tell('wait', 'the guest boots')
         if not self._watchers:
             self._actual = _Actual(lambda: self.status(server))
             for watch in (self._actual.watch, lambda: self._watch(server)):
                 self._watchers.append(eventlet.spawn(watch))
-        return super().wait_until_booted(server, after)
+        return super().wait_until_booted(server)
 
     def _stop_watching(self):
         for watcher in self._watchers:
