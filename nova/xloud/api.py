@@ -46,7 +46,7 @@ _AT_REST = (vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED)
 # What a server holds that is on no host, as the RPC API gives it.
 _NO_GUEST = {
     'actual_vcpus': 0, 'actual_memory_mb': 0, 'balloon_driver_active': False,
-    'memory_pinned': False, 'used_memory_mb': None,
+    'memory_pinned': False, 'used_memory_mb': None, 'cannot_plug': False,
 }
 
 
@@ -279,10 +279,10 @@ def _host_is_up(compute_api, instance):
 def _elastic_view(context, instance, state, by_host):
     actual = _actual(state)
     blocked = blockers.of_state(context, instance) + by_host
-    from_guest = []
     if actual not in (None, condition.NOTHING):
-        from_guest = blockers.of_guest(state)
-    blocked += from_guest or blockers.of_devices(instance)
+        blocked += blockers.of_guest(state)
+    if not any(blocker.code == blockers.MEMORY_PINNED for blocker in blocked):
+        blocked += blockers.of_devices(instance)
     fixed = blockers.of_flavor(instance.flavor)
     fixed_dimensions = [blocker.dimension for blocker in fixed]
     blocked = fixed + [blocker for blocker in blocked

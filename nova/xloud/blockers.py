@@ -44,9 +44,10 @@ HOST_CANNOT = 'host_cannot'
 HOST_UNKNOWN = 'host_unknown'
 MEMORY_PINNED = 'memory_pinned'
 NO_BALLOON_STATISTICS = 'no_balloon_statistics'
+VCPUS_LEFT = 'vcpus_left'
 CODES = (NOT_ELASTIC, WRONG_STATE, TASK_RUNNING, LOCKED, HOST_DOWN,
          HOST_SILENT, HOST_NOT_UPGRADED, HOST_CANNOT, HOST_UNKNOWN,
-         MEMORY_PINNED, NO_BALLOON_STATISTICS)
+         MEMORY_PINNED, NO_BALLOON_STATISTICS, VCPUS_LEFT)
 
 _TRAITS = {VCPUS: traits.ELASTIC_VCPU, MEMORY: traits.ELASTIC_MEMORY}
 
@@ -129,13 +130,18 @@ def of_devices(instance) -> ty.List[Blocker]:
 
 def of_guest(state) -> ty.List[Blocker]:
     """What a running guest says, as the RPC API gives it."""
+    found = []
+    if state['cannot_plug']:
+        found.append(Blocker(VCPUS_LEFT, VCPUS, _(
+            'vCPUs have left the server, and under software emulation none '
+            'can come back before it is rebooted hard.')))
     if state['memory_pinned']:
-        return [pinned()]
-    if not state['balloon_driver_active']:
-        return [Blocker(NO_BALLOON_STATISTICS, MEMORY, _(
+        found.append(pinned())
+    elif state['used_memory_mb'] is None:
+        found.append(Blocker(NO_BALLOON_STATISTICS, MEMORY, _(
             'The balloon driver of the guest gives no statistics. Memory can '
-            'be added, but none can be taken.'))]
-    return []
+            'be added, but none can be taken.')))
+    return found
 
 
 def pinned() -> Blocker:

@@ -33,6 +33,8 @@ class GuestState(ty.NamedTuple):
     # A passed-through device keeps all memory on the host: a balloon frees
     # nothing.
     memory_pinned: bool
+    # No vCPU can come before its next start.
+    cannot_plug: bool = False
     # Another one after each start of the guest, whoever started it, and the
     # same one for as long as it runs, also over a restart of nova-compute or
     # the hypervisor's daemon and on another host after a live migration. No

@@ -126,7 +126,7 @@ class ElasticServers:
             raise _conflict(instance, _('it has moved to another host.'))
         if instance.node not in self._compute.rt.compute_nodes:
             raise _conflict(instance, _('its host is not ready.'))
-        guest = self._guest(instance)
+        guest = self._guest(instance, wait=True)
         known = sizes = condition.sizes_of(instance)
         if reconcile.is_started(instance, guest):
             sizes = sizes._replace(desired=sizes.boot)
@@ -156,7 +156,7 @@ class ElasticServers:
                 LOG.exception('The guest was not changed.', instance=instance)
             outcome = self._undo(context, instance, guest, sizes)
             raise _conflict(instance, _failure(error, outcome))
-        return self._settle(context, instance)
+        return self._settle(context, instance, context.request_id)
 
     def _wanted(self, instance, guest, sizes, vcpus, memory_mb, persist):
         """The new desired and boot size, if the server can have them now."""
@@ -217,8 +217,11 @@ class ElasticServers:
                 guest, desired, CONF.xloud.guest_memory_reserve_mb)
         self._compute.driver.set_elastic_guest(instance, target, boot)
 
-    def _settle(self, context, instance):
-        """Release what the hypervisor confirms, which may also be later."""
+    def _settle(self, context, instance, request_id=None):
+        """Release what the hypervisor confirms, which may also be later.
+
+        :param request_id: of the adjust, unless that was undone
+        """
         try:
             guest = self._guest(instance)
         except exception.ElasticConflict:
@@ -226,7 +229,7 @@ class ElasticServers:
         try:
             self._reconciler.settle(
                 context, instance, guest, task_state=_TASK, drive=False,
-                is_configured=True)
+                is_configured=True, request_id=request_id)
         except Exception as error:
             LOG.warning('The change is settled later: %s', error,
                         instance=instance)
@@ -277,10 +280,10 @@ class ElasticServers:
                         {'claim': claim, 'error': error}, instance=instance)
         return True
 
-    def _guest(self, instance):
+    def _guest(self, instance, wait=False):
         try:
-            return self._compute.driver.get_elastic_guests(
-                [instance])[instance.uuid]
+            guest = self._compute.driver.get_elastic_guests(
+                [instance], wait).get(instance.uuid)
         except NotImplementedError:
             # Unlike silence this does not pass: nova-api tells them apart.
             raise
@@ -288,11 +291,14 @@ class ElasticServers:
             LOG.warning('The hypervisor does not tell what the server holds: '
                         '%s', error, instance=instance)
             raise _conflict(instance, _('its hypervisor does not answer.'))
+        if guest is None:
+            raise _conflict(instance, _('its guest does not answer.'))
+        return guest
 
 
 def _failure(error, outcome):
     if isinstance(error, exception.ElasticGuestRefused):
-        reason = error.format_message()
+        reason = error.kwargs['reason']
     else:
         reason = _('its hypervisor failed.')
     return _('%(reason)s %(outcome)s') % {
@@ -306,6 +312,7 @@ def _view(guest):
         'balloon_driver_active': bool(guest and guest.balloon_active),
         'memory_pinned': bool(guest and guest.memory_pinned),
         'used_memory_mb': guest.used_memory_mb if guest else None,
+        'cannot_plug': bool(guest and guest.cannot_plug),
     }
 
 

@@ -36,6 +36,7 @@ from nova.i18n import _
 from nova import objects
 from nova import rpc
 from nova import utils
+from nova.xloud import action
 from nova.xloud import allocation
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
@@ -45,7 +46,12 @@ CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 # In the other states a server is somewhere else, or nobody knows.
-_VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED)
+# A server that is paused, or whose resize nobody has confirmed yet, holds what
+# it holds. One that is suspended will, but there is no guest to ask.
+_VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
+              vm_states.PAUSED, vm_states.RESIZED)
+# Those in which Nova may change the guest.
+_DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
 
 class Decision(ty.NamedTuple):
@@ -55,6 +61,8 @@ class Decision(ty.NamedTuple):
     drive: ty.Optional[size.Size]
     # As of size.outcome().
     outcome: ty.Optional[ty.Tuple[str, str]]
+    # Whether the guest holds what is desired.
+    is_reached: bool
 
 
 def decide(
@@ -85,7 +93,8 @@ def decide(
     if not guest.running:
         return Decision(
             desired=boot, charge=size.largest(boot, configured),
-            drive=None if is_config_current else boot, outcome=None)
+            drive=None if is_config_current else boot, outcome=None,
+            is_reached=True)
 
     # What was asked for without 'persist' ended with the earlier run.
     desired = boot if started else sizes.desired
@@ -121,7 +130,7 @@ def decide(
         outcome = condition.OVERCOMMITTED, _(
             'The server holds %(held)s, is charged %(charge)s and its host '
             'has no room for more.') % {'held': held, 'charge': charge}
-    return Decision(desired, charge, drive, outcome)
+    return Decision(desired, charge, drive, outcome, held == desired)
 
 
 def check_memory(guest, wanted_mb: int, reserve_mb: int) -> None:
@@ -138,7 +147,8 @@ def check_memory(guest, wanted_mb: int, reserve_mb: int) -> None:
     if guest.used_memory_mb is None:
         raise ValueError(_(
             'its guest gives no memory statistics, so it is not known what '
-            'can be taken. A balloon driver has to run in it.'))
+            'can be taken. A balloon driver that gives them has to run in '
+            'it.'))
     floor = guest.used_memory_mb + reserve_mb
     if wanted_mb < floor:
         raise ValueError(_(
@@ -256,14 +266,15 @@ class Reconciler:
         if not servers:
             return
         guests = self._guests(list(servers.values()))
-        if guests is None:
+        if not guests:
             return
         allocated = self._allocated(context, [
             instance for uuid, instance in servers.items()
             if uuid not in self._verified])
         for uuid, instance in servers.items():
             try:
-                self._look_at(context, instance, guests[uuid], allocated)
+                if uuid in guests:
+                    self._look_at(context, instance, guests[uuid], allocated)
             except Exception:
                 # It shall not keep the others from what they need.
                 LOG.exception('Not reconciled.', instance=instance)
@@ -281,9 +292,9 @@ class Reconciler:
             def locked():
                 instance.refresh()
                 if self._is_quiet(instance):
-                    guests = self._guests([instance])
-                    if guests is not None:
-                        self.settle(context, instance, guests[instance.uuid],
+                    guest = self._guest(instance)
+                    if guest is not None:
+                        self.settle(context, instance, guest,
                                     allocated=allocated)
             locked()
         except lockutils.AcquireLockFailedException:
@@ -309,7 +320,8 @@ class Reconciler:
             self.reconcile_server(context, instance)
 
     def settle(self, context, instance, guest, task_state=None,
-               allocated=None, drive=True, is_configured=False) -> None:
+               allocated=None, drive=True, is_configured=False,
+               request_id=None) -> None:
         """Do what is decided about one server.
 
         The caller holds the lock of the instance.
@@ -320,8 +332,10 @@ class Reconciler:
         :param drive: whether the guest may be asked to change
         :param is_configured: whether the hypervisor has just been given the
             boot size for its configuration
+        :param request_id: of the adjust that is being settled, if it is one
         """
         self.doubt(instance)
+        awaited = self._awaited(instance, guest, request_id)
         is_current = is_configured or size.is_config_current(instance)
         charged = size.charged(instance)
         if allocated is None:
@@ -336,6 +350,10 @@ class Reconciler:
                     instance, guest, is_current, has_room=False)
                 self._warn_once(instance, decision)
 
+        is_partial = (decision.outcome is not None and
+                      decision.outcome[0] == condition.PARTIAL)
+        has_ended = decision.is_reached or is_partial
+
         def record():
             note_start(instance, guest)
             size.record(instance, decision.desired, size.boot(instance))
@@ -344,21 +362,25 @@ class Reconciler:
             size.clear_outcome(instance)
             if decision.outcome:
                 size.set_outcome(instance, *decision.outcome)
+            size.await_guest(instance, None if has_ended else awaited)
 
         self.save(context, instance, record, task_state)
+        # If it ended with the request, the events of that say enough, unless
+        # the guest refused.
+        if awaited and has_ended and (is_partial or not request_id):
+            action.tell(instance, self._compute.host, awaited,
+                        decision.outcome[1] if is_partial else None)
         if _grows(decision.charge, allocated):
             return
         if decision.charge != allocated:
             self.charge(context, instance, allocated, decision.charge)
         self._verified.add(instance.uuid)
-        if decision.drive and drive and instance.vm_state in (
-                vm_states.ACTIVE, vm_states.STOPPED):
+        if decision.drive and drive and instance.vm_state in _DRIVEN:
             is_configured = self._drive(instance, decision.drive)
-            guests = self._guests([instance])
-            if guests is not None:
-                self.settle(context, instance, guests[instance.uuid],
-                            task_state=task_state, drive=False,
-                            is_configured=is_configured)
+            guest = self._guest(instance)
+            if guest is not None:
+                self.settle(context, instance, guest, task_state=task_state,
+                            drive=False, is_configured=is_configured)
 
     def charge(self, context, instance, old, new) -> None:
         """Change what the server is charged in Placement."""
@@ -401,6 +423,14 @@ class Reconciler:
         elif found is not None:
             self._verified.add(uuid)
 
+    @staticmethod
+    def _awaited(instance, guest, request_id):
+        """The request that the guest may still follow."""
+        if not guest.running or is_started(instance, guest):
+            # It got what every start gives.
+            return None
+        return request_id or size.awaited(instance)
+
     def _decide(self, instance, guest, is_config_current, has_room=True):
         return decide(
             condition.sizes_of(instance), guest, size.changed_at(instance),
@@ -413,9 +443,11 @@ class Reconciler:
         decision = self._decide(
             instance, guest, size.is_config_current(instance))
         sizes = condition.sizes_of(instance)
-        return not is_started(instance, guest) and decision == (
-            sizes.desired, sizes.charged, None, size.outcome(instance)) and (
-                allocated in (None, sizes.charged))
+        is_told = size.awaited(instance) is None or not decision.is_reached
+        return not is_started(instance, guest) and is_told and (
+            decision._replace(is_reached=True) == Decision(
+                sizes.desired, sizes.charged, None, size.outcome(instance),
+                True)) and allocated in (None, sizes.charged)
 
     def _give_back(self, instances):
         here = {instance.uuid: instance for instance in instances}
@@ -445,15 +477,19 @@ class Reconciler:
                 instance.node in compute.rt.compute_nodes and
                 size.is_elastic(instance.flavor))
 
+    def _guest(self, instance):
+        return self._guests([instance]).get(instance.uuid)
+
     def _guests(self, instances):
+        """What is known of guests, without those that give no answer."""
         try:
             return self._compute.driver.get_elastic_guests(instances)
         except NotImplementedError:
-            return None
+            return {}
         except Exception as error:
             LOG.warning('The hypervisor does not tell what elastic servers '
                         'hold: %s', error)
-            return None
+            return {}
 
     def _allocated(self, context, instances):
         """What Placement says that servers are charged.
@@ -482,7 +518,7 @@ class Reconciler:
         return self._compute.rt.compute_nodes[instance.node].uuid
 
     def _drive(self, instance, target):
-        """True if the hypervisor has taken all of it."""
+        """True if the hypervisor has the boot size in its configuration."""
         try:
             self._compute.driver.set_elastic_guest(
                 instance, target, size.boot(instance))
@@ -492,7 +528,7 @@ class Reconciler:
             LOG.warning('The guest was not changed to %(target)s: %(error)s',
                         {'target': target, 'error': error},
                         instance=instance)
-            return False
+            return isinstance(error, exception.ElasticGuestRefused)
 
     def _warn_once(self, instance, decision):
         if (size.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:

@@ -94,7 +94,8 @@ class XloudAPI:
 
         :returns: dict of actual_vcpus and actual_memory_mb, which are None
             if the hypervisor does not say and 0 if the guest does not run,
-            balloon_driver_active, memory_pinned and used_memory_mb
+            balloon_driver_active, memory_pinned, used_memory_mb and
+            cannot_plug
         :raises: ElasticConflict
         """
         client = self._client(context, instance, timeout=STATE_TIMEOUT)

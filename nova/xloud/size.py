@@ -60,6 +60,7 @@ _STALE_CONFIG = _METADATA_PREFIX + 'stale_config'
 _RUN = _METADATA_PREFIX + 'run'
 _CONDITION = _METADATA_PREFIX + 'condition'
 _REASON = _METADATA_PREFIX + 'reason'
+_AWAITED = _METADATA_PREFIX + 'awaited'
 
 # What a server does while a move that keeps its flavor is scheduled
 _KEEPS_FLAVOR = (
@@ -288,6 +289,19 @@ def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
 def clear_outcome(instance) -> None:
     for key in (_CONDITION, _REASON):
         instance.system_metadata.pop(key, None)
+
+
+def await_guest(instance, request_id: ty.Optional[str]) -> None:
+    """Remember the request that the guest has still to follow, or none."""
+    if request_id:
+        instance.system_metadata[_AWAITED] = request_id
+    else:
+        instance.system_metadata.pop(_AWAITED, None)
+
+
+def awaited(instance) -> ty.Optional[str]:
+    """The request id of :func:`await_guest`, if there is one."""
+    return instance.system_metadata.get(_AWAITED)
 
 
 def is_size_metadata(key: str) -> bool:

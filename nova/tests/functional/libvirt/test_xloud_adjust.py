@@ -21,6 +21,7 @@ from lxml import etree
 
 from nova import context as nova_context
 from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.functional.api import client
 from nova.tests.functional.libvirt import test_vcpu_current
 from nova.xloud import size
 
@@ -201,6 +202,18 @@ class AdjustTest(AdjustTestBase):
         message = self._adjust(server, current_vcpus=2, status=409)
         self.assertIn('QEMU has 3 vCPUs where libvirt counts 4', message)
 
+        # Nor does it survive that its state is saved.
+        self.assertEqual(
+            ['vcpus_left'],
+            [blocker['code'] for blocker in self._status(server)['blockers']])
+        error = self.assertRaises(
+            # Here casts are calls.
+            client.OpenStackApiException, self.api.post_server_action,
+            server['id'], {'suspend': None})
+        self.assertIn('InstanceSuspendFailure', str(error))
+        self._wait_for_server_parameter(
+            server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
+
         self._reboot_server(server, hard=True)
         self._adjust(server, current_vcpus=4)
         self.assert_settled(server, MAXIMUM)
@@ -243,7 +256,7 @@ class AdjustTest(AdjustTestBase):
 
         message = self._adjust(server, current_memory_mb=1024, status=409)
 
-        self.assertIn('A balloon driver has to run in it', message)
+        self.assertIn('balloon driver that gives them', message)
         self.assertFalse(self._status(server)['balloon_driver_active'])
         self._adjust(server, current_vcpus=2)
         self.assert_live(size.Size(2, 2048), server)

@@ -94,7 +94,7 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         self.starts_with_balloon = True
         self.is_away = False
 
-    def get_elastic_guests(self, instances):
+    def get_elastic_guests(self, instances, wait=False):
         if self.is_away:
             raise exception.HypervisorUnavailable(host=self._host)
         self.observations.append([instance.uuid for instance in instances])
@@ -108,9 +108,9 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
             raise exception.HypervisorUnavailable(host=self._host)
         self.requests.append((instance.uuid, target, boot))
         guest = self.guests[instance.uuid]
+        guest.config = boot
         if self._is_running(instance.uuid):
             guest.ask(target)
-        guest.config = boot
 
     def _is_running(self, uuid):
         known = self.instances.get(uuid)

@@ -131,7 +131,7 @@ class LiveTestCase(AdjustTestCase):
         self.assertEqual(
             {'actual_vcpus': 6, 'actual_memory_mb': 6144,
              'balloon_driver_active': True, 'memory_pinned': False,
-             'used_memory_mb': 64}, view)
+             'used_memory_mb': 64, 'cannot_plug': False}, view)
         self.assert_books(GROWN, GROWN)
         self.adjust(2)
         self.assert_books(size.Size(2, 6144), size.Size(2, 6144))
@@ -243,6 +243,18 @@ class LiveTestCase(AdjustTestCase):
             self.guest.behaviour = scripted.OBEDIENT
             self.reconcile()
             self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_guest_refuses_also_to_go_back(self):
+        """What was claimed for it is given up, as nothing will happen."""
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(2, 2048)
+        self.guest.behaviour = scripted.REFUSING
+        error = self.assertRaises(
+            exception.ElasticConflict, self.adjust, 8, 8192)
+        self.assertIn('as soon as its host can', error.format_message())
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
 
     def test_hypervisor_goes_away_after_the_claim(self):
         def leave(*args):
@@ -418,6 +430,49 @@ class LiveTestCase(AdjustTestCase):
         self.assertEqual(['compute_adjust'], [e.event for e in events])
         self.assertEqual(['Success'], [e.result for e in events])
 
+    def test_instance_action_of_a_late_guest(self):
+        self.guest.behaviour = scripted.LATE
+        self.adjust(6, 6144)
+        self.reconcile()
+        self.assert_told(None)
+        self.guest.follow()
+        self.reconcile()
+        self.assert_told('Success')
+        self.adjust(2, 2048)
+        self.assert_told(None)
+        self.guest.held = size.Size(6, 4096)
+        self.wait()
+        self.reconcile()
+        self.assert_told('Error', 'It did not give back vCPUs.')
+        # What comes then is no answer to a request any more.
+        self.guest.follow()
+        self.reconcile()
+        self.assert_told('Error', 'It did not give back vCPUs.')
+
+    def test_instance_action_of_a_guest_that_starts_anew(self):
+        self.guest.behaviour = scripted.LOST
+        self.adjust(6, 6144, persist=False)
+        self.driver.reboot(None, self.instance(self.server), None, 'HARD')
+        self.reconcile()
+        self.wait()
+        self.reconcile()
+        self.assert_told(None)
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def assert_told(self, result, text=''):
+        """How the last adjust ended after its answer, None for not yet."""
+        with self.cell() as cell:
+            actions = objects.InstanceActionList.get_by_instance_uuid(
+                cell, self.server['id'])
+            events = objects.InstanceActionEventList.get_by_action(
+                cell, actions[0].id)
+        self.assertEqual(result and [result], [
+            event.result for event in events
+            if event.event == 'compute_settle'] or None)
+        self.assertEqual('Error' if text else None, actions[0].message)
+        if text:
+            self.assertIn(text, events[0].details)
+
     def test_the_billing_period_ends_before(self):
         told = []
 
@@ -512,6 +567,58 @@ class StartTestCase(AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_no_balloon_driver_loads_and_it_is_paused(self):
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.api.post_server_action(self.server['id'], {'pause': None})
+        self._wait_for_state_change(self.server, 'PAUSED')
+        self.wait()
+        self.reconcile()
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self.assert_books(full, base.MINIMUM, condition='Partial')
+
+    def test_no_balloon_driver_loads_and_nobody_confirms(self):
+        self.start_host('host2')
+        self.adjust(3, 3072)
+        books = self.books(self.server)
+        self.computes['host2'].manager.driver.starts_with_balloon = False
+        flavor = self.create_elastic_flavor(
+            maximum=size.Size(4, 16384), minimum=size.Size(1, 1024))
+        full = size.Size(1, 16384)
+        for end in (self._revert_resize, self._confirm_resize):
+            self.api.post_server_action(
+                self.server['id'], {'resize': {'flavorRef': flavor}})
+            self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+            self.compute = self.computes['host2']
+            self.reconcile_hosts()
+            self.assert_charged(self.server, size.Size(1, 1024), 'host2')
+            self.wait()
+            self.reconcile_hosts()
+            self._run_periodics()
+            self.assert_books(full, size.Size(1, 1024), condition='Partial',
+                              host='host2')
+            end(self.server)
+            if end == self._revert_resize:
+                self.compute = self.computes['host1']
+                self.reconcile_hosts()
+                self._run_periodics()
+                self.assert_books(size.Size(3, 3072), size.Size(3, 3072))
+                self.assert_used(host1=size.Size(3, 3072),
+                                 host2=size.Size(0, 0))
+                self.assertEqual(books[:2], self.books(self.server)[:2])
+        self._run_periodics()
+        self.assert_used(host1=size.Size(0, 0), host2=full)
+        self.guest.load_balloon()
+        self.reconcile_hosts()
+        self._run_periodics()
+        self.assert_books(size.Size(1, 1024), size.Size(1, 1024),
+                          host='host2')
+
+    def reconcile_hosts(self):
+        with self.cell() as cell:
+            for compute in self.computes.values():
+                compute.manager._xloud_reconcile(cell)
+
     def test_no_room_for_what_it_holds(self):
         flavor = self.create_elastic_flavor(
             maximum=size.Size(8, 28672), minimum=size.Size(2, 28672))
@@ -548,9 +655,7 @@ class StartTestCase(AdjustTestCase):
         self.adjust(6, 6144, persist=False)
         self.api.post_server_action(self.server['id'], {'migrate': None})
         self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
-        with self.cell() as cell:
-            for compute in self.computes.values():
-                compute.manager._xloud_reconcile(cell)
+        self.reconcile_hosts()
         self._confirm_resize(self.server)
         self.compute = self.computes['host2']
         self.reconcile()

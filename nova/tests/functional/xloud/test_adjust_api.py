@@ -86,7 +86,8 @@ class Endpoint:
         vcpus, memory_mb = self.actual or (None, None)
         return {'actual_vcpus': vcpus, 'actual_memory_mb': memory_mb,
                 'balloon_driver_active': self.balloon,
-                'memory_pinned': self.pinned, 'used_memory_mb': 256}
+                'memory_pinned': self.pinned, 'cannot_plug': False,
+                'used_memory_mb': 256 if self.balloon else None}
 
 
 class AdjustTestBase(integrated_helpers._IntegratedTestBase):

@@ -37,7 +37,7 @@ from nova.xloud import size
 MAXIMUM = test_size.MAXIMUM
 STATE = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,
-         'used_memory_mb': 512}
+         'used_memory_mb': 512, 'cannot_plug': False}
 
 
 def fake_instance(flavor=None, **kwargs):
@@ -157,7 +157,11 @@ class BlockersTestCase(test.NoDBTestCase):
         self.assertEqual(
             [('no_balloon_statistics', 'memory_mb')],
             self._codes(blockers.of_guest(
-                dict(STATE, balloon_driver_active=False))))
+                dict(STATE, used_memory_mb=None))))
+        self.assertEqual(
+            [('vcpus_left', 'vcpus'), ('memory_pinned', 'memory_mb')],
+            self._codes(blockers.of_guest(
+                dict(STATE, cannot_plug=True, memory_pinned=True))))
         self.assertEqual(
             [('memory_pinned', 'memory_mb')],
             self._codes(blockers.of_guest(dict(STATE, memory_pinned=True))))

@@ -193,7 +193,7 @@ class PropertyTestCase(test.NoDBTestCase):
         decision = reconcile.decide(**dict(
             situation, sizes=sizes, guest=guest, started=False, outcome=None,
             is_config_current=True))
-        self.assertEqual((held, sizes.charged, None, None), decision)
+        self.assertEqual((held, sizes.charged, None, None, True), decision)
 
     @hypothesis.given(situations())
     def test_no_memory_in_use_is_taken(self, situation):
@@ -251,18 +251,19 @@ class DecideTestCase(test.NoDBTestCase):
         decision = decide(sizes, elastic_guest.NOT_RUNNING, outcome=(
             condition.PARTIAL, 'earlier'))
         self.assertEqual(
-            (sizes.boot, sizes.boot, None, None), decision)
+            (sizes.boot, sizes.boot, None, None, True), decision)
 
     def test_a_start_forgets_what_did_not_persist(self):
         sizes = fake_sizes(desired=size.Size(4, 4096), boot=size.Size(2, 2048))
         decision = decide(sizes, fake_guest(sizes.boot), started=True)
-        self.assertEqual((sizes.boot, sizes.boot, None, None), decision)
+        self.assertEqual(
+            (sizes.boot, sizes.boot, None, None, True), decision)
 
     def test_a_start_holds_the_maximum_for_a_while(self):
         starting = fake_guest((1, 8192), used_mb=None)
         for kwargs in ({'started': True},
                        {'changed_at': JUST_NOW, 'started_at': JUST_NOW}):
-            self.assertEqual((MINIMUM, MINIMUM, None, None),
+            self.assertEqual((MINIMUM, MINIMUM, None, None, False),
                              decide(fake_sizes(), starting, **kwargs))
 
     def test_a_change_gives_a_start_no_more_time(self):
@@ -285,7 +286,7 @@ class DecideTestCase(test.NoDBTestCase):
         sizes = fake_sizes(desired=size.Size(1, 8192))
         decision = decide(sizes, fake_guest(MINIMUM),
                           outcome=(condition.PARTIAL, 'no driver'))
-        self.assertEqual((MINIMUM, MINIMUM, None, None), decision)
+        self.assertEqual((MINIMUM, MINIMUM, None, None, True), decision)
 
     def test_no_room_for_what_is_held(self):
         guest = fake_guest((1, 8192), used_mb=None)
@@ -306,6 +307,9 @@ class DecideTestCase(test.NoDBTestCase):
         self.assertEqual(size.Size(1, 1024), decision.drive)
         left = decide(asked, fake_guest((3, 1024)), changed_at=JUST_NOW)
         self.assertEqual(size.Size(3, 1024), left.charge)
+        self.assertFalse(left.is_reached)
+        followed = decide(asked, fake_guest((1, 1024)), changed_at=JUST_NOW)
+        self.assertTrue(followed.is_reached)
 
     def test_a_guest_refuses_to_shrink(self):
         asked = fake_sizes(desired=size.Size(1, 1024),
@@ -329,7 +333,7 @@ class DecideTestCase(test.NoDBTestCase):
     def test_one_mib_of_rounding_is_reached(self):
         for memory_mb in (1023, 1025):
             self.assertEqual(
-                (MINIMUM, MINIMUM, None, None),
+                (MINIMUM, MINIMUM, None, None, True),
                 decide(fake_sizes(), fake_guest((1, memory_mb))))
 
     def test_memory_of_a_passed_through_device_is_held(self):

@@ -27,7 +27,7 @@ from nova.xloud import rpcapi
 
 STATE = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,
-         'used_memory_mb': 512}
+         'used_memory_mb': 512, 'cannot_plug': False}
 
 
 class Endpoint:

@@ -25,6 +25,7 @@ statistics tell, here and in the next calls.
 import time
 import typing as ty
 
+import eventlet.timeout
 from oslo_log import log as logging
 from oslo_utils import units
 
@@ -50,6 +51,10 @@ _FRESH = 3
 # A moving balloon tells it every second.
 _CALM_SECONDS = 2
 
+# A QEMU that hangs holds up the call that meets it first, for ever. Later
+# ones pass it by.
+_PATIENCE_SECONDS = 30
+
 
 class _Record(ty.NamedTuple):
     """What a bulk call tells of one domain that runs."""
@@ -61,6 +66,19 @@ class _Record(ty.NamedTuple):
     @property
     def vcpus(self) -> int:
         return self.statistics['vcpu.current']
+
+    @property
+    def has_lost_vcpu(self) -> bool:
+        """Whether it is no longer what QEMU can emulate to the end.
+
+        After a vCPU has left, QEMU 7.2 dies by itself when one comes back
+        and when its state is taken out of it.
+        """
+        return self.run.is_emulated and self.run.unplug is not None
+
+
+# Unlike None, which stands for no answer
+_GONE = object()
 
 
 class ElasticGuests:
@@ -84,13 +102,19 @@ class ElasticGuests:
         # Guests that just told that they keep their vCPUs
         self._refusing: ty.Set[str] = set()
 
-    def states(self, instances) -> ty.Dict[str, elastic_guest.GuestState]:
+    def states(self, instances, wait=False) -> ty.Dict[
+            str, elastic_guest.GuestState]:
         """As ComputeDriver.get_elastic_guests()."""
-        records = self._records([instance.uuid for instance in instances])
-        return {
-            instance.uuid: self._state(records[instance.uuid])
-            if instance.uuid in records else elastic_guest.NOT_RUNNING
-            for instance in instances}
+        records = self._records(
+            [instance.uuid for instance in instances], wait)
+        states = {}
+        for instance in instances:
+            record = records.get(instance.uuid, _GONE)
+            if record is _GONE:
+                states[instance.uuid] = elastic_guest.NOT_RUNNING
+            elif record is not None:
+                states[instance.uuid] = self._state(record)
+        return states
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
         """As ComputeDriver.set_elastic_guest()."""
@@ -109,6 +133,9 @@ class ElasticGuests:
                 target.memory_mb != held.memory_mb):
             raise _refused(_('it has no memory balloon.'))
         has_vcpus = size.has_elastic_vcpus(flavor)
+        if has_vcpus and target.vcpus > held.vcpus:
+            # Before the memory is asked for, which would come all the same.
+            self._check_plug(record)
         if has_vcpus and target.vcpus < held.vcpus:
             self._unplug(guest, instance, record, target.vcpus)
         if size.has_elastic_memory(flavor) and record.run.has_balloon:
@@ -116,6 +143,26 @@ class ElasticGuests:
             self._ask(guest.set_memory, target.memory_mb * units.Ki)
         if has_vcpus and target.vcpus > held.vcpus:
             self._plug(guest, instance, record, target.vcpus)
+
+    def check_live_migration(self, instance) -> None:
+        """Whether the state of a guest can go to another host.
+
+        :raises: MigrationPreCheckError
+        """
+        reason = self._reason_to_stay(instance)
+        if reason:
+            raise exception.MigrationPreCheckError(reason=reason)
+
+    def check_suspend(self, instance) -> None:
+        """Whether the state of a guest can be saved.
+
+        :raises: InstanceFaultRollback, so that the server stays what it is
+        """
+        reason = self._reason_to_stay(instance)
+        if reason:
+            raise exception.InstanceFaultRollback(
+                inner_exception=exception.InstanceSuspendFailure(
+                    reason=reason))
 
     def keep_boot_size(self, instance) -> None:
         """Mend a configuration that was made from the XML of what runs."""
@@ -165,8 +212,14 @@ class ElasticGuests:
 
     # What guests hold
 
-    def _records(self, uuids) -> ty.Dict[str, _Record]:
-        """Ask for the statistics of those of these servers that run."""
+    def _records(self, uuids, wait=True) -> ty.Dict[
+            str, ty.Optional[_Record]]:
+        """Ask for the statistics of those of these servers that run.
+
+        :param wait: for guests that are busy with something else. Otherwise
+            their balloon tells what it told last.
+        :returns: None for a guest that gives no answer
+        """
         connection = self._connect()
         if not self._domains.keys() >= set(uuids):
             self._list_domains(connection)
@@ -175,15 +228,17 @@ class ElasticGuests:
         if not domains:
             return {}
         libvirt = libvirt_guest.libvirt
-        # Not for all of them: somebody waits for the statistics of one, while
-        # one that is busy shall not keep those of the others.
-        flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT if (
-            len(domains) > 1) else 0
-        answers = connection.domainListGetStats(
-            domains,
-            libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_VCPU |
-            libvirt.VIR_DOMAIN_STATS_BALLOON, flags)
-        records = {}
+        flags = 0 if wait else (
+            libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+        with eventlet.timeout.Timeout(
+                _PATIENCE_SECONDS,
+                exception.HypervisorUnavailable(host=CONF.host)):
+            answers = connection.domainListGetStats(
+                domains,
+                libvirt.VIR_DOMAIN_STATS_STATE |
+                libvirt.VIR_DOMAIN_STATS_VCPU |
+                libvirt.VIR_DOMAIN_STATS_BALLOON, flags)
+        records: ty.Dict[str, ty.Optional[_Record]] = {}
         known = set()
         for domain, statistics in answers:
             uuid = domain.UUIDString()
@@ -191,9 +246,16 @@ class ElasticGuests:
             if domain.ID() == -1:
                 self._runs.pop(uuid, None)
                 continue
-            run = self._run(uuid, domain, statistics)
-            if run is not None:
+            try:
+                run = self._run(uuid, domain, statistics)
+                statistics = run.complete(statistics)
                 records[uuid] = _Record(domain, statistics, run)
+            except libvirt.libvirtError as error:
+                self._unsure.add(uuid)
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    LOG.warning('The guest of %(uuid)s gives no answer: '
+                                '%(error)s', {'uuid': uuid, 'error': error})
+                    records[uuid] = None
         for uuid in set(uuids) - known:
             self._domains.pop(uuid, None)
             self._runs.pop(uuid, None)
@@ -227,9 +289,14 @@ class ElasticGuests:
         self._unsure.intersection_update(self._domains)
 
     def _run(self, uuid, domain, statistics):
-        """The run that a domain is in, None if it is gone."""
+        """The run that a domain is in.
+
+        :raises: libvirtError if its guest cannot be looked at
+        """
         def is_known(run):
-            return run is not None and run.id == domain.ID()
+            # One that could not be named may be named now.
+            return run is not None and run.id == domain.ID() and (
+                run.name is not None)
 
         def is_sure():
             return self._hears_devices and uuid not in self._unsure
@@ -253,14 +320,7 @@ class ElasticGuests:
                 run.look_at_devices()
             return run
 
-        libvirt = libvirt_guest.libvirt
-        try:
-            return look()
-        except libvirt.libvirtError as error:
-            self._unsure.add(uuid)
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
+        return look()
 
     def _state(self, record) -> elastic_guest.GuestState:
         statistics, run = record.statistics, record.run
@@ -275,10 +335,11 @@ class ElasticGuests:
         return elastic_guest.GuestState(
             running=True,
             vcpus=self._count_vcpus(record),
-            memory_mb=_mib(run.memory(statistics['balloon.current'])),
+            memory_mb=_mib(statistics['balloon.current']),
             balloon_active=is_fresh,
             used_memory_mb=used,
             memory_pinned=run.is_pinned,
+            cannot_plug=record.has_lost_vcpu,
             run=run.name)
 
     def _count_vcpus(self, record):
@@ -291,7 +352,7 @@ class ElasticGuests:
         if run.unplug is None:
             return record.vcpus
         if record.vcpus <= run.unplug:
-            if CONF.libvirt.virt_type == 'kvm':
+            if not run.is_emulated:
                 run.note_unplug(None)
             return record.vcpus
         return qemu.count_vcpus(self._host, record.domain) or record.vcpus
@@ -300,7 +361,10 @@ class ElasticGuests:
 
     def _unplug(self, guest, instance, record, vcpus):
         self._check_count(record)
-        record.run.note_unplug(vcpus)
+        if not record.run.note_unplug(vcpus) and record.run.is_emulated:
+            raise _refused(_(
+                'libvirt cannot note that vCPUs leave it, and they could '
+                'never come back safely.'))
         self._refusing.discard(instance.uuid)
         libvirt = libvirt_guest.libvirt
         try:
@@ -317,14 +381,18 @@ class ElasticGuests:
         else:
             self._check_reached(instance, vcpus)
 
-    def _plug(self, guest, instance, record, vcpus):
+    def _check_plug(self, record):
         self._check_count(record, must_know=True)
-        if record.run.unplug is not None and CONF.libvirt.virt_type == 'qemu':
+        if record.has_lost_vcpu:
             raise _refused(_(
                 'vCPUs have left it, and software emulation may fail when one '
                 'comes back. A hard reboot starts it anew.'))
+
+    def _plug(self, guest, instance, record, vcpus):
         self._ask(guest.set_vcpus, vcpus)
         self._check_reached(instance, vcpus)
+        # All counts agree again, so QEMU need not be asked any more.
+        record.run.note_unplug(None)
 
     def _check_count(self, record, must_know=False):
         """Change nothing where libvirt is wrong about what there is."""
@@ -338,9 +406,12 @@ class ElasticGuests:
                 'vCPUs were asked to leave it, and whether they did cannot be '
                 'found out.'))
         if in_qemu != record.vcpus:
+            LOG.warning('QEMU and libvirt count the vCPUs of %s differently. '
+                        'That ends when libvirtd is restarted or the server '
+                        'is rebooted hard.', record.domain.UUIDString())
             raise _refused(_(
                 'QEMU has %(qemu)d vCPUs where libvirt counts %(libvirt)d. '
-                'Restart libvirt on the host, or reboot the server hard.') %
+                'A hard reboot starts it anew.') %
                 {'qemu': in_qemu, 'libvirt': record.vcpus})
 
     def _check_reached(self, instance, vcpus):
@@ -350,6 +421,16 @@ class ElasticGuests:
                 'libvirt said that it has %(asked)d vCPUs, and now counts '
                 '%(counted)d.') % {
                     'asked': vcpus, 'counted': record.vcpus if record else 0})
+
+    def _reason_to_stay(self, instance) -> ty.Optional[str]:
+        if not size.has_elastic_vcpus(instance.flavor):
+            return None
+        record = self._records([instance.uuid]).get(instance.uuid)
+        if record is None or not record.has_lost_vcpu:
+            return None
+        return _('vCPUs have left the server, and software emulation fails '
+                 'when its state is saved or sent. A hard reboot starts it '
+                 'anew.')
 
     def _has_fewer(self, instance, vcpus):
         record = self._records([instance.uuid]).get(instance.uuid)

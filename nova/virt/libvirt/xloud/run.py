@@ -60,6 +60,7 @@ class Run:
     :ivar unplug: the number of vCPUs that was asked for when some were to
         leave, as long as it is not sure that they did, else None
     :ivar period: seconds between two statistics of the balloon, 0 for none
+    :ivar is_emulated: whether QEMU emulates its processors, by software
     """
 
     def __init__(self, domain, id: int, reason: int, memory: int):
@@ -76,7 +77,11 @@ class Run:
         self.has_balloon = False
         self.period = 0
         self._wrong_memory: ty.Optional[int] = None
+        self._balloon: ty.Dict[str, int] = {}
         xml = self.look_at_devices()
+        # Not what the option says: an image may ask for an architecture that
+        # has to be emulated.
+        self.is_emulated = xml.get('type') == 'qemu'
         self._recognise(xml, reason)
         if self.has_balloon:
             self._check_memory(memory)
@@ -91,21 +96,29 @@ class Run:
             balloon is not None and balloon.get('model') != 'none')
         return xml
 
-    def memory(self, told: int) -> int:
-        """What the guest has, in KiB.
-
-        :param told: what bulk statistics tell, in KiB
-        """
-        if told != self._wrong_memory:
+    def complete(self, statistics) -> ty.Dict[str, ty.Any]:
+        """Bulk statistics, with what libvirt left out or has wrong."""
+        told = statistics['balloon.current']
+        if told == self._wrong_memory:
+            told = self.domain.memoryStats().get('actual', told)
+        else:
             self._wrong_memory = None
-            return told
-        return self.domain.memoryStats().get('actual', told)
+        # Those of a busy guest lack what only QEMU knows. Each says when it
+        # was told, so the last ones do.
+        if 'balloon.last-update' in statistics:
+            self._balloon = {key: value for key, value in statistics.items()
+                             if key.startswith('balloon.')}
+        return {**self._balloon, **statistics, 'balloon.current': told}
 
-    def note_unplug(self, vcpus: ty.Optional[int]) -> None:
-        """Remember that vCPUs were asked to leave, None for no longer."""
-        if vcpus != self.unplug:
-            self.unplug = vcpus
-            self._write()
+    def note_unplug(self, vcpus: ty.Optional[int]) -> bool:
+        """Remember that vCPUs were asked to leave, None for no longer.
+
+        :returns: False if that is forgotten with this process
+        """
+        if vcpus == self.unplug:
+            return True
+        self.unplug = vcpus
+        return self._write()
 
     def _recognise(self, xml, reason):
         mark = xml.find('./metadata/' + _TAG)
@@ -121,7 +134,9 @@ class Run:
                 return
         else:
             self.name = uuidutils.generate_uuid(dashed=False)
-        self._write()
+        if not self._write():
+            # The next who looks would give it another one.
+            self.name = None
 
     def _write(self):
         mark = etree.Element('run', id=str(self.id), name=self.name or '')
@@ -134,10 +149,11 @@ class Run:
                 etree.tostring(mark, encoding='unicode'), _PREFIX, _NAMESPACE,
                 libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError as error:
-            self.name = None
-            LOG.warning('libvirt does not note which run of %(domain)s this '
+            LOG.warning('libvirt does not note what run of %(domain)s this '
                         'is: %(error)s',
                         {'domain': self.domain.UUIDString(), 'error': error})
+            return False
+        return True
 
     def _check_memory(self, told):
         # After a live migration while the balloon moves, libvirt tells what

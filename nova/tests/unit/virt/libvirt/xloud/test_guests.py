@@ -14,6 +14,7 @@ import time
 from unittest import mock
 
 import ddt
+import eventlet
 import fixtures
 from lxml import etree
 
@@ -144,16 +145,34 @@ class StateTest(GuestsTestCase):
         self.assertTrue(states[self.instance.uuid].running)
 
     def test_busy_guest_keeps_nobody_waiting_but_who_asks_for_it(self):
-        bulk = self.useFixture(fixtures.MockPatchObject(
-            self.connection, 'domainListGetStats', return_value=[])).mock
-        nowait = xloud_libvirt.CONSTANTS[
-            'VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT']
-        self.driver._elastic_guests._domains = {'a': 1, 'b': 2}
-        self.driver._elastic_guests._connection = self.connection
-        for uuids, flags in ((['a'], 0), (['a', 'b'], nowait)):
-            self.driver._elastic_guests._records(uuids)
-            self.assertEqual(flags, bulk.call_args[0][2])
-            self.driver._elastic_guests._domains = {'a': 1, 'b': 2}
+        before = self._state()
+        self.assertEqual(200, before.used_memory_mb)
+        self.domain.is_busy = True
+        self.domain.used = 300 * 1024
+        self.assertEqual(before, self._state())
+        self.assertEqual(300, self.driver.get_elastic_guests(
+            [self.instance], wait=True)[self.instance.uuid].used_memory_mb)
+
+    @ddt.data(fakelibvirt.VIR_ERR_OPERATION_TIMEOUT,
+              fakelibvirt.VIR_ERR_OPERATION_INVALID)
+    def test_guest_that_gives_no_answer_is_left_out(self, code):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'memoryStats',
+            side_effect=fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'hangs', error_code=code)))
+        self.assertEqual(
+            {other.uuid: elastic_guest.NOT_RUNNING},
+            self.driver.get_elastic_guests([self.instance, other]))
+
+    def test_qemu_hangs(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests._PATIENCE_SECONDS', 0.01))
+        self.useFixture(fixtures.MockPatchObject(
+            self.connection, 'domainListGetStats',
+            side_effect=lambda *args: eventlet.sleep(10)))
+        self.assertRaises(exception.HypervisorUnavailable, self._state)
 
     @ddt.data((0, True), (29, True), (-29, True), (31, False))
     @ddt.unpack
@@ -164,7 +183,7 @@ class StateTest(GuestsTestCase):
             return_value=now + age))
         statistics = self.domain.statistics()
         statistics['balloon.last-update'] = now
-        self.domain.statistics = lambda: statistics
+        self.domain.statistics = lambda flags: statistics
         state = self._state()
         self.assertIs(is_fresh, state.balloon_active)
         self.assertEqual(200 if is_fresh else None, state.used_memory_mb)
@@ -173,7 +192,7 @@ class StateTest(GuestsTestCase):
     def test_old_balloon_driver(self, missing):
         statistics = self.domain.statistics()
         del statistics['balloon.' + missing]
-        self.domain.statistics = lambda: statistics
+        self.domain.statistics = lambda flags: statistics
         state = self._state()
         self.assertTrue(state.balloon_active)
         self.assertIsNone(state.used_memory_mb)
@@ -321,6 +340,20 @@ class RunTest(GuestsTestCase):
         self.assertIsNone(self._state().run)
         self.assertTrue(self._state().running)
 
+    def test_mark_that_could_not_be_made_before(self):
+        with mock.patch.object(
+                self.domain, 'setMetadata',
+                side_effect=fakelibvirt.libvirtError('no')):
+            self.assertIsNone(self._state().run)
+        run = self._state().run
+        self.assertIsNotNone(run)
+        # It stays known when more cannot be noted.
+        with mock.patch.object(
+                self.domain, 'setMetadata',
+                side_effect=fakelibvirt.libvirtError('no')):
+            self._change(size.Size(2, 1024))
+            self.assertEqual(run, self._state().run)
+
 
 @ddt.ddt
 class ChangeTest(GuestsTestCase):
@@ -408,13 +441,46 @@ class ChangeTest(GuestsTestCase):
 
     def test_software_emulation_does_not_plug_again(self):
         """Also not after a restart of libvirtd, which then counts right."""
-        self.flags(virt_type='qemu', group='libvirt')
+        self.domain.type = 'qemu'
         self.domain.unplug = 'silent'
+        self.assertFalse(self._state().cannot_plug)
         self._change(size.Size(2, 1024))
         self.assertEqual(2, self._state().vcpus)
         self.domain.silently_gone = 0
         self.domain.live.set_vcpus(2)
         self.assert_refused('software emulation', MAXIMUM)
+        self.assertTrue(self._state().cannot_plug)
+        self.assertEqual(1024 * 1024, self.domain.live.memory)
+
+    def test_software_emulation_loses_no_vcpu_unnoted(self):
+        self.domain.type = 'qemu'
+        self._state()
+        with mock.patch.object(
+                self.domain, 'setMetadata',
+                side_effect=fakelibvirt.libvirtError('no')):
+            self.assert_refused('cannot note', size.Size(2, 1024))
+        self.assertEqual(3, self.domain.live.current_vcpus)
+
+    @ddt.data(('qemu', True), ('kvm', False))
+    @ddt.unpack
+    def test_state_that_cannot_be_taken_out_of_qemu(self, kind, is_refused):
+        self.domain.type = kind
+        check = self.driver._elastic_guests
+        for unplugged in (False, True):
+            if unplugged:
+                self._change(size.Size(2, 1024))
+            if unplugged and is_refused:
+                self.assertRaises(
+                    exception.MigrationPreCheckError,
+                    self.driver.check_can_live_migrate_source, None,
+                    self.instance, None)
+                self.assertRaises(
+                    exception.InstanceFaultRollback, self.driver.suspend,
+                    None, self.instance)
+            else:
+                check.check_live_migration(self.instance)
+                check.check_suspend(self.instance)
+        self.assertTrue(self.domain.live)
 
     def test_qemu_is_not_asked_without_doubt(self):
         self.useFixture(fixtures.MonkeyPatch(
