@@ -95,13 +95,13 @@ USE_128_MB = 'tiny.use_128_mb'
 _INIT = """\
 #!/bin/busybox sh
 B=/bin/busybox
-memory() { $B awk '/^MemTotal/{print $2}' /proc/meminfo; }
+memory() { $B awk "/^Mem$1:/{print \\$2}" /proc/meminfo; }
 $B mount -t proc proc /proc
 $B mount -t sysfs sys /sys
 $B mount -t devtmpfs dev /dev
 read -r boot </proc/sys/kernel/random/boot_id
 read -r words </proc/cmdline
-of=$(memory)
+of=$(memory Total)
 case "$words" in *tiny.keep_vcpus*)
     echo 0 >/sys/firmware/acpi/hotplug/processor/enabled
 esac
@@ -124,7 +124,8 @@ while :; do
     done 2>/dev/null
     read -r up _ </proc/uptime
     echo "STATE boot=$boot up=$up" \\
-         "cpus=$($B grep -c ^processor /proc/cpuinfo) kib=$(memory) of=$of"
+         "cpus=$($B grep -c ^processor /proc/cpuinfo)" \\
+         "kib=$(memory Total) of=$of free=$(memory Available)"
     $B sleep 0.5
 done
 """
@@ -299,10 +300,16 @@ class Seen(ty.NamedTuple):
     # What its kernel can use, and could before the balloon took any.
     kib: int
     all_kib: int
+    # What it could use at once.
+    free_kib: int
 
     @property
     def memory_mb(self):
         return self.kib // 1024
+
+    @property
+    def used_mb(self):
+        return (self.kib - self.free_kib) // 1024
 
     @property
     def taken_mb(self):
@@ -373,8 +380,8 @@ class TinyGuest(fixtures.Fixture):
         :param console: what it printed
         """
         states = re.findall(
-            r'STATE boot=(\S+) up=(\S+) cpus=(\d+) kib=(\d+) of=(\d+)\s',
-            console)
+            r'STATE boot=(\S+) up=(\S+) '
+            r'cpus=(\d+) kib=(\d+) of=(\d+) free=(\d+)\s', console)
         if not states:
             return None
         boot, uptime, *numbers = states[-1]

@@ -12,8 +12,11 @@
 
 """Servers are adjusted, as their guests see it."""
 
+import re
+
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
+from nova.tests.hypervisor import watch
 from nova.xloud import size
 
 
@@ -21,49 +24,67 @@ class AdjustTestCase(base.HypervisorTestCase):
 
     def test_grow_and_shrink(self):
         server = self.boot()
-        # Both in one request
-        self.adjust(server, *base.MAXIMUM)
-        self.assert_all_see(server, base.MAXIMUM)
-        self.adjust(server, memory_mb=512)
-        self.assert_all_see(server, size.Size(4, 512))
-        self.adjust(server, 3, 768)
-        self.assert_all_see(server, size.Size(3, 768), stale_vcpus=4)
+        self.assert_all_see(server, base.MINIMUM)
+        with watch.charge(self, server) as held:
+            # Both in one request
+            self.adjust(server, *base.MAXIMUM)
+            self.assert_all_see(server, base.MAXIMUM)
+            self.adjust(server, memory_mb=512)
+            self.assert_all_see(server, size.Size(4, 512))
+            self.adjust(server, 3, 768)
+            self.assert_all_see(server, size.Size(3, 768), stale_vcpus=4)
+        self.assertLessEqual(
+            {base.MINIMUM, base.MAXIMUM, size.Size(4, 512),
+             size.Size(3, 768)}, held)
 
         self.restart(server, 'hard')
         self.assert_all_see(server, size.Size(3, 768))
         self.adjust(server, *base.MAXIMUM)
         self.assert_all_see(server, base.MAXIMUM)
 
-    def test_stale_vcpus(self):
-        """A vCPU that left and of which libvirt is not told."""
-        server = self.boot(minimum=size.Size(2, 256))
-        three = size.Size(3, 256)
-        two = size.Size(2, 256)
-        self.adjust(server, 3)
-        self.assert_all_see(server, three)
-        self.adjust(server, 2)
-        self.assert_all_see(server, two, stale_vcpus=3)
+    def test_shrink_to_the_minimum(self):
+        """All that may leave does, one by one under software emulation.
+
+        There libvirt is not told that a vCPU left. Before it is restarted
+        another one cannot leave, and QEMU would die of one that comes back.
+        """
+        server = self.boot()
+        self.adjust(server, 4)
+        self.assert_all_see(server, base.MINIMUM._replace(vcpus=4))
+        self.adjust(server, 1)
         if not self.is_emulated:
+            self.assert_all_see(server, base.MINIMUM)
             return
-        # QEMU would die of a vCPU that is plugged now.
-        seen = self.seen(server)
-        self.assertIn('Restart libvirt', self.adjust(server, 3))
-        self.assert_all_see(server, two, stale_vcpus=3)
+        for left in (3, 2):
+            self._assert_next_is_awaited(server, left)
+            for asked in ((1, 256), (4, 512)):
+                self.assertIn(
+                    'QEMU has %d vCPUs where libvirt counts %d. A hard '
+                    'reboot' % (left, left + 1),
+                    self.adjust(server, *asked, expect=409))
+            self._assert_next_is_awaited(server, left)
+            self.libvirtds[0].restart()
+        self.assert_all_see(
+            server, base.MINIMUM, stale_vcpus=2, reconcile=True)
         self.libvirtds[0].restart()
-        self.assert_all_see(server, two)
-        self.assertIn('hard reboot', self.adjust(server, 3))
-        self.assert_all_see(server, two)
-        self.assertEqual(seen.boot, self.seen(server).boot)
+        self.assertIn('hard reboot', self.adjust(server, 3, expect=409))
+        self.assert_all_see(server, base.MINIMUM)
+
         self.restart(server, 'hard')
         self.adjust(server, 3)
-        self.assert_all_see(server, three)
+        self.assert_all_see(server, base.MINIMUM._replace(vcpus=3))
+
+    def _assert_next_is_awaited(self, server, left):
+        self.assert_all_see(
+            server, base.MINIMUM._replace(vcpus=left), desired=base.MINIMUM,
+            stale_vcpus=left + 1, condition='InProgress', reconcile=True)
 
     def test_not_persistent(self):
         server = self.boot()
         grown = size.Size(2, 512)
         for how in ('soft', 'hard', 'stop'):
             self.adjust(server, *grown, persist=False)
-            self.assert_all_see(server, grown)
+            self.assert_all_see(server, grown, boot=base.MINIMUM)
             self.restart(server, how)
             self.assert_all_see(server, base.MINIMUM)
 
@@ -81,27 +102,44 @@ class AdjustTestCase(base.HypervisorTestCase):
 
     def test_memory_in_use(self):
         server = self.boot(fixtures.USE_128_MB)
+        large = size.Size(1, 1024)
         self.adjust(server, memory_mb=1024)
-        self.assert_all_see(server, size.Size(1, 1024))
-        self.assertIn('is the least now', self.adjust(server, memory_mb=256))
-        self.assert_all_see(server, size.Size(1, 1024))
+        self.assert_all_see(server, large)
+        # Of two changes that are asked for at once none is made.
+        refusal = self.adjust(server, 2, 256, expect=409)
+        self.assert_all_see(server, large)
+        told = re.search(
+            r'uses (\d+) MiB of memory and keeps 128 MiB above that, so '
+            r'(\d+) MiB is the least now', refusal)
+        used_mb, least_mb = map(int, told.groups())
+        self.assertGreater(used_mb, 128)
+        self.assertAlmostEqual(self.seen(server).used_mb, used_mb, delta=8)
+        self.assertEqual(used_mb + 128, least_mb)
         self.adjust(server, memory_mb=512)
         self.assert_all_see(server, size.Size(1, 512))
 
     def test_shut_off(self):
         server = self.boot()
-        seen = self.seen(server)
         self._stop_server(server)
+        self.assertIn('needs persist', self.adjust(
+            server, *base.MAXIMUM, persist=False, expect=409))
+        self.assert_at_rest(server, base.MINIMUM)
         later = size.Size(3, 768)
-        self.assertIn('needs persist',
-                      self.adjust(server, *base.MAXIMUM, persist=False))
-        self.adjust(server, *base.MAXIMUM)
-        self.assert_charged(server, base.MAXIMUM, self.host)
-        self.adjust(server, *later)
-        self.assert_charged(server, later, self.host)
+        for boot in (base.MAXIMUM, later):
+            self.adjust(server, *boot)
+            self.assert_at_rest(server, boot)
         self._start_server(server)
-        self.wait_until_booted(server, after=seen)
+        self.wait_until_booted(server)
         self.assert_all_see(server, later)
+
+    def assert_at_rest(self, server, boot):
+        """A server that is shut off is charged its next start."""
+        self.assertEqual(boot, base.in_configuration(self.domain(server)))
+        instance = self.instance(server)
+        self.assertEqual(boot, size.boot(instance))
+        self.assertEqual(boot, size.desired(instance))
+        self.assertEqual('Settled', self.status(server)['condition'])
+        self.assert_charged(server, boot, self.host)
 
 
 class StubbornGuestTestCase(base.HypervisorTestCase):
@@ -109,12 +147,23 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
     def test_no_balloon_driver(self):
         """It holds its maximum from the start and is charged for that."""
         self.flags(settle_timeout=5, group='xloud')
-        server = self.boot(fixtures.NO_BALLOON)
         held = size.Size(1, 1024)
-        self.assert_all_see(server, held, condition='Partial')
-        self.assertIn('memory statistics', self.adjust(server, memory_mb=512))
+        # There is room for the minimum only.
+        self.flags(reserved_host_memory_mb=base.HOST_MEMORY_MB - 512)
+        self._run_periodics()
+        server = self.boot(fixtures.NO_BALLOON)
+        self.assert_all_see(
+            server, held, desired=base.MINIMUM, charge=base.MINIMUM,
+            condition='Overcommitted', reconcile=True)
+        self.flags(reserved_host_memory_mb=512)
+        self._run_periodics()
+        self.assert_all_see(server, held, boot=base.MINIMUM,
+                            condition='Partial', reconcile=True)
+        self.assertIn('memory statistics',
+                      self.adjust(server, memory_mb=512, expect=409))
         self.adjust(server, 2)
-        self.assert_all_see(server, size.Size(2, 1024))
+        self.assert_all_see(server, size.Size(2, 1024),
+                            boot=size.Size(2, 256))
 
     def test_keeps_vcpus(self):
         """What it does not give back stays charged."""
@@ -124,6 +173,24 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, grown)
         # libvirt waits 5 s for each vCPU.
         self.flags(settle_timeout=10, group='xloud')
-        self.adjust(server, *base.MINIMUM)
+        answer = self.adjust(server, *base.MINIMUM)
+        self.assertEqual(
+            ('InProgress', *base.MINIMUM, 2),
+            tuple(answer[word] for word in (
+                'condition', 'desired_vcpus', 'desired_memory_mb',
+                'allocated_vcpus')))
         self.assert_all_see(
-            server, base.MINIMUM._replace(vcpus=2), condition='Partial')
+            server, base.MINIMUM._replace(vcpus=2), boot=base.MINIMUM,
+            condition='Partial', reconcile=True)
+        reason = self.status(server)['reason']
+        self.assertIn('did not give back vCPUs', reason)
+        self.assertIn(('compute_settle', 'Error', reason),
+                      self.told(server))
+
+    def told(self, server):
+        """What the instance action of the last adjust says."""
+        last = self.api.get_instance_actions(server['id'])[0]
+        self.assertEqual('xloud_adjust', last['action'])
+        return [(event['event'], event['result'], event['details'])
+                for event in self.api.get_instance_action_details(
+                    server['id'], last['request_id'])['events']]

@@ -121,7 +121,9 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
                 self._restart_compute()
             self.assertIn('QEMU has 2 vCPUs where libvirt counts 3',
                           self._refused(MAXIMUM))
-        self._wait_until_guest_has(2, MAXIMUM.memory_mb)
+        # Nor is it given the memory alone.
+        self._wait_until_guest_has(*gone)
+        self._wait_until_driver_says(gone)
 
         # A new run knows nothing of that.
         run = self._state().run

@@ -46,49 +46,126 @@ class MovesTestCase(base.HypervisorTestCase):
 
         # The other host began another log of the console.
         fixtures.wait_for(goes_on, 60, 'the guest goes on')
-        self.assertEqual(before.boot, self.seen(server).boot)
+        self.assert_runs_on(server)
 
     def test_live_migration_of_a_grown_server(self):
         server = self.boot()
         self.adjust(server, *GROWN, persist=False)
-        self.assert_all_see(server, GROWN)
+        self.assert_all_see(server, GROWN, boot=base.MINIMUM)
         self._migrate_live(server, self.other)
-        self.assert_all_see(server, GROWN)
+        self.assert_all_see(server, GROWN, boot=base.MINIMUM)
 
         self.adjust(server, *base.MAXIMUM, persist=False)
-        self.assert_all_see(server, base.MAXIMUM)
-        self.adjust(server, memory_mb=512, persist=False)
-        self.assert_all_see(server, size.Size(4, 512))
+        self.assert_all_see(server, base.MAXIMUM, boot=base.MINIMUM)
+        shrunk = size.Size(3, 512)
+        self.adjust(server, *shrunk, persist=False)
+        self.assert_all_see(
+            server, shrunk, boot=base.MINIMUM, stale_vcpus=4)
         # The configuration that came along still gives the boot size.
         self.restart(server, 'soft')
         self.assert_all_see(server, base.MINIMUM)
 
     def test_live_migration_of_a_shrunk_server(self):
         server = self.boot()
-        self.adjust(server, *base.MAXIMUM)
-        self.assert_all_see(server, base.MAXIMUM)
-        shrunk = size.Size(4, 384)
+        self.adjust(server, 2, 1024)
+        self.assert_all_see(server, size.Size(2, 1024))
+        shrunk = size.Size(2, 384)
         self.adjust(server, *shrunk)
         self.assert_all_see(server, shrunk)
         self._migrate_live(server, self.other)
         self.assert_all_see(server, shrunk)
 
-        self.adjust(server, memory_mb=768)
+        self.adjust(server, 4, 768)
         self.assert_all_see(server, size.Size(4, 768))
         self.adjust(server, 3, 512)
         self.assert_all_see(server, size.Size(3, 512), stale_vcpus=4)
 
-    def test_cold_migration_and_revert(self):
+    def test_server_that_gave_back_a_vcpu(self):
+        """Under software emulation its QEMU would not survive to be moved.
+
+        Until the guest is started anew nothing is tried.
+        """
         server = self.boot()
         self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
-        seen = self.seen(server)
-        self._migrate_server(server, host=self.other)
-        seen = self.wait_until_booted(server, after=seen)
+        left = GROWN._replace(vcpus=1)
+        self.adjust(server, 1)
+        self.assert_all_see(server, left, stale_vcpus=2)
+        if self.is_emulated:
+            self._assert_refuses_to_go(server)
+            self.assert_all_see(server, left, stale_vcpus=2)
+            self.restart(server, 'hard')
+            self.assert_all_see(server, left)
+
+        self._migrate_live(server, self.other)
+        self.assert_all_see(server, left)
+        self._suspend_server(server)
+        self._resume_server(server)
+        self.assert_all_see(server, left)
+        self.adjust(server, *base.MAXIMUM)
+        self.assert_all_see(server, base.MAXIMUM)
+
+    def _assert_refuses_to_go(self, server):
+        self.assertEqual(
+            ['vcpus_left'],
+            [blocker['code'] for blocker in self.status(server)['blockers']])
+        uptime = self.seen(server).uptime
+        for body, event in (
+                ({'os-migrateLive': {
+                    'host': self.other, 'block_migration': 'auto'}},
+                 'compute_check_can_live_migrate_source'),
+                ({'suspend': None}, 'compute_suspend_instance')):
+            self.api.post_server_action(server['id'], body)
+            self._wait_for_assert(lambda: self._assert_failed(server, event))
+            self.wait_until_active(
+                server, **{'OS-EXT-SRV-ATTR:host': self.host})
+        self._wait_for_migration_status(server, ['error'])
+        fixtures.wait_for(lambda: self.seen(server).uptime > uptime, 30,
+                          'the guest goes on')
+
+    def _assert_failed(self, server, event):
+        """An event of the last action on a server says why it failed."""
+        last = self.api.get_instance_actions(server['id'])[0]
+        found = {
+            found['event']: found for found in
+            self.api.get_instance_action_details(
+                server['id'], last['request_id'])['events']}
+        self.assertIn(event, found)
+        self.assertEqual('Error', found[event]['result'])
+        self.assertIn('A hard reboot starts it anew', found[event]['details'])
+
+    def test_cold_migration(self):
+        server = self.boot()
+        self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
+        migration = self._migrate_cold(server, GROWN)
         self.api.post_server_action(server['id'], {'revertResize': None})
-        self.wait_until_booted(server, after=seen)
+        self.wait_until_booted(server)
         self.wait_until_active(server)
         self.assert_all_see(server, GROWN)
-        self.adjust(server, 3, 384)
-        self.assert_all_see(server, size.Size(3, 384))
+        self.assertEqual({}, self.allocated(migration))
+        shrunk = size.Size(1, 384)
+        self.adjust(server, *shrunk)
+        self.assert_all_see(server, shrunk, stale_vcpus=2)
+
+        migration = self._migrate_cold(server, shrunk)
+        self._confirm_resize(server)
+        self.assert_all_see(server, shrunk)
+        self.assertEqual({}, self.allocated(migration))
+        self.adjust(server, *GROWN)
+        self.assert_all_see(server, GROWN)
+
+    def _migrate_cold(self, server, held):
+        """It is charged on both hosts until somebody decides.
+
+        :returns: the uuid of the migration, which has the charge of the one
+            that the server left
+        """
+        self._migrate_server(server, host=self.other)
+        self.wait_until_booted(server)
+        self.assert_all_see(server, held)
+        migration = self.api.api_get(
+            '/os-migrations?instance_uuid=%s' % server['id']
+        ).body['migrations'][0]['uuid']
+        self.assertEqual({self.host: held}, self.allocated(migration))
+        return migration

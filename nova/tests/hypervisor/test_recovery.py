@@ -14,6 +14,8 @@
 
 from unittest import mock
 
+from lxml import etree
+
 from nova import context
 from nova import objects
 from nova.tests.hypervisor import base
@@ -34,28 +36,45 @@ class RecoveryTestCase(base.HypervisorTestCase):
     def test_nova_compute_is_killed(self):
         server = self.boot()
         # Before the guest changes
-        self._adjust_and_die(server, GROWN, acts=False)
-        self.assert_all_see(server, base.MINIMUM, charge=GROWN,
-                            condition='InProgress', reconcile=False)
+        self._adjust_and_die(server, GROWN)
+        self.assert_all_see(
+            server, base.MINIMUM, desired=GROWN, next_start=base.MINIMUM,
+            condition='InProgress')
         self._start_again()
         self.assert_all_see(server, GROWN)
 
         # After it did
         smaller = size.Size(2, 384)
-        self._adjust_and_die(server, smaller, acts=True)
+        self._adjust_and_die(server, smaller, when=smaller)
         self.assert_all_see(server, smaller, charge=GROWN,
-                            condition='InProgress', reconcile=False)
+                            condition='InProgress')
         self._start_again()
         self.assert_all_see(server, smaller)
 
-    def _adjust_and_die(self, server, wanted, acts):
-        """Adjust in this thread, which is nova-compute."""
+        # And while libvirt waits for a vCPU, under emulation in vain
+        smallest = size.Size(1, 384)
+        self._adjust_and_die(server, smallest, when=smallest)
+        self.assert_all_see(server, smallest, charge=smaller, stale_vcpus=2,
+                            condition='InProgress')
+        self._start_again()
+        self.assert_all_see(server, smallest, stale_vcpus=2)
+
+    def _adjust_and_die(self, server, wanted, when=None):
+        """Adjust in this thread, which is nova-compute.
+
+        :param when: what the guest holds at its end, None for what it held
+            before libvirt was asked for anything
+        """
         driver = self.compute.driver
         real = driver.set_elastic_guest
 
         def die(*args):
-            if acts:
-                real(*args)
+            if when:
+                # libvirt goes on with what it was asked for.
+                self.addCleanup(utils.spawn(real, *args).wait)
+                fixtures.wait_for(
+                    lambda: self.views(server).guest == when, 30,
+                    'the guest holds %s' % (when,))
             raise Killed()
 
         endpoint = self.compute.manager.additional_endpoints[-1]
@@ -78,29 +97,46 @@ class RecoveryTestCase(base.HypervisorTestCase):
         self.compute.driver._host._event_queue = None
         self.computes[self.host] = self.restart_compute_service(
             self.compute, keep_hypervisor_state=False)
+        # A periodic task that it begins with
+        self.reconcile()
 
-    def test_libvirtd_restarts_in_mid_shrink(self):
+    def test_libvirtd_restarts_before_a_vcpu_leaves(self):
+        server = self.boot(fixtures.KEEP_VCPUS)
+        self.adjust(server, *GROWN)
+        self.assert_all_see(server, GROWN)
+        shrink = utils.spawn(self.adjust, server, 1, expect=409)
+        fixtures.wait_for(lambda: self._is_marked(server), 30,
+                          'a vCPU is asked for')
+        self.libvirtds[0].restart()
+        self.assertIn('undone', shrink.wait())
+        self.assert_all_see(server, GROWN)
+
+    def _is_marked(self, server):
+        """Whether the driver has noted that a vCPU is to leave."""
+        return etree.fromstring(
+            self.domain(server).XMLDesc()).xpath('./metadata/*/@unplug')
+
+    def test_libvirtd_restarts_after_a_vcpu_left(self):
         self.flags(settle_timeout=15, group='xloud')
         server = self.boot()
         self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
-        before = self.seen(server)
-        shrink = utils.spawn(self.adjust, server, *base.MINIMUM)
+        shrink = utils.spawn(
+            self.adjust, server, *base.MINIMUM,
+            expect=409 if self.is_emulated else 202)
         # Under emulation libvirt now waits to be told that the vCPU left.
         fixtures.wait_for(lambda: self.seen(server).vcpus == 1, 30,
                           'the vCPU leaves')
         self.libvirtds[0].restart()
-        refusal = shrink.wait()
+        answer = shrink.wait()
         if self.is_emulated:
             # It is undone, but for the vCPU, which cannot safely come back.
-            self.assertIn('undone', refusal)
-            self.assert_all_see(server, GROWN._replace(vcpus=1),
-                                charge=GROWN, condition='Partial')
+            self.assertIn('undone', answer)
+            self.assert_all_see(server, GROWN._replace(vcpus=1), boot=GROWN,
+                                condition='Partial', reconcile=True)
             self.assertIn('vCPUs', self.status(server)['reason'])
         else:
-            self.adjust(server, *base.MINIMUM)
-            self.assert_all_see(server, base.MINIMUM)
-        self.assertEqual(before.boot, self.seen(server).boot)
+            self.assert_all_see(server, base.MINIMUM, reconcile=True)
         self.restart(server, 'hard')
         self.assert_all_see(
             server, GROWN if self.is_emulated else base.MINIMUM)

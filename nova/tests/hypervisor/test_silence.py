@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A QEMU that hangs keeps nobody waiting but who asks about its guest."""
+
+import os
+import pathlib
+import signal
+
+import fixtures
+
+from nova.tests.hypervisor import base
+from nova.xloud import size
+
+GROWN = size.Size(2, 512)
+
+
+class SilenceTestCase(base.HypervisorTestCase):
+
+    def test_qemu_hangs(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests._PATIENCE_SECONDS', 2))
+        silent, other = self.boot(), self.boot()
+        self.assert_all_see(silent, base.MINIMUM)
+        process = qemu_of(silent)
+        os.kill(process, signal.SIGSTOP)
+        self.addCleanup(os.kill, process, signal.SIGCONT)
+
+        status = self.status(silent)
+        self.assertEqual('Unknown', status['condition'])
+        self.assertIsNone(status['actual_vcpus'])
+        self.assertIn('host_silent',
+                      [blocker['code'] for blocker in status['blockers']])
+        self.assertIn('does not answer',
+                      self.adjust(silent, *GROWN, expect=409))
+        # Nothing is known of it, so nothing is changed about it.
+        self.assertEqual({self.host: base.MINIMUM},
+                         self.allocated(silent['id']))
+
+        self.adjust(other, *GROWN)
+        self.assert_all_see(other, GROWN)
+        self.adjust(other, memory_mb=base.MINIMUM.memory_mb)
+        self.reconcile()
+        self.assert_all_see(
+            other, GROWN._replace(memory_mb=base.MINIMUM.memory_mb))
+
+        os.kill(process, signal.SIGCONT)
+        self.assert_all_see(silent, base.MINIMUM)
+        self.adjust(silent, *GROWN)
+        self.assert_all_see(silent, GROWN)
+
+
+def qemu_of(server):
+    """The process id of the QEMU of a server."""
+    (process,) = [
+        int(path.parent.name)
+        for path in pathlib.Path('/proc').glob('[0-9]*/cmdline')
+        if b'qemu' in path.read_bytes().partition(b'\0')[0] and
+        server['id'].encode() in path.read_bytes()]
+    return process
