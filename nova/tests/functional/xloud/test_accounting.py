@@ -321,15 +321,16 @@ class UsageTestCase(AccountingTestCase):
                 (now - datetime.timedelta(hours=1)).isoformat(),
                 (now + datetime.timedelta(hours=1)).isoformat())
         ).body['tenant_usage']
+        # Without a server it is empty.
+        servers = usage.get('server_usages', [])
         for usages, total in (('vcpus', 'total_vcpus_usage'),
                               ('memory_mb', 'total_memory_mb_usage')):
             self.assertAlmostEqual(
-                sum(server[usages] * server['hours']
-                    for server in usage['server_usages']),
-                usage[total])
+                sum(server[usages] * server['hours'] for server in servers),
+                usage.get(total, 0))
         return {server['instance_id']:
                     size.Size(server['vcpus'], server['memory_mb'])
-                for server in usage['server_usages']}
+                for server in servers}
 
     def assert_usage(self, *charges):
         """The report has these servers with these charges.
