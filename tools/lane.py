@@ -144,7 +144,8 @@ def suite(name, regexes):
             _show(f'the series touches nothing that has {name} tests')
             return Outcome()
         _show('\n'.join([f'{len(files)} files of tests:', *files]))
-        regexes = [selection.as_regex(files)]
+        regexes = [selection.as_regex(files),
+                   '--exclude-regex', selection.REPETITIONS]
     return run_stestr(tree.TREE, f'./nova/tests/{name}', *regexes)
 
 

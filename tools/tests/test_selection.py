@@ -77,6 +77,14 @@ class SelectionTest(unittest.TestCase):
                 'nova/tests/functional/test_gone.py',
                 'nova/tests/functional/test_servers.py']))
 
+    def test_repetitions_are_left_to_the_upstream_lane(self):
+        moving = 'nova.tests.functional.test_servers.ServerMovingTests'
+        self.assertNotRegex(f'{moving}.test_evacuate',
+                            selection.REPETITIONS)
+        for nested in ('Computes', 'ResourceRequests'):
+            self.assertRegex(f'{moving}WithNested{nested}.test_evacuate',
+                             selection.REPETITIONS)
+
     def test_regex_picks_modules_and_not_their_namesakes(self):
         regex = selection.as_regex(['nova/tests/unit/compute/test_api.py'])
         self.assertRegex('nova.tests.unit.compute.test_api.X.test_y', regex)
