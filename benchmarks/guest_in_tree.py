@@ -104,6 +104,9 @@ class Bench(base.HypervisorTestCase):
             self.api.post_server_action(server['id'], {'confirmResize': None})
             self.wait_for(server, 'active')
             self.times['resize'].append(time.perf_counter() - start)
+            # One that still boots would not hear that it shall shut down, and
+            # be told again after 10 s.
+            self.wait_until_booted(server)
 
     def machine(self, connection):
         return {'QEMU': '%s (%s)' % (
