@@ -361,7 +361,9 @@ class ElasticGuests:
 
     def _unplug(self, guest, instance, record, vcpus):
         self._check_count(record)
+        before = record.run.unplug
         if not record.run.note_unplug(vcpus) and record.run.is_emulated:
+            record.run.unplug = before
             raise _refused(_(
                 'libvirt cannot note that vCPUs leave it, and they could '
                 'never come back safely.'))

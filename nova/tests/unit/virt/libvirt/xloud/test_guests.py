@@ -458,8 +458,10 @@ class ChangeTest(GuestsTestCase):
         with mock.patch.object(
                 self.domain, 'setMetadata',
                 side_effect=fakelibvirt.libvirtError('no')):
-            self.assert_refused('cannot note', size.Size(2, 1024))
+            for _ in range(2):
+                self.assert_refused('cannot note', size.Size(2, 1024))
         self.assertEqual(3, self.domain.live.current_vcpus)
+        self.assertFalse(self._state().cannot_plug)
 
     @ddt.data(('qemu', True), ('kvm', False))
     @ddt.unpack
