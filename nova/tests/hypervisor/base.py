@@ -220,7 +220,8 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         return self._upload(
             'raw', bytes(1 << 20), kernel_id=kernel, ramdisk_id=ramdisk,
             hw_machine_type='q35',
-            os_command_line=' '.join(['console=ttyS0 quiet', *words]))
+            os_command_line=' '.join(
+                [hypervisor_fixtures.COMMAND_LINE, *words]))
 
     def _upload(self, disk_format, content, **properties):
         return self.glance.create(context.get_admin_context(), {

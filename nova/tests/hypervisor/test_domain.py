@@ -72,7 +72,8 @@ class DomainTestBase(testtools.TestCase):
             context.get_admin_context(), self.instance, [], {'mapping': {}},
             objects.ImageMeta.from_dict({'properties': {
                 'hw_machine_type': 'q35',
-                'os_command_line': 'console=ttyS0 quiet ' + words}}))
+                'os_command_line': ' '.join(
+                    [hypervisor_fixtures.COMMAND_LINE, words])}}))
         guest = libvirt_guest.Guest.create(xml, self.driver._host)
         guest.launch()
         return guest
