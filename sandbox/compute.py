@@ -28,15 +28,6 @@ CONTROL = ('nova-scheduler', 'nova-conductor')
 _BIN = layout.NOVA_ENV / 'bin'
 # For nova.conf to fill in: the cells are kept without a password.
 _SERVER = '{scheme}://{username}:{password}@{hostname}:{port}'
-# nova-compute. One that is new to the database opens its connection to
-# libvirt before it registers for events, and would get none until its second
-# start.
-_COMPUTE = """\
-import libvirt
-libvirt.virEventRegisterDefaultImpl()
-from nova.cmd import compute
-compute.main()
-"""
 _PRIVSEP_CONTEXTS = (
     'nova_sys_admin', 'vif_plug_linux_bridge_privileged',
     'vif_plug_ovs_privileged', 'privsep_osbrick')
@@ -132,7 +123,7 @@ def start_control(site: layout.Layout,
 def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
                host: str) -> None:
     supervisor.start(service(host), hosts.inside(supervisor, host, [
-        _BIN / 'python', '-c', _COMPUTE, *_configured(site, host)]),
+        _BIN / 'nova-compute', *_configured(site, host)]),
         {'PYTHONUNBUFFERED': '1'})
     wait_for_host(supervisor, cloud, host)
 

@@ -101,9 +101,6 @@ class _Events:
 
     @classmethod
     def run(cls):
-        # Nova opens its first connection before it registers the loop, and
-        # would not hear events on it.
-        libvirt.virEventRegisterDefaultImpl()
         if cls.thread is None:
             cls.thread = libvirt_host.native_threading.Thread(
                 target=cls._run, daemon=True)
@@ -147,9 +144,8 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         # present one: the uptime that it was last seen with.
         self._runs = {}
         self.useFixture(nova_fixtures.PrivsepFixture())
-        _Events.run()
         for name, replacement in (
-                ('host.Host._native_thread', lambda host: None),
+                ('host.Host._native_thread', lambda host: _Events.run()),
                 ('host.Host.get_memory_mb_total',
                  lambda host: HOST_MEMORY_MB),
                 ('driver.LibvirtDriver._get_vcpu_available',

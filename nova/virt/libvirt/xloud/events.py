@@ -33,10 +33,6 @@ def register(connection, host) -> None:
     :raises: libvirtError if this connection hears nothing
     """
     libvirt = libvirt_guest.libvirt
-    # A new compute service connects before it has a loop for events, and
-    # until its next start that connection takes callbacks and never calls
-    # them. It has no keepalive either and, other than for events, says so.
-    connection.setKeepAlive(0, 0)
     connection.domainEventRegisterAny(
         None, libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, _balloon_changed,
         host)

@@ -258,8 +258,8 @@ class StateTest(GuestsTestCase):
     def test_connection_that_hears_nothing(self):
         connection = self._connect()
         connection._vms = self.connection._vms
-        connection.setKeepAlive = mock.Mock(
-            side_effect=fakelibvirt.libvirtError('no event loop'))
+        connection.domainEventRegisterAny = mock.Mock(
+            side_effect=fakelibvirt.libvirtError('no events'))
         self.assertFalse(self._state().memory_pinned)
         self.devices += "<hostdev mode='subsystem' type='pci'/>"
         self.assertTrue(self._state().memory_pinned)
