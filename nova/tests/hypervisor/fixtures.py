@@ -88,8 +88,8 @@ rm -rf "%(path)s"
 """
 
 # A kernel changes its own code while it boots, and QEMU 7.2 without KVM may go
-# on for ever with what was there before: of guests with more than one vCPU, one
-# in some hundreds hung. So this one boots on one vCPU; _INIT starts the others.
+# on for ever with what was there before: one in some hundreds of guests with
+# more than one vCPU hung. So this boots on one vCPU; _INIT starts the others.
 COMMAND_LINE = 'console=ttyS0 quiet maxcpus=1'
 
 # What a guest does differently when its kernel is started with the word.
