@@ -44,6 +44,7 @@ SETTINGS = {
     'core.ignoreStat': 'false',           # would not see an edit
     'core.quotePath': 'false',
     'core.commentChar': '#',
+    'checkout.workers': '0',              # all cores write a tree
     'commit.gpgSign': 'false',            # a signature is another id
     'commit.cleanup': 'verbatim',         # strips '#' lines of a message
     'i18n.commitEncoding': 'UTF-8',
