@@ -41,6 +41,34 @@ class Some(unittest.TestCase):
 """
 
 
+GUESTS = """
+import os
+
+import testtools
+from testtools import content
+
+
+class Guests(testtools.TestCase):
+    def die(self):
+        self.addDetail('guest died', content.text_content('kernel BUG at x:1'))
+        self.fail()
+
+    def test_good(self):
+        pass
+
+    def test_bad(self):
+        self.fail()
+
+    def test_broken_once(self):
+        if not os.path.exists('broken'):
+            open('broken', 'w').close()
+            self.die()
+
+    def test_deadly(self):
+        self.die()
+"""
+
+
 class RunStestrTest(unittest.TestCase):
     """With real runs of stestr."""
 
@@ -88,6 +116,22 @@ class RunStestrTest(unittest.TestCase):
             TESTS.replace("self.fail('the reason')",
                           'import os; os._exit(3)'))
         self.assertTrue(outcome.failures)
+
+    def test_only_what_a_guest_died_of_runs_again(self):
+        package = self.folder / 'nova' / 'tests' / 'hypervisor'
+        package.mkdir(parents=True)
+        for folder in (package, *package.parents[:2]):
+            (folder / '__init__.py').touch()
+        (package / 'test_guests.py').write_text(GUESTS)
+        with mock.patch.object(tree, 'TREE', self.folder):
+            outcome = lane.hypervisor(['Guests'])
+        self.assertEqual('x: 2 passed, 2 failed, 0 skipped',
+                         outcome.closing_line('x'))
+        self.assertEqual(['test_bad', 'test_deadly'], sorted(
+            test.rpartition('.')[2] for test in outcome.failures))
+        again = [text for text in self.shown if 'again' in text]
+        self.assertEqual(2, len(again))
+        self.assertIn('its guest died of kernel BUG at x:1', again[0])
 
 
 class CollectorTest(unittest.TestCase):

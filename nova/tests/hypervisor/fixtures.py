@@ -92,6 +92,11 @@ rm -rf "%(path)s"
 # more than one vCPU hung. So this boots on one vCPU; _INIT starts the others.
 COMMAND_LINE = 'console=ttyS0 quiet maxcpus=1'
 
+# What Linux says when it has come upon what cannot be.
+_LAST_WORDS = re.compile(
+    r'(?:kernel BUG|BUG:|Oops:|Kernel panic|general protection fault|'
+    r'list_\w+ corruption|rcu: INFO:).*')
+
 # What a guest does differently when its kernel is started with the word.
 NO_BALLOON = 'tiny.no_balloon'
 KEEP_VCPUS = 'tiny.keep_vcpus'
@@ -391,3 +396,12 @@ class TinyGuest(fixtures.Fixture):
             return None
         boot, uptime, *numbers = states[-1]
         return Seen(boot, float(uptime), *map(int, numbers))
+
+    @staticmethod
+    def last_words(console):
+        """Of what the kernel of a guest died, None if it did not.
+
+        :param console: what it printed
+        """
+        found = _LAST_WORDS.search(console)
+        return found and found.group()
