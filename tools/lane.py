@@ -34,6 +34,8 @@ from tools import tree
 
 SUITES = ('unit', 'functional')
 WORKERS = os.environ.get('XLOUD_TEST_WORKERS', '2')
+# An emulated guest takes two cores as it is, and is late where others do, too.
+GUEST_WORKERS = os.environ.get('XLOUD_TEST_WORKERS', '1')
 # What upstream's tox.ini sets for these suites.  Its locale is en_US.utf-8,
 # which a small machine does not have.
 TEST_ENVIRON = {
@@ -110,7 +112,7 @@ class Collector:
 
 
 def run_stestr(folder: Path, test_path: str, *what: str,
-               quiet: bool = False) -> Outcome:
+               workers: str = WORKERS, quiet: bool = False) -> Outcome:
     """Run tests with stestr in a folder; what they print is kept there."""
     import subunit
     import testtools
@@ -120,7 +122,7 @@ def run_stestr(folder: Path, test_path: str, *what: str,
     result.startTestRun()
     with subprocess.Popen(
             [sys.executable, '-m', 'stestr', '--test-path', test_path, 'run',
-             '--concurrency', WORKERS, '--subunit', *what],
+             '--concurrency', workers, '--subunit', *what],
             cwd=folder, env={**os.environ, **TEST_ENVIRON},
             stdout=subprocess.PIPE) as process:
         subunit.ByteStreamToStreamResult(
@@ -140,7 +142,7 @@ def py3(regexes):
     return run_stestr(tree.ROOT, './', *regexes)
 
 
-def suite(name, regexes):
+def suite(name, regexes, workers=WORKERS):
     """Upstream's tests of what the series touches, and ours."""
     if not regexes:
         files = selection.for_suite(name, str(tree.TREE), tree.touched())
@@ -150,7 +152,8 @@ def suite(name, regexes):
         _show('\n'.join([f'{len(files)} files of tests:', *files]))
         regexes = [selection.as_regex(files),
                    '--exclude-regex', selection.REPETITIONS]
-    return run_stestr(tree.TREE, f'./nova/tests/{name}', *regexes)
+    return run_stestr(tree.TREE, f'./nova/tests/{name}', *regexes,
+                      workers=workers)
 
 
 def hypervisor(regexes):
@@ -159,14 +162,15 @@ def hypervisor(regexes):
     A test whose guest died says nothing of us. One that kills its guest does
     it again.
     """
-    outcome = suite('hypervisor', regexes)
+    outcome = suite('hypervisor', regexes, GUEST_WORKERS)
     if not outcome.guest_died:
         return outcome
     for test, why in outcome.guest_died.items():
         _show(f'\nagain, its guest died of {why}: {test}')
     with _load_list(outcome.guest_died) as listed:
         again = run_stestr(
-            tree.TREE, './nova/tests/hypervisor', '--load-list', listed)
+            tree.TREE, './nova/tests/hypervisor', '--load-list', listed,
+            workers=GUEST_WORKERS)
     return merge(outcome, again)
 
 
