@@ -44,8 +44,16 @@ def check(work: workspace.Workspace,
             found.append(errors.findings(
                 f'{path} is in the overlay, but no patch claims it',
                 ('add it to a commit in the tree and export, or remove it',)))
-        elif work.files.get(path) is None:
+            continue
+        file = work.files.get(path)
+        if file is None:
             found.append(errors.integrity(f'{path} is no plain file'))
+            continue
+        lost = layout.lost_in_packages(file.data)
+        if lost:
+            found.append(errors.findings(
+                f'{path} {lost}', 'give it text (a Python module: a '
+                'docstring), apply and export'))
     return found
 
 

@@ -154,3 +154,13 @@ class Files:
 
 def in_overlay(path: str) -> bool:
     return path.split('/')[0] in OVERLAY_ROOTS and '/' in path
+
+
+def lost_in_packages(data: bytes) -> ty.Optional[str]:
+    """Why a new file with this content does not reach a package."""
+    if not data:
+        return ('is empty: `patch -E`, which distributions apply patches '
+                'with, deletes it')
+    if b'\0' in data:
+        return 'is binary: patch and quilt cannot make it'
+    return None

@@ -27,7 +27,12 @@ import typing as ty
 from xloud_series import git as _git
 from xloud_series import patchfile
 
+# As upstream's reviewers have it. It names the patch file as well.
+SUBJECT = 60
 TRAILER = re.compile(r'[A-Za-z0-9][A-Za-z0-9-]*: |\(cherry picked from ')
+
+# Its message is upstream's, and stays so.
+BACKPORT = re.compile(r'^\(cherry picked from commit ', re.M)
 
 
 def tidy(message: str) -> ty.Tuple[str, str]:
@@ -57,6 +62,9 @@ def dishonest(git: _git.Git, patch: patchfile.Patch,
     """
     if not patch.subject.strip():
         return 'the subject is empty'
+    if len(patch.subject) > SUBJECT and not BACKPORT.search(patch.body):
+        return (f'the subject has {len(patch.subject)} characters, at most '
+                f'{SUBJECT} are allowed: "{patch.subject}"')
     lines = (raw or patch.message).strip('\n').split('\n')
     if len(lines) > 1 and lines[1]:
         return f'the subject goes on in a second line: {lines[1]!r}'

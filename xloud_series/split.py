@@ -82,14 +82,18 @@ class Splitter:
         blobs: ty.Dict[str, _git.Change] = {}
         found = commits(self.store, base, head)
         parent = base
-        for commit in found:
-            if commit.parents != (parent,):
-                raise errors.refused(
-                    f'{_name(commit)} is a merge, or does not stand in one '
-                    f'line on the base',
-                    f'git rebase {self.root}, in the tree')
-            patches.append(self.commit(commit, owner, blobs))
-            parent = commit.id
+        with _git.Reader(self.store) as self.reader:
+            for commit in found:
+                if commit.parents != (parent,):
+                    raise errors.refused(
+                        f'{_name(commit)} is a merge, or does not stand in '
+                        f'one line on the base',
+                        f'git rebase {self.root}, in the tree')
+                patches.append(self.commit(commit, owner, blobs))
+                parent = commit.id
+            overlay = {path: layout.File(self.reader.read(change.blob) or b'',
+                                         change.mode == '100755')
+                       for path, change in blobs.items()}
         by_name: ty.Dict[str, str] = {}
         for patch in patches:
             for key in (patch.file_name, patch.change_id or ''):
@@ -99,10 +103,6 @@ class Splitter:
                         f'same {"subject" if "." in key else "Change-Id"} '
                         f'({key})', f'git rebase -i {self.root}: reword one')
                 by_name[key] = patch.subject
-        with _git.Reader(self.store) as reader:
-            overlay = {path: layout.File(reader.read(change.blob) or b'',
-                                         change.mode == '100755')
-                       for path, change in blobs.items()}
         return Split(tuple(patches), overlay)
 
     def problem(self, text: str, *next: str) -> None:
@@ -154,6 +154,8 @@ class Splitter:
                     overlay.append(change.path)
                     owner[change.path] = commit
                     blobs[change.path] = change
+            if change.status == 'A':
+                self.shippable(commit, change)
         # Not top-level excludes by glob: a path may hold a star.
         limit = [f':(top,exclude,literal){path}' for path in overlay]
         diff = self.store.out('diff-tree', *DIFF, parent, commit.id, '--',
@@ -166,6 +168,17 @@ class Splitter:
             self.problem(f'{_name(commit)}: {lost}',
                          f'git rebase -i {self.root}: reword it')
         return patch
+
+    def shippable(self, commit: Commit, change: _git.Change) -> None:
+        if change.mode not in ('100644', '100755'):
+            return
+        lost = layout.lost_in_packages(self.reader.read(change.blob) or b'')
+        if lost:
+            self.problem(
+                f'{_name(commit)} adds {change.path}, which {lost}',
+                f'give it text (a Python module: a docstring), git commit '
+                f'--fixup={commit.id[:10]}, git rebase -i --autosquash '
+                f'{self.root}')
 
     def later(self, commit: Commit, change: _git.Change,
               owner: ty.Dict[str, Commit]) -> bool:

@@ -149,7 +149,7 @@ class Case(unittest.TestCase):
         self.empty()
         self.ok('apply')
         self.edit('nova/a.py', hook(A, 2, 'hook = 2'))
-        self.edit('nova/xl/__init__.py', '')
+        self.edit('nova/xl/__init__.py', '"""Ours."""\n')
         self.edit('nova/xl/one.py', 'ONE = 1\n')
         self.commit('First hook: call one\n\nWhy it is so.\n\n'
                     'Change-Id: I' + '1' * 40)

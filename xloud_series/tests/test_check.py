@@ -53,11 +53,32 @@ class TestMessages(base.Case):
                 base.git(self.tree, 'reset', '--hard', '--quiet', 'HEAD~')
 
     def test_what_it_keeps(self):
-        message = ('Ưu tiên: ' + 'a long subject ' * 8 + 'end\n\n# a hash\n'
+        message = ('Ưu tiên: ' + 'a long subject ' * 3 + 'end\n\n# a hash\n'
                    '  indented\n> quoted\n-- two\n- [x] y\n=?odd?=\n\n'
                    'Signed-off-by: a <b@c>\n(cherry picked from commit 1)')
-        self.edit('nova/c.py', '')
+        self.edit('nova/c.py', 'C = 1\n')
         self.commit(message + '\nChange-Id: I' + '5' * 40)
+        self.ok('export')
+        self.ok('check')
+
+    def test_a_long_subject(self):
+        subject = 'x' * 61
+        self.edit('nova/c.py', 'C = 1\n')
+        self.commit(f'{subject}\n\nWhy.')
+        said = self.expect(1, 'export')
+        self.assertIn('the subject has 61 characters, at most 60', said)
+        self.assertIn('reword it', said)
+        base.git(self.tree, 'commit', '--quiet', '--amend', '-m',
+                 f'{subject[1:]}\n\nWhy.')
+        self.ok('export')
+        self.change(self.files / f'{subject[1:]}.patch', 'Subject: x',
+                    'Subject: xx')
+        self.assertIn('at most 60', self.expect(1, 'check'))
+
+    def test_a_backport_keeps_its_long_subject(self):
+        self.edit('nova/c.py', 'C = 1\n')
+        self.commit('y' * 70 + '\n\nWhy.\n\nChange-Id: I' + '5' * 40 +
+                    '\n(cherry picked from commit ' + '1' * 40 + ')')
         self.ok('export')
         self.ok('check')
 
@@ -97,6 +118,22 @@ class TestCheck(base.Case):
         self.assertIn('nova/xl/one.py is claimed by patches/1.0/first-hook',
                       said)
         self.assertIn('overlay file nova/xl/miss.py is not there', said)
+
+    def test_new_files_that_no_package_would_have(self):
+        for path, data, flags in (
+                ('nova/c.py', b'', ()), ('nova/c.bin', b'\0', ()),
+                ('top.cfg', b'', ('--carry', 'top.cfg'))):
+            with self.subTest(path):
+                (self.tree / path).write_bytes(data)
+                self.commit('New\n\nWhy.')
+                said = self.expect(1, 'export', *flags)
+                self.assertRegex(said, f'"New" adds {path}, which is (empty|'
+                                 'binary): .*patch')
+                self.assertIn('git commit --fixup=', said)
+                base.git(self.tree, 'reset', '--hard', '--quiet', 'HEAD~')
+        (self.root / 'nova/xl/one.py').write_text('')
+        self.assertIn('nova/xl/one.py is empty: `patch -E`',
+                      self.expect(1, 'check'))
 
     def test_series(self):
         series = self.files / 'series'
@@ -158,7 +195,7 @@ class TestStatus(base.Case):
         row = self.json('status')[0]
         self.assertEqual(('nova==1.0', 3, 'clean', ''), (
             row['base'], row['patches'], row['tree'], row['next']))
-        self.edit('nova/c.py', '')
+        self.edit('nova/c.py', 'C = 1\n')
         self.assertEqual('dirty', self.tell())
         self.commit('C\n\nWhy.')
         row = self.json('status')[0]

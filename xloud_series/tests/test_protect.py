@@ -93,7 +93,7 @@ class TestRefuse(base.Case):
         self.assertIn('changes nothing', self.expect(1, 'export'))
         git(self.tree, 'reset', '--hard', '--quiet', 'HEAD~')
         git(self.tree, 'checkout', '--quiet', '-b', 'side', 'HEAD~')
-        self.edit('nova/c.py', '')
+        self.edit('nova/c.py', 'C = 1\n')
         self.commit('Side')
         git(self.tree, 'checkout', '--quiet', 'xloud/1.0')
         git(self.tree, 'merge', '--quiet', '-m', 'Merge', 'side')
