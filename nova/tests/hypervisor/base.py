@@ -38,6 +38,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
 from nova import utils
 from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt.xloud import guests
 from nova.virt import node
 from nova.xloud import size
 
@@ -167,6 +168,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         else:
             self.flags(virt_type='kvm', cpu_mode='host-passthrough',
                        group='libvirt')
+        self._watch_emitting()
         self.addCleanup(self._forget_events)
         self.addCleanup(self._wait_for_greenlets)
         for libvirtd in self.libvirtds:
@@ -200,9 +202,24 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         """
         pool = utils._get_default_green_pool()
         hypervisor_fixtures.wait_for(
-            lambda: all(isinstance(running, greenthread.GreenThread)
-                        for running in pool.coroutines_running),
+            lambda: not self._emitting and all(
+                isinstance(running, greenthread.GreenThread)
+                for running in pool.coroutines_running),
             _SECONDS, 'the greenlets of the test end')
+
+    def _watch_emitting(self):
+        emit = guests.ElasticGuests._emit
+        self._emitting = []
+
+        def watched(driver, uuid):
+            self._emitting.append(uuid)
+            try:
+                emit(driver, uuid)
+            finally:
+                self._emitting.remove(uuid)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests.ElasticGuests._emit', watched))
 
     def create_image(self, *words):
         """An image of which the tiny guest is started.

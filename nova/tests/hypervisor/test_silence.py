@@ -29,7 +29,7 @@ class SilenceTestCase(base.HypervisorTestCase):
     def test_qemu_hangs(self):
         # Not so short that a busy machine makes the other guest silent, too
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.guests._PATIENCE_SECONDS', 10))
+            'nova.virt.libvirt.xloud.patience.SECONDS', 10))
         silent, other = self.boot(), self.boot()
         self.assert_all_see(silent, base.MINIMUM)
         process = qemu_of(silent)

@@ -45,12 +45,18 @@ def is_about_vcpu(event) -> bool:
             event.dev.startswith('vcpu'))
 
 
+def queue_of(host):
+    """What has the queue: since 33.0.0 no longer the host itself."""
+    return getattr(host, '_event_handler', host)
+
+
 # Both run in libvirt's own thread, which must not log and only knows libvirt
 # and this queue.
 
 def _balloon_changed(connection, domain, actual, host):
-    host._queue_event(BalloonChangedEvent(domain.UUIDString()))
+    queue_of(host)._queue_event(BalloonChangedEvent(domain.UUIDString()))
 
 
 def _device_added(connection, domain, alias, host):
-    host._queue_event(DeviceAddedEvent(domain.UUIDString(), alias))
+    queue_of(host)._queue_event(
+        DeviceAddedEvent(domain.UUIDString(), alias))

@@ -25,7 +25,6 @@ statistics tell, here and in the next calls.
 import time
 import typing as ty
 
-import eventlet.timeout
 from oslo_log import log as logging
 from oslo_utils import units
 
@@ -36,11 +35,17 @@ from nova import utils
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt.xloud import events
+from nova.virt.libvirt.xloud import patience
 from nova.virt.libvirt.xloud import persistent
 from nova.virt.libvirt.xloud import qemu
 from nova.virt.libvirt.xloud import run as guest_run
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
+
+try:
+    from nova import thread_pool_factory as spawner
+except ImportError:                       # before 34.0.0
+    spawner = utils
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -51,9 +56,8 @@ _FRESH = 3
 # A moving balloon tells it every second.
 _CALM_SECONDS = 2
 
-# A QEMU that hangs holds up the call that meets it first, for ever. Later
-# ones pass it by.
-_PATIENCE_SECONDS = 30
+# libvirt waits 5 seconds for a vCPU to leave, and twice that on POWER.
+_SECONDS_PER_VCPU = 10
 
 
 class _Record(ty.NamedTuple):
@@ -123,7 +127,9 @@ class ElasticGuests:
         if domain is None:
             # Its next start makes a new configuration.
             return
-        guest = libvirt_guest.Guest(self._host._wrap_libvirt_proxy(domain))
+        vcpus = size.maximum(instance.flavor).vcpus
+        guest = libvirt_guest.Guest(self._patient(
+            domain, patience.SECONDS + vcpus * _SECONDS_PER_VCPU))
         persistent.set_boot_size(guest, instance, boot)
         if record is None:
             return
@@ -203,7 +209,7 @@ class ElasticGuests:
             self._to_emit.add(uuid)
             # What it leads to may take seconds and is not to keep the events
             # of other guests waiting.
-            utils.spawn_n(self._emit, uuid)
+            spawner.spawn(self._emit, uuid)
 
     def _emit(self, uuid):
         time.sleep(_CALM_SECONDS)
@@ -230,14 +236,13 @@ class ElasticGuests:
         libvirt = libvirt_guest.libvirt
         flags = 0 if wait else (
             libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-        with eventlet.timeout.Timeout(
-                _PATIENCE_SECONDS,
-                exception.HypervisorUnavailable(host=CONF.host)):
-            answers = connection.domainListGetStats(
-                domains,
-                libvirt.VIR_DOMAIN_STATS_STATE |
-                libvirt.VIR_DOMAIN_STATS_VCPU |
-                libvirt.VIR_DOMAIN_STATS_BALLOON, flags)
+        # A QEMU that hangs holds up the call that meets it first. Later ones
+        # pass it by.
+        answers = patience.call(
+            connection.domainListGetStats, domains,
+            libvirt.VIR_DOMAIN_STATS_STATE |
+            libvirt.VIR_DOMAIN_STATS_VCPU |
+            libvirt.VIR_DOMAIN_STATS_BALLOON, flags)
         records: ty.Dict[str, ty.Optional[_Record]] = {}
         known = set()
         for domain, statistics in answers:
@@ -314,13 +319,17 @@ class ElasticGuests:
             self._unsure.discard(uuid)
             if not is_known(run):
                 run = self._runs[uuid] = guest_run.Run(
-                    self._host._wrap_libvirt_proxy(domain), domain.ID(),
+                    self._patient(domain), domain.ID(),
                     statistics['state.reason'], statistics['balloon.current'])
             elif not was_sure:
                 run.look_at_devices()
             return run
 
         return look()
+
+    def _patient(self, domain, seconds=None):
+        return patience.Patient(
+            self._host._wrap_libvirt_proxy(domain), seconds)
 
     def _state(self, record) -> elastic_guest.GuestState:
         statistics, run = record.statistics, record.run
@@ -349,11 +358,7 @@ class ElasticGuests:
         say that they did. If QEMU cannot be asked that is still not too few.
         """
         run = record.run
-        if run.unplug is None:
-            return record.vcpus
-        if record.vcpus <= run.unplug:
-            if not run.is_emulated:
-                run.note_unplug(None)
+        if run.unplug is None or record.vcpus <= run.unplug:
             return record.vcpus
         return qemu.count_vcpus(self._host, record.domain) or record.vcpus
 
@@ -362,7 +367,7 @@ class ElasticGuests:
     def _unplug(self, guest, instance, record, vcpus):
         self._check_count(record)
         before = record.run.unplug
-        if not record.run.note_unplug(vcpus) and record.run.is_emulated:
+        if record.run.is_emulated and not record.run.note_unplug(vcpus):
             record.run.unplug = before
             raise _refused(_(
                 'libvirt cannot note that vCPUs leave it, and they could '
@@ -377,11 +382,18 @@ class ElasticGuests:
                 error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT)
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._refusing.add(instance.uuid)
+                self._forget_unplug(record, before)
                 raise _refusal(error)
             LOG.info('Not all vCPUs have left yet: %s', error,
                      instance=instance)
         else:
             self._check_reached(instance, vcpus)
+
+    def _forget_unplug(self, record, before):
+        """None left, so QEMU need not be asked each time."""
+        if record.run.is_emulated and record.vcpus == qemu.count_vcpus(
+                self._host, record.domain):
+            record.run.note_unplug(before)
 
     def _check_plug(self, record):
         self._check_count(record, must_know=True)
@@ -393,8 +405,6 @@ class ElasticGuests:
     def _plug(self, guest, instance, record, vcpus):
         self._ask(guest.set_vcpus, vcpus)
         self._check_reached(instance, vcpus)
-        # All counts agree again, so QEMU need not be asked any more.
-        record.run.note_unplug(None)
 
     def _check_count(self, record, must_know=False):
         """Change nothing where libvirt is wrong about what there is."""

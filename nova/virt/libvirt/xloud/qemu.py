@@ -25,6 +25,7 @@ from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
 from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt.xloud import patience
 
 LOG = logging.getLogger(__name__)
 
@@ -42,10 +43,10 @@ def count_vcpus(host, domain) -> ty.Optional[int]:
     monitor = libvirt_guest.libvirtmod_qemu
     if monitor is None:
         return None
-    # A native thread, as with all of libvirt: QEMU may hang.
     monitor = host._wrap_libvirt_proxy(monitor)
     try:
-        answer = monitor.virDomainQemuMonitorCommand(domain._o, _QUERY, 0)
+        answer = patience.call(
+            monitor.virDomainQemuMonitorCommand, domain._o, _QUERY, 0)
         return len(jsonutils.loads(answer)['return'])
     except Exception as error:
         # Without its Python part the binding answers None for a failure.

@@ -54,11 +54,11 @@ _PINNING = (
 class Run:
     """One run of one guest.
 
-    :ivar domain: a virDomain, in a wrapper that makes its calls not block
+    :ivar domain: a virDomain, in a wrapper that makes its calls end
     :ivar id: the id of the domain, as long as this libvirtd lives
     :ivar name: another one for each run, None if none could be noted
     :ivar unplug: the number of vCPUs that was asked for when some were to
-        leave, as long as it is not sure that they did, else None
+        leave a guest that is emulated, since libvirt is not told, else None
     :ivar period: seconds between two statistics of the balloon, 0 for none
     :ivar is_emulated: whether QEMU emulates its processors, by software
     """
@@ -129,7 +129,8 @@ class Run:
                 mark.get('id') == str(self.id) or reason != _BOOTED):
             self.name = mark.get('name')
             unplug = mark.get('unplug')
-            self.unplug = int(unplug) if unplug else None
+            # Only software emulation leaves libvirt in doubt.
+            self.unplug = int(unplug) if unplug and self.is_emulated else None
             if mark.get('id') == str(self.id):
                 return
         else:

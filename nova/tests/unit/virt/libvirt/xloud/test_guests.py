@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import threading
 import time
 from unittest import mock
 
 import ddt
-import eventlet
 import fixtures
 from lxml import etree
 
@@ -167,12 +167,38 @@ class StateTest(GuestsTestCase):
             self.driver.get_elastic_guests([self.instance, other]))
 
     def test_qemu_hangs(self):
+        self._let_hang(self.connection, 'domainListGetStats')
+        error = self.assertRaises(fakelibvirt.libvirtError, self._state)
+        self.assertIn('no answer within 0.01 seconds', str(error))
+
+    def _let_hang(self, owner, name):
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.guests._PATIENCE_SECONDS', 0.01))
+            'nova.virt.libvirt.xloud.patience.SECONDS', 0.01))
+        released = threading.Event()
+        self.addCleanup(released.set)
         self.useFixture(fixtures.MockPatchObject(
-            self.connection, 'domainListGetStats',
-            side_effect=lambda *args: eventlet.sleep(10)))
-        self.assertRaises(exception.HypervisorUnavailable, self._state)
+            owner, name, side_effect=lambda *args: released.wait(10)))
+
+    @ddt.data('XMLDesc', 'setMetadata', 'memoryStats')
+    def test_qemu_hangs_when_a_run_is_looked_at(self, name):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        self._let_hang(self.domain, name)
+        states = self.driver.get_elastic_guests([self.instance, other])
+        self.assertEqual(elastic_guest.NOT_RUNNING, states[other.uuid])
+        if name == 'setMetadata':
+            # What is known without the mark is true.
+            self.assertEqual(3, states[self.instance.uuid].vcpus)
+        else:
+            self.assertNotIn(self.instance.uuid, states)
+
+    def test_qemu_hangs_when_it_is_asked_for_its_vcpus(self):
+        self.domain.type = 'qemu'
+        self.domain.unplug = 'silent'
+        self._change(size.Size(2, 1024))
+        self._let_hang(xloud_libvirt.Monitor, 'virDomainQemuMonitorCommand')
+        # Not less than it may hold
+        self.assertEqual(3, self._state().vcpus)
 
     @ddt.data((0, True), (29, True), (-29, True), (31, False))
     @ddt.unpack
@@ -420,24 +446,49 @@ class ChangeTest(GuestsTestCase):
         self.assertRaises(
             fakelibvirt.libvirtError, self._change, size.Size(3, 512))
 
-    @ddt.data((None, 'whether they did cannot be found out'),
-              ('nonsense', 'whether they did cannot be found out'))
-    @ddt.unpack
-    def test_qemu_cannot_be_asked(self, answer, text):
+    @ddt.data(None, 'nonsense')
+    def test_qemu_cannot_be_asked(self, answer):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.guest.libvirtmod_qemu', answer and mock.Mock(
                 virDomainQemuMonitorCommand=lambda *args: answer)))
+        self.domain.type = 'qemu'
         self.domain.unplug = 'late'
         self._change(size.Size(2, 1024))
         # Not less than it may hold
         self.assertEqual(3, self._state().vcpus)
-        self.assert_refused(text, MAXIMUM)
-        # Asking again does no harm, and an answer settles it.
+        self.assert_refused('whether they did cannot be found out', MAXIMUM)
+        # Asking again does no harm, and libvirt's answer settles it.
         self._change(size.Size(2, 1024))
         self.domain.give_back()
         self.assertEqual(2, self._state().vcpus)
+
+    def test_late_vcpu_of_a_guest_that_is_not_emulated(self):
+        """There libvirt is told, and right."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.guest.libvirtmod_qemu', mock.Mock(
+                virDomainQemuMonitorCommand=self.fail)))
+        for unplug in ('late', 'refuse'):
+            self.domain.unplug = unplug
+            if unplug == 'late':
+                self._change(size.Size(2, 1024))
+            else:
+                self.assert_refused('rejected', size.Size(2, 1024))
+            self.assertEqual(3, self._state().vcpus)
+            self._change(MAXIMUM)
+            self.assertEqual(4, self._state().vcpus)
+            self.domain.live.set_vcpus(3)
+
+    def test_emulated_guest_refused(self):
+        """None left, so that nothing is in doubt."""
+        self.domain.type = 'qemu'
+        self.domain.unplug = 'refuse'
+        self.assert_refused('rejected', size.Size(2, 1024))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.guest.libvirtmod_qemu', mock.Mock(
+                virDomainQemuMonitorCommand=self.fail)))
+        self.assertFalse(self._state().cannot_plug)
         self._change(MAXIMUM)
-        self.assertEqual(4, self.domain.live.current_vcpus)
+        self.assertEqual(4, self._state().vcpus)
 
     def test_software_emulation_does_not_plug_again(self):
         """Also not after a restart of libvirtd, which then counts right."""
@@ -556,7 +607,7 @@ class EventTest(GuestsTestCase):
     def test_many_at_once(self):
         self._state()
         waiting = []
-        with mock.patch('nova.utils.spawn_n',
+        with mock.patch('nova.virt.libvirt.xloud.guests.spawner.spawn',
                         side_effect=lambda *args: waiting.append(args)):
             for _number in range(3):
                 self.connection.tell_balloon(self.domain)

@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import threading
+import types
+
+from nova import test
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.virt.libvirt.xloud import patience
+
+
+class PatienceTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(nova_fixtures.LibvirtFixture())
+
+    def test_answer(self):
+        self.assertEqual(3, patience.call(sum, [1, 2]))
+        error = self.assertRaises(ValueError, patience.call, int, 'one')
+        self.assertIn('one', str(error))
+
+    def test_no_answer(self):
+        released = threading.Event()
+        self.addCleanup(released.set)
+        error = self.assertRaises(
+            fakelibvirt.libvirtError, patience.call, released.wait, 10,
+            seconds=0.01)
+        self.assertEqual(fakelibvirt.VIR_ERR_OPERATION_TIMEOUT,
+                         error.get_error_code())
+        self.assertEqual('no answer within 0.01 seconds',
+                         error.get_error_message())
+
+    def test_wrapper(self):
+        released = threading.Event()
+        self.addCleanup(released.set)
+        domain = patience.Patient(types.SimpleNamespace(
+            _o='object', ID=lambda: 7, hang=released.wait), 0.01)
+        self.assertEqual('object', domain._o)
+        self.assertEqual(7, domain.ID())
+        self.assertRaises(fakelibvirt.libvirtError, domain.hang, 10)
