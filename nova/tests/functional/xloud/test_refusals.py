@@ -176,6 +176,8 @@ class RefusalTestCase(integrated_helpers._IntegratedTestBase):
         self.useFixture(nova_fixtures.CyborgFixture())
         port = self.neutron.ports_with_accelerator[0]
         self.neutron._ports[port['id']] = port
+        # Before 2.72 upstream refuses any port that asks for a resource.
+        self.api.microversion = '2.72'
         self.assert_refused(
             ('minimum_memory', port['device_profile']), self.create,
             self.from_image(self.make_flavor(ELASTIC),
