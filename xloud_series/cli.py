@@ -42,6 +42,8 @@ The round trip:
   (edit there, git commit)
   python3 -m xloud_series export       write the commits back to the repository
 """
+# More paths than this are counted by folder.
+LISTED = 12
 CODES = """\
 exit codes:
   0  ok
@@ -54,7 +56,7 @@ exit codes:
   130  interrupted
 
 In the tree, refs/xloud/base is the base and refs/xloud/applied what the
-repository has: `git rebase -i refs/xloud/base` edits the stack. The sdist is
+repository has: `git rebase --interactive` edits the stack. The sdist is
 fetched by pip, with its configuration, and kept in build/.cache/sdist; with
 that cache nothing needs a network.
 """
@@ -121,10 +123,37 @@ def run_export(work, args) -> Answer:
     got = _export.export(work, work.repo.release(args.release), args.carry,
                          args.check)
     changed = got['changed']
-    word = 'would write' if args.check else 'wrote'
-    text = '\n'.join(f'{word} {path}' for path in changed)
     code = errors.Exit.FINDINGS if args.check and changed else errors.Exit.OK
-    return code, got, text or 'nothing to write'
+    return code, got, '\n'.join(written(got, args.check))
+
+
+def written(got: ty.Dict, would: bool = False) -> ty.List[str]:
+    """A line a file, or of many a line a folder; and how many there are."""
+    lines, counts = [], []
+    removed = set(got['removed'])
+    for word, past, paths in (
+            ('write', 'wrote', [p for p in got['changed']
+                                if p not in removed]),
+            ('remove', 'removed', got['removed'])):
+        if not paths:
+            continue
+        word = f'would {word}' if would else past
+        counts.append(f'{word} {count(len(paths), "file")}')
+        if len(paths) <= LISTED:
+            lines += [f'{word} {path}' for path in paths]
+            continue
+        folders = [path.rpartition('/')[0] for path in paths]
+        for folder in sorted(set(folders)):
+            lines.append(f'{word} {count(folders.count(folder), "file")} in '
+                         f'{folder}')
+    if not counts:
+        return ['nothing to write']
+    return lines + ['in all: ' + ', '.join(counts) +
+                    ('' if would else '; git status shows them')]
+
+
+def count(number: int, what: str) -> str:
+    return f'{number} {what}' + ('' if number == 1 else 's')
 
 
 def run_check(work, args) -> Answer:
@@ -160,8 +189,7 @@ def run_rebase(work, args) -> Answer:
     else:
         got = _rebase.start(work, work.repo.release(args.release), args.to,
                             args.as_name)
-    text = '\n'.join([f'wrote {path}' for path in got['changed']] +
-                     [f'{got["tree"]}: tip {got["tip"]}'])
+    text = '\n'.join([*written(got), f'{got["tree"]}: tip {got["tip"]}'])
     return errors.Exit.OK, got, text
 
 

@@ -55,7 +55,13 @@ def export(work: workspace.Workspace, release: layout.Release,
     changes, tip = plan(work, release, base, head, carry)
     if not check:
         write(work, release, changes, base, head, tip)
-    return {'release': release.name, 'tip': tip, 'changed': sorted(changes)}
+    return {'release': release.name, 'tip': tip, **changed(changes)}
+
+
+def changed(changes: transaction.Changes) -> ty.Dict:
+    return {'changed': sorted(changes),
+            'removed': sorted(path for path, file in changes.items()
+                              if file is None)}
 
 
 def plan(work: workspace.Workspace, release: layout.Release, base: str,

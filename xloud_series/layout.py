@@ -51,9 +51,9 @@ class Repo:
         known = self.releases()
         names = ', '.join(r.name for r in known) or 'none'
         if name is None:
-            if len(known) == 1:
-                return known[0]
-            raise errors.usage(f'which release? known are: {names}')
+            if not known:
+                raise errors.usage('there is no patches/RELEASE/upstream.txt')
+            return known[0]               # the oldest, as the scripts have it
         for release in known:
             if release.name == name:
                 return release

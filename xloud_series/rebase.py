@@ -96,9 +96,11 @@ def start(work: workspace.Workspace, release: layout.Release, to: str,
     state = State(release.name, str(pin), onto,
                   [[step.name, step.commit] for step in stack.steps], created)
     state.save(tree)
+    tree.restore_generated()
     # Detached: the branch stays where it is until all is well.
     tree.git.out('checkout', '--quiet', '--detach', '--no-overwrite-ignore',
                  '--no-recurse-submodules', onto)
+    tree.prepare()
     return carry_on(work, tree, state)
 
 
@@ -258,7 +260,7 @@ def finish(work: workspace.Workspace, tree: _tree.Tree,
                       f'resolved for {pin.name} {pin.version}')
     return {'release': release.name, 'tree': release.shown, 'tip': tip,
             'base': state.onto, 'dropped': state.dropped,
-            'changed': sorted(changes)}
+            **export.changed(changes)}
 
 
 def pinned(work: workspace.Workspace, release: layout.Release,
@@ -286,12 +288,14 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
         shutil.rmtree(gone)
         return {'release': release.name, 'tree': None}
     tree.git.out('cherry-pick', '--quit')
+    tree.restore_generated()
     # --force: the half-made resolution is what abort is asked to drop.
     tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
                  release.branch[len('refs/heads/'):])
     for ref in (ONTO, FROM):
         tree.git.out('update-ref', '-d', ref)
     tree.rebase_state.unlink()
+    tree.prepare()
     return {'release': release.name, 'tree': release.shown, 'tip': tree.head}
 
 

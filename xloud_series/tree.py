@@ -12,8 +12,10 @@
 
 """The developer's tree: an ordinary clone in build/, never thrown away.
 
-Refs in it, beside the branch: refs/xloud/base, refs/xloud/applied (what the
-repository had when the two last agreed), refs/xloud/incoming.
+The base is the upstream of its branch: `git rebase --interactive` needs no
+other name, and `git status` counts the patches. Refs in it, beside the
+branch: refs/xloud/base, refs/xloud/applied (what the repository had when the
+two last agreed), refs/xloud/incoming.
 """
 
 from __future__ import annotations
@@ -60,6 +62,10 @@ etc/nova/policy.yaml.sample
 subunit.log
 testrepository.subunit
 """
+
+# Tracked, but pbr writes them anew from our history when it builds an sdist or
+# a wheel in the tree. git is told not to look at them.
+GENERATED = ('AUTHORS', 'ChangeLog')
 
 OPERATIONS = {
     'rebase-merge': 'a git rebase',
@@ -109,6 +115,31 @@ class Tree:
             if field[0] in 'RC':
                 next(fields)              # where it came from
         return found
+
+    def prepare(self) -> None:
+        """What git has to know of this tree; done each time, as a tree may
+        be older than this tool.
+        """
+        branch = 'branch.' + self.release.branch[len('refs/heads/'):]
+        if not self.git.ok('config', '--local', f'{branch}.merge'):
+            self.git.out('config', '--local', f'{branch}.remote', '.')
+            self.git.out('config', '--local', f'{branch}.merge', BASE)
+        plain = self.generated('H')
+        if plain:
+            # Not out(): while another git has the index, it is done later.
+            self.git.run('update-index', '--skip-worktree', '--', *plain)
+
+    def generated(self, flag: str) -> ty.List[str]:
+        """S: those that git does not look at; H: those that it does."""
+        return [line[2:] for line in self.git.fields(
+            'ls-files', '-t', '-z', '--', *GENERATED) if line[0] == flag]
+
+    def restore_generated(self) -> None:
+        """As they are in the commit: a checkout might have to change them."""
+        paths = self.generated('S')
+        if paths:
+            self.git.out('update-index', '--no-skip-worktree', '--', *paths)
+            self.git.out('checkout-index', '--quiet', '--force', '--', *paths)
 
     def operation(self) -> ty.Optional[str]:
         if self.rebase_state.exists():
@@ -184,6 +215,7 @@ class Tree:
 
     def move(self, commit: str) -> None:
         """The branch and the files to `commit`; only after protect()."""
+        self.restore_generated()
         # -B: also when the branch was left behind. Ignored files stay.
         result = self.git.run(
             'checkout', '--quiet', '--no-overwrite-ignore', '--no-track',
@@ -194,6 +226,7 @@ class Tree:
                 f'{self.release.shown}: git cannot move it: '
                 f'{(result.err.strip().splitlines() or ["?"])[0]}',
                 f'git -C {self.release.shown} status', result.err.strip())
+        self.prepare()
 
     def settle(self, base: str, tip: str) -> None:
         self.git.out('update-ref', BASE, base)

@@ -89,10 +89,13 @@ class Workspace:
             release, base, listed)
 
     def tree(self, release: layout.Release) -> _tree.Tree:
-        return _tree.Tree(release)
+        tree = _tree.Tree(release)
+        if tree.exists:
+            tree.prepare()
+        return tree
 
     def need_tree(self, release: layout.Release) -> _tree.Tree:
-        tree = _tree.Tree(release)
+        tree = self.tree(release)
         if not tree.exists:
             raise errors.usage(
                 f'{release.shown} is not there: did you run apply first?',

@@ -44,6 +44,8 @@ B = 'import re\n\n\n' + ''.join(
     f'    four = 4\n    return 10\n\n\n' for n in range(4))
 UPSTREAM = {
     'PKG-INFO': 'Name: nova\nVersion: 1.0\n',
+    'AUTHORS': 'Upstream 1\n',
+    'ChangeLog': 'CHANGES\n\n1.0\n',
     'setup.cfg': '[metadata]\nname = nova\n',
     'nova.egg-info/SOURCES.txt': 'stale\n',
     'nova/__init__.py': '',
@@ -65,6 +67,7 @@ def hook(text: str, method: int, line: str) -> str:
 NEXT = {
     **UPSTREAM,
     'PKG-INFO': 'Name: nova\nVersion: 2.0\n',
+    'AUTHORS': 'Upstream 2\n',
     'nova/a.py': hook('# new\n' + A.replace(
         'import sys\n', 'import sys\nimport vtpm\n'), 9, 'upstream = 9'),
 }

@@ -64,6 +64,52 @@ class TestRefuse(base.Case):
         self.ok('apply')
         self.ok('export')
 
+    def test_what_pbr_rewrites_is_no_work(self):
+        """AUTHORS and ChangeLog, from our history; tracked, as upstream's
+        sdist has them.
+        """
+        def build():
+            self.edit('AUTHORS', 'XLoud Series\n')
+            self.edit('ChangeLog', 'CHANGES\n\n50 of ours\n')
+        build()
+        self.ok('export')
+        self.ok('apply')
+        self.assertEqual('clean', self.json('status')[0]['tree'])
+        self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
+        base.git(self.tree, 'commit', '--quiet', '--all', '-m', 'More')
+        self.ok('export')
+        self.assertEqual({'?? patches/1.0/more.patch',
+                          ' M patches/1.0/series'}, set(self.status()))
+        # The tree moves all the same, and other upstream files come.
+        self.change(self.root / 'nova/xl/one.py', 'ONE = 1', 'ONE = 2')
+        self.ok('apply')
+        self.assertEqual('ONE = 2\n', self.text('nova/xl/one.py'))
+        build()
+        base.sdist(self.root / 'build/.cache/sdist/nova-2.0.tar.gz', '2.0',
+                   base.NEXT)
+        self.ok('rebase', '1.0', '--to', '2.0')
+        self.assertEqual('Upstream 2\n', self.text('AUTHORS'))
+        build()
+        self.ok('apply')
+        self.ok('check')
+
+    def test_a_tree_of_an_older_tool(self):
+        """It knows no upstream branch and looks at generated files."""
+        git = base.git
+        git(self.tree, 'update-index', '--no-skip-worktree', 'AUTHORS')
+        for key in ('remote', 'merge'):
+            git(self.tree, 'config', '--unset', f'branch.xloud/1.0.{key}')
+        self.edit('AUTHORS', 'XLoud Series\n')
+        self.ok('apply')
+        self.assertEqual('', git(self.tree, 'status', '--short'))
+        self.assertEqual(self.head('refs/xloud/base'),
+                         self.head('@{upstream}'))
+        # One that a developer has set stays.
+        git(self.tree, 'branch', 'mine')
+        git(self.tree, 'branch', '--quiet', '--set-upstream-to=mine')
+        self.ok('apply')
+        self.assertEqual(self.head('mine'), self.head('@{upstream}'))
+
     def test_unexported(self):
         self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
         self.commit('More\n\nWhy.')

@@ -197,6 +197,17 @@ class TestRoundTrip(base.Case):
         self.assertEqual([' M patches/1.0/first-hook-call-one.patch'],
                          self.status())
 
+    def test_many_files_are_counted(self):
+        for number in range(13):
+            self.edit(f'nova/xl/many_{number}.py', f'N = {number}\n')
+        self.commit('Many\n\nWhy.')
+        said = self.expect(1, 'export', '--check')
+        self.assertIn('would write 15 files\n', said)
+        said = self.ok('export')
+        self.assertIn('wrote 13 files in nova/xl\n', said)
+        self.assertIn('wrote 2 files in patches/1.0\n', said)
+        self.assertNotIn('many_1.py', said)
+
     def test_overlay_edit_is_one_file(self):
         self.edit('nova/xl/one.py', 'ONE = 11\n')
         base.git(self.tree, 'add', '-A')
@@ -254,12 +265,16 @@ class TestRoundTrip(base.Case):
         self.assertIn('nothing to write', self.ok('export'))
         base.git(self.tree, 'commit', '--quiet', '--amend', '-m',
                  'Another subject\n\nWhy.\n\nChange-Id: I' + '3' * 40)
-        self.ok('export')
+        said = self.ok('export')
         self.assertEqual(
             f'# The head of the file.\n\n# about first\n{first}\n{second}\n\n'
             f'# about third\nanother-subject.patch\n# end\n',
             series.read_text())
         self.assertFalse((self.files / third).exists())
+        for line in ('wrote patches/1.0/another-subject.patch',
+                     f'removed patches/1.0/{third}',
+                     'in all: wrote 2 files, removed 1 file; git status'):
+            self.assertIn(f'{line}', said)
         base.git(self.tree, 'rebase', '--quiet', '--onto', 'HEAD~3', 'HEAD~2')
         self.ok('export')
         self.assertEqual(
