@@ -13,6 +13,7 @@
 """What a real libvirt and QEMU make of the domain of an elastic server."""
 
 import os
+from unittest import mock
 
 import fixtures
 import libvirt
@@ -143,7 +144,9 @@ class DomainTest(DomainTestBase):
         guest.set_vcpus(MAXIMUM.vcpus, persistent=True, live=True)
         guest.set_memory(MAXIMUM.memory_mb * 1024, persistent=True, live=True)
         self._wait_until_guest_has(*MAXIMUM)
-        persistent.keep_boot_size(self.driver._host, self.instance)
+        with mock.patch('nova.objects.Instance.get_by_uuid',
+                        return_value=self.instance):
+            persistent.keep_boot_size(self.driver._host, self.instance)
 
         inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
         self._wait_until_libvirt_says(guest, MAXIMUM)

@@ -65,6 +65,35 @@ class MovesTestCase(base.HypervisorTestCase):
         self.restart(server, 'soft')
         self.assert_all_see(server, base.MINIMUM)
 
+    def test_live_migration_of_a_paused_server(self):
+        """It is no start, though libvirt has the same number for both."""
+        self._take_domain_ids(self.libvirtds[1])
+        server = self.boot()
+        self.adjust(server, *GROWN, persist=False)
+        self.assert_all_see(server, GROWN, boot=base.MINIMUM)
+        self.api.post_server_action(server['id'], {'pause': None})
+        self.wait_until_active(server, status='PAUSED')
+        self.api.post_server_action(server['id'], {'os-migrateLive': {
+            'host': self.other, 'block_migration': 'auto'}})
+        self.wait_until_active(server, **{
+            'OS-EXT-SRV-ATTR:host': self.other, 'status': 'PAUSED'})
+        self.reconcile()
+        self.api.post_server_action(server['id'], {'unpause': None})
+        self.wait_until_active(server)
+        self.reconcile()
+        fixtures.wait_for(lambda: self.seen(server), 60, 'the guest goes on')
+        self.assert_all_see(server, GROWN, boot=base.MINIMUM)
+
+    @staticmethod
+    def _take_domain_ids(libvirtd):
+        """Have a domain get another id there than where it comes from."""
+        connection = libvirt.open(libvirtd.uri)
+        for _number in range(3):
+            connection.createXML(
+                "<domain type='qemu'><name>other</name><memory>65536</memory>"
+                "<os><type machine='q35'>hvm</type></os></domain>").destroy()
+        connection.close()
+
     def test_live_migration_of_a_shrunk_server(self):
         server = self.boot()
         self.adjust(server, 2, 1024)

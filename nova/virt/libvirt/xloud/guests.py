@@ -103,12 +103,17 @@ class ElasticGuests:
         # Runs whose devices are to be looked at again
         self._unsure: ty.Set[str] = set()
         self._to_emit: ty.Set[str] = set()
+        # Whose configuration could not be given their boot size
+        self._to_mend: ty.Set[str] = set()
         # Guests that just told that they keep their vCPUs
         self._refusing: ty.Set[str] = set()
 
     def states(self, instances, wait=False) -> ty.Dict[
             str, elastic_guest.GuestState]:
         """As ComputeDriver.get_elastic_guests()."""
+        for instance in instances:
+            if instance.uuid in self._to_mend:
+                self.keep_boot_size(instance)
         records = self._records(
             [instance.uuid for instance in instances], wait)
         states = {}
@@ -171,15 +176,16 @@ class ElasticGuests:
                     reason=reason))
 
     def keep_boot_size(self, instance) -> None:
-        """Mend a configuration that was made from the XML of what runs."""
-        guest = persistent.keep_boot_size(self._host, instance)
-        if guest is None:
-            return
-        try:
-            guest_run.forget_in_configuration(guest)
-        except libvirt_guest.libvirt.libvirtError as error:
-            LOG.warning('A soft reboot may not be noticed: %s', error,
-                        instance=instance)
+        """Mend a configuration that was made from the XML of what runs.
+
+        What was done before this is done, so nothing is raised. What fails
+        is tried again when the guest is looked at.
+        """
+        if persistent.keep_boot_size(
+                self._host, instance, guest_run.forget_in_configuration):
+            self._to_mend.discard(instance.uuid)
+        else:
+            self._to_mend.add(instance.uuid)
 
     def take_event(self, event) -> bool:
         """Look at an event of the host.
@@ -320,7 +326,8 @@ class ElasticGuests:
             if not is_known(run):
                 run = self._runs[uuid] = guest_run.Run(
                     self._patient(domain), domain.ID(),
-                    statistics['state.reason'], statistics['balloon.current'])
+                    (statistics['state.state'], statistics['state.reason']),
+                    statistics['balloon.current'])
             elif not was_sure:
                 run.look_at_devices()
             return run
@@ -435,9 +442,16 @@ class ElasticGuests:
                     'asked': vcpus, 'counted': record.vcpus if record else 0})
 
     def _reason_to_stay(self, instance) -> ty.Optional[str]:
+        """Why the state of a guest must not be taken out of its QEMU."""
         if not size.has_elastic_vcpus(instance.flavor):
             return None
-        record = self._records([instance.uuid]).get(instance.uuid)
+        try:
+            record = self._records([instance.uuid]).get(instance.uuid)
+        except Exception as error:
+            # What comes next meets the same libvirt and says what it means.
+            LOG.warning('It is not known whether vCPUs left: %s', error,
+                        instance=instance)
+            return None
         if record is None or not record.has_lost_vcpu:
             return None
         return _('vCPUs have left the server, and software emulation fails '

@@ -26,6 +26,7 @@ from oslo_utils import units
 
 from nova import exception
 from nova.i18n import _
+from nova import objects
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.xloud import size
 
@@ -55,26 +56,38 @@ def set_boot_size(guest, instance, boot: size.Size) -> None:
 
 def keep_boot_size(
     host, instance,
-) -> ty.Optional[libvirt_guest.Guest]:
+    then: ty.Optional[ty.Callable[[libvirt_guest.Guest], None]] = None,
+) -> bool:
     """Put the boot size back in the persistent configuration of a guest.
 
-    A failure is not the end of the operation that calls this. The guest runs,
-    and each start but that of a soft reboot makes a new configuration.
+    The operation that calls this has succeeded, so nothing is raised. The
+    guest runs, and each start but that of a soft reboot makes a new
+    configuration.
 
-    :returns: nova.virt.libvirt.guest.Guest, None if it is not elastic
+    :param then: what else to mend in it
+    :returns: False if it has to be tried again
     """
-    if not _is_elastic(instance):
-        return None
-    guest = host.get_guest(instance)
-    boot = size.boot(instance)
     try:
-        set_boot_size(guest, instance, boot)
-    except (exception.InternalError,
-            libvirt_guest.libvirt.libvirtError) as error:
-        LOG.warning('The next soft reboot may not give the boot size of '
-                    '%(boot)s: %(error)s', {'boot': boot, 'error': error},
-                    instance=instance)
-    return guest
+        if _is_elastic(instance):
+            guest = host.get_guest(instance)
+            set_boot_size(guest, instance, size.boot(_as_of_now(instance)))
+            if then is not None:
+                then(guest)
+        return True
+    except exception.InstanceNotFound:
+        # Of neither the server nor its guest a start is left.
+        return True
+    except Exception as error:
+        LOG.warning('The next soft reboot may not give the boot size, or not '
+                    'be noticed: %s', error, instance=instance)
+        return False
+
+
+def _as_of_now(instance):
+    """A volume swap takes hours, in which the boot size may change."""
+    return objects.Instance.get_by_uuid(
+        instance._context, instance.uuid,
+        expected_attrs=['flavor', 'system_metadata'])
 
 
 def _configuration(guest):

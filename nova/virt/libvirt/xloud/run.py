@@ -35,8 +35,9 @@ _NAMESPACE = 'urn:xloud:nova:run'
 _PREFIX = 'xloud'
 _TAG = '{%s}run' % _NAMESPACE
 
-# virDomainRunningReason
-_BOOTED = 1
+# virDomainState and virDomainRunningReason. Reasons of another state have
+# the same numbers: 1 of a paused domain is that somebody paused it.
+_BOOTED = 1, 1
 
 # For a guest that has none, on a host that gives none to new guests.
 _PERIOD = 10
@@ -63,10 +64,12 @@ class Run:
     :ivar is_emulated: whether QEMU emulates its processors, by software
     """
 
-    def __init__(self, domain, id: int, reason: int, memory: int):
+    def __init__(self, domain, id: int, state: ty.Tuple[int, int],
+                 memory: int):
         """Look at a run for the first time, and put its mark on it.
 
-        :param reason: why the domain runs, as bulk statistics tell it
+        :param state: of the domain and the reason for it, as bulk statistics
+            have them
         :param memory: what it has, as they tell it, in KiB
         """
         self.domain = domain
@@ -82,7 +85,7 @@ class Run:
         # Not what the option says: an image may ask for an architecture that
         # has to be emulated.
         self.is_emulated = xml.get('type') == 'qemu'
-        self._recognise(xml, reason)
+        self._recognise(xml, state)
         if self.has_balloon:
             self._check_memory(memory)
             self._have_statistics(xml)
@@ -120,13 +123,13 @@ class Run:
         self.unplug = vcpus
         return self._write()
 
-    def _recognise(self, xml, reason):
+    def _recognise(self, xml, state):
         mark = xml.find('./metadata/' + _TAG)
         # A mark of another id came along with what still runs, from another
         # host or from disk, unless the domain was booted with it: the live
         # XML had become persistent.
         if mark is not None and (
-                mark.get('id') == str(self.id) or reason != _BOOTED):
+                mark.get('id') == str(self.id) or state != _BOOTED):
             self.name = mark.get('name')
             unplug = mark.get('unplug')
             # Only software emulation leaves libvirt in doubt.

@@ -341,7 +341,22 @@ class RunTest(GuestsTestCase):
         self.domain.create()
         self.assertNotEqual(run, self._state().run)
 
+    def test_paused_guest_that_moves_goes_on(self):
+        """Also a pause has reason 1, which is that of a start elsewhere."""
+        run = self._state().run
+        self.domain._id += 7
+        self._forget()
+        self.domain._state = fakelibvirt.VIR_DOMAIN_PAUSED
+        self.domain._reason = 1
+        self.assertEqual(run, self._state().run)
+
+    def _boot_size_is(self, boot):
+        instance = test_domain.server(test_domain.ELASTIC, boot=boot)
+        self.useFixture(fixtures.MockPatch(
+            'nova.objects.Instance.get_by_uuid', return_value=instance))
+
     def test_mending(self):
+        self._boot_size_is(BOOT)
         self._state()
         self.domain.config.metadata = dict(self.domain.live.metadata)
         self.domain.config.set_vcpus(4)
@@ -350,14 +365,22 @@ class RunTest(GuestsTestCase):
         self.assertEqual(3, self.domain.config.current_vcpus)
 
     def test_mending_fails(self):
+        """It does not fail what was done before, and is tried again."""
+        self._boot_size_is(BOOT)
         self._state()
-        self.domain.config.metadata = dict(self.domain.live.metadata)
-        self.useFixture(fixtures.MockPatchObject(
-            self.domain, 'setMetadata',
-            side_effect=fakelibvirt.libvirtError('no')))
-        self.driver._elastic_guests.keep_boot_size(self.instance)
-        self.assertIn('A soft reboot may not be noticed',
-                      self.stdlog.logger.output)
+        for owner, name in ((self.domain, 'setMetadata'),
+                            (self.domain, 'setVcpusFlags'),
+                            (self.driver._host, 'get_guest')):
+            self.domain.config.metadata = dict(self.domain.live.metadata)
+            self.domain.config.set_vcpus(4)
+            with mock.patch.object(
+                    owner, name, side_effect=fakelibvirt.libvirtError('no')):
+                self.driver._elastic_guests.keep_boot_size(self.instance)
+                self._state()
+                self.assertNotEqual({}, self.domain.config.metadata)
+            self._state()
+            self.assertEqual({}, self.domain.config.metadata)
+            self.assertEqual(3, self.domain.config.current_vcpus)
 
     def test_no_mark(self):
         self.useFixture(fixtures.MockPatchObject(
@@ -534,6 +557,15 @@ class ChangeTest(GuestsTestCase):
                 check.check_live_migration(self.instance)
                 check.check_suspend(self.instance)
         self.assertTrue(self.domain.live)
+
+    def test_libvirt_cannot_say_whether_vcpus_left(self):
+        """What is done with the state of the guest does not fail of that."""
+        self.useFixture(fixtures.MockPatchObject(
+            self.connection, 'domainListGetStats',
+            side_effect=fakelibvirt.libvirtError('no')))
+        check = self.driver._elastic_guests
+        check.check_live_migration(self.instance)
+        check.check_suspend(self.instance)
 
     def test_qemu_is_not_asked_without_doubt(self):
         self.useFixture(fixtures.MonkeyPatch(

@@ -12,6 +12,9 @@
 
 from unittest import mock
 
+import fixtures
+import oslo_messaging as messaging
+
 from nova import context
 from nova import exception
 from nova import objects
@@ -60,21 +63,44 @@ class PersistentTest(test.NoDBTestCase):
         self.memory = amount
 
     def _keep(self, *args, **kwargs):
-        return persistent.keep_boot_size(
-            self.host, test_domain.server(*args, **kwargs))
+        instance = test_domain.server(*args, **kwargs)
+        with mock.patch('nova.objects.Instance.get_by_uuid',
+                        return_value=instance):
+            return persistent.keep_boot_size(self.host, instance)
 
     def test_inert(self):
-        self.assertIsNone(self._keep())
+        self.assertTrue(self._keep())
         self.host.get_guest.assert_not_called()
 
     def test_flavor_not_loaded(self):
-        self.assertIsNone(
+        self.assertTrue(
             persistent.keep_boot_size(self.host, objects.Instance()))
+        self.host.get_guest.assert_not_called()
 
     def test_both(self):
-        self.assertIs(
-            self.guest, self._keep(test_domain.ELASTIC, boot=BOOT))
+        self.assertTrue(self._keep(test_domain.ELASTIC, boot=BOOT))
         self.assertEqual((3, 1048576), (self.vcpus, self.memory))
+
+    def test_boot_size_of_now(self):
+        """The caller's copy is as old as the operation that ends."""
+        now = test_domain.server(test_domain.ELASTIC, boot=BOOT)
+        self.useFixture(fixtures.MockPatch(
+            'nova.objects.Instance.get_by_uuid', return_value=now))
+        self.assertTrue(persistent.keep_boot_size(
+            self.host, test_domain.server(test_domain.ELASTIC)))
+        self.assertEqual((3, 1048576), (self.vcpus, self.memory))
+
+    def test_what_else_is_mended(self):
+        instance = test_domain.server(test_domain.ELASTIC)
+        self.useFixture(fixtures.MockPatch(
+            'nova.objects.Instance.get_by_uuid', return_value=instance))
+        mended = []
+        self.assertTrue(persistent.keep_boot_size(
+            self.host, instance, mended.append))
+        self.assertEqual([self.guest], mended)
+        self.assertFalse(persistent.keep_boot_size(
+            self.host, instance,
+            mock.Mock(side_effect=fakelibvirt.libvirtError('no'))))
 
     def test_only_vcpus(self):
         self._keep({'minimum_cpu': '2'})
@@ -92,8 +118,23 @@ class PersistentTest(test.NoDBTestCase):
 
     def test_refused(self):
         self.guest.set_vcpus.side_effect = fakelibvirt.libvirtError('no')
-        self.assertIs(self.guest, self._keep(test_domain.ELASTIC))
-        self.assertIn('2 vCPUs, 512 MiB', self.stdlog.logger.output)
+        self.assertFalse(self._keep(test_domain.ELASTIC))
+        self.assertIn('may not give the boot size', self.stdlog.logger.output)
+
+    def test_libvirt_or_database_fails(self):
+        """What was done before stays done."""
+        for error in (fakelibvirt.libvirtError('connection lost'),
+                      exception.HypervisorUnavailable(host='host')):
+            self.host.get_guest.side_effect = error
+            self.assertFalse(self._keep(test_domain.ELASTIC))
+        self.host.get_guest.side_effect = exception.InstanceNotFound(
+            instance_id='x')
+        self.assertTrue(self._keep(test_domain.ELASTIC))
+        self.host.get_guest.side_effect = None
+        instance = test_domain.server(test_domain.ELASTIC)
+        with mock.patch('nova.objects.Instance.get_by_uuid',
+                        side_effect=messaging.MessagingTimeout):
+            self.assertFalse(persistent.keep_boot_size(self.host, instance))
 
     def test_not_done(self):
         self.guest.set_vcpus.side_effect = None
@@ -118,12 +159,13 @@ class DriverTest(test.NoDBTestCase):
     def test_live_migration(self):
         with mock.patch.object(self.driver, '_reattach_instance_vifs'), \
                 mock.patch.object(
-                    persistent, 'keep_boot_size', return_value=None) as keep:
+                    persistent, 'keep_boot_size', return_value=True) as keep:
             self.driver.post_live_migration_at_destination(
                 self.context, self.instance, [])
-        keep.assert_called_once_with(self.driver._host, self.instance)
+        self.assertEqual((self.driver._host, self.instance),
+                         keep.call_args.args[:2])
 
-    @mock.patch.object(persistent, 'keep_boot_size', return_value=None)
+    @mock.patch.object(persistent, 'keep_boot_size', return_value=True)
     def test_swap_volume(self, keep):
         steps = mock.Mock()
         with mock.patch.multiple(
