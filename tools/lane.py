@@ -49,6 +49,8 @@ TEST_ENVIRON = {
 }
 FAILED = ('fail', 'uxsuccess', 'inprogress', 'unknown')
 SECONDS_BETWEEN_SIGNS = 30
+PAGES = ('README.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
+         'patches/README.rst')
 
 
 @dataclasses.dataclass
@@ -223,7 +225,7 @@ def judge(suspects, here, base):
 def pep8(_arguments):
     touched = tree.touched()
     python = [path for path in touched if path.endswith('.py')]
-    prose = ['README.rst', 'CONTRIBUTING.rst', 'HACKING.rst', 'doc']
+    prose = [*PAGES, 'doc']
     flake8 = [sys.executable, '-m', 'flake8']
     outcome = Outcome()
     _check(outcome, 'flake8: the repository', flake8)
@@ -240,7 +242,7 @@ def pep8(_arguments):
 
 def docs(_arguments):
     outcome = Outcome()
-    for page in ('README.rst', 'CONTRIBUTING.rst', 'HACKING.rst'):
+    for page in PAGES:
         # What a forge does to show it, but a warning is an error.
         _check(outcome, page, [sys.executable, '-m', 'docutils', '--strict',
                                page, os.devnull])

@@ -28,6 +28,7 @@ from xloud_series import drift as _drift
 from xloud_series import errors
 from xloud_series import export as _export
 from xloud_series import layout
+from xloud_series import patches as _patches
 from xloud_series import rebase as _rebase
 from xloud_series import status as _status
 from xloud_series import workspace
@@ -104,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument('--abort', action='store_true')
     one.add_argument('--as', metavar='NEW', dest='as_name',
                      help='write a new release folder (default: the same)')
+    one = verb('patches', _patches, run_patches)
+    one.add_argument('release', nargs='?', metavar='RELEASE')
     one = verb('status', _status, run_status)
     one.add_argument('release', nargs='?', metavar='RELEASE')
     return top
@@ -152,8 +155,8 @@ def written(got: ty.Dict, would: bool = False) -> ty.List[str]:
                     ('' if would else '; git status shows them')]
 
 
-def count(number: int, what: str) -> str:
-    return f'{number} {what}' + ('' if number == 1 else 's')
+def count(number: int, what: str, plural: str = 's') -> str:
+    return f'{number} {what}' + ('' if number == 1 else plural)
 
 
 def run_check(work, args) -> Answer:
@@ -191,6 +194,12 @@ def run_rebase(work, args) -> Answer:
                             args.as_name)
     text = '\n'.join([*written(got), f'{got["tree"]}: tip {got["tip"]}'])
     return errors.Exit.OK, got, text
+
+
+def run_patches(work, args) -> Answer:
+    got = _patches.write(work, work.repo.release(args.release))
+    return errors.Exit.OK, got, (
+        f'{got["folder"]}: {count(got["patches"], "complete patch", "es")}')
 
 
 def run_status(work, args) -> Answer:

@@ -413,7 +413,8 @@ class TestTrouble(base.Case):
 
     def test_manual(self):
         said = self.ok('--help')
-        for verb in ('apply', 'export', 'check', 'drift', 'rebase', 'status'):
+        for verb in ('apply', 'export', 'check', 'drift', 'rebase', 'patches',
+                     'status'):
             self.assertIn(f'\n    {verb}', said)
             self.assertIn('exit codes:', self.ok(verb, '--help'))
 
