@@ -50,7 +50,7 @@ exit codes:
   0  ok
   1  findings: something is not as it should be
   2  usage: unknown release, git too old, no tree yet
-  3  stopped on a conflict; rebase --continue or --abort
+  3  stopped on a conflict; rebase --continue, --skip PATCH or --abort
   4  integrity: a hash, a patch or a file is not what it must be; cannot fetch;
      disk full
   5  refused, to protect work that would be lost; or another run is at work
@@ -102,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     what = one.add_mutually_exclusive_group(required=True)
     what.add_argument('--to', metavar='VERSION', help='as for drift')
     what.add_argument('--continue', action='store_true', dest='proceed')
+    what.add_argument('--skip', metavar='PATCH',
+                      help='go on, and leave this patch out')
     what.add_argument('--abort', action='store_true')
     one.add_argument('--as', metavar='NEW', dest='as_name',
                      help='write a new release folder (default: the same)')
@@ -184,6 +186,8 @@ def run_drift(work, args) -> Answer:
 def run_rebase(work, args) -> Answer:
     if args.proceed:
         got = _rebase.proceed(work, args.release)
+    elif args.skip:
+        got = _rebase.skip(work, args.release, args.skip)
     elif args.abort:
         got = _rebase.abort(work, args.release)
         return errors.Exit.OK, got, (
@@ -192,7 +196,13 @@ def run_rebase(work, args) -> Answer:
     else:
         got = _rebase.start(work, work.repo.release(args.release), args.to,
                             args.as_name)
-    text = '\n'.join([*written(got), f'{got["tree"]}: tip {got["tip"]}'])
+    text = '\n'.join([
+        *written(got),
+        *(f'{what}: {name}' for what, names in (
+            ('resolved by hand', got['resolved']),
+            ('dropped, upstream has it', got['dropped']),
+            ('left out, as you said', got['skipped'])) for name in names),
+        f'{got["tree"]}: tip {got["tip"]}'])
     return errors.Exit.OK, got, text
 
 
@@ -204,7 +214,9 @@ def run_patches(work, args) -> Answer:
 
 def run_status(work, args) -> Answer:
     if args.release:
-        releases = [work.repo.release(args.release)]
+        made = layout.Release(work.repo, args.release)
+        releases = [made if made.being_made else
+                    work.repo.release(args.release)]
     else:
         releases = work.repo.releases()
     rows = _status.status(work, releases)

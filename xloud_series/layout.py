@@ -57,6 +57,13 @@ class Repo:
         for release in known:
             if release.name == name:
                 return release
+        if NAME.fullmatch(name) and Release(self, name).being_made:
+            raise errors.SeriesError(
+                errors.Exit.CONFLICT,
+                f'{name} is being made: a rebase to it is not finished',
+                (f'python3 -m xloud_series status {name}',
+                 f'python3 -m xloud_series rebase --continue {name}',
+                 f'python3 -m xloud_series rebase --abort {name}'))
         raise errors.usage(f'unknown release {name!r}; known are: {names}',
                            f'a new one starts with patches/{name}/upstream.txt'
                            if NAME.fullmatch(name) else ())
@@ -86,6 +93,16 @@ class Release:
     @property
     def tree(self) -> Path:
         return self.repo.root / 'build' / f'nova-{self.name}'
+
+    @property
+    def rebase_state(self) -> Path:
+        return self.tree / '.git' / 'xloud-rebase.json'
+
+    @property
+    def being_made(self) -> bool:
+        """It has a tree before it has a folder."""
+        return self.rebase_state.exists() and not (
+            self.repo.root / self.upstream).exists()
 
     @property
     def branch(self) -> str:

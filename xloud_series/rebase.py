@@ -16,7 +16,9 @@ Each commit is cherry-picked onto the new base, in the tree of the new
 release. At a conflict it stops (exit 3) and shows the hunk: edit the file,
 `git add` it, and `rebase --continue`. `rebase --abort` puts everything back
 as it was, to the exact commit ids. The branch moves and files are written
-only at the very end.
+only at the very end. No patch is left out unless upstream has all of it, or
+`rebase --skip PATCH` says so. What was resolved is kept by Change-Id, and
+offered where the same patch stops again.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import json
 import shutil
 import typing as ty
 
+from xloud_series import conflicts
 from xloud_series import errors
 from xloud_series import export
 from xloud_series import git as _git
@@ -38,7 +41,9 @@ from xloud_series import workspace
 
 ONTO = 'refs/xloud/rebase-onto'
 FROM = 'refs/xloud/rebase-from'
-MARKS = ('<<<<<<< ', '||||||| ', '=======', '>>>>>>> ')
+OLD = 'refs/xloud/rebase-old'      # the base that FROM stands on
+OFFER = 'refs/xloud/rebase-offer'  # how the patch was resolved before
+RESOLVED = 'refs/resolved'         # in the store: by Change-Id, by base
 
 
 @dataclasses.dataclass
@@ -51,7 +56,10 @@ class State:
     current: ty.Optional[ty.List[str]] = None
     parent: str = ''            # where HEAD was before the current pick
     files: ty.List[str] = dataclasses.field(default_factory=list)
+    every: ty.List[ty.List[str]] = dataclasses.field(default_factory=list)
     dropped: ty.List[str] = dataclasses.field(default_factory=list)
+    skipped: ty.List[str] = dataclasses.field(default_factory=list)
+    resolved: ty.List[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def load(cls, tree: _tree.Tree) -> State:
@@ -92,9 +100,10 @@ def start(work: workspace.Workspace, release: layout.Release, to: str,
     if created:
         workspace.say(f'making {new.shown}')
         tree = _tree.create(new, work.store, onto, onto)
-    tree.take(work.store, {ONTO: onto, FROM: stack.tip})
-    state = State(release.name, str(pin), onto,
-                  [[step.name, step.commit] for step in stack.steps], created)
+    tree.take(work.store, {ONTO: onto, FROM: stack.tip, OLD: stack.base})
+    every = [[step.name, step.commit] for step in stack.steps]
+    state = State(release.name, str(pin), onto, every[:], created,
+                  every=every)
     state.save(tree)
     tree.restore_generated()
     # Detached: the branch stays where it is until all is well.
@@ -126,7 +135,7 @@ def find(work: workspace.Workspace,
 def proceed(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     tree, state = find(work, name)
     if state.current:
-        resolved(tree, state)
+        resolved(work, tree, state)
     dirty = [line for line in tree.dirty() if not line.startswith('??')]
     if dirty:
         raise errors.refused(
@@ -137,7 +146,42 @@ def proceed(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     return carry_on(work, tree, state)
 
 
-def resolved(tree: _tree.Tree, state: State) -> None:
+def skip(work: workspace.Workspace, name: ty.Optional[str],
+         patch: str) -> ty.Dict:
+    """Leave a patch out, because a person says so; then go on."""
+    tree, state = find(work, name)
+    known = [one for one, _ in state.every]
+    patch = patch if patch in known else f'{patch}.patch'
+    there = present(tree, state)
+    if patch not in known:
+        raise errors.usage(f'{patch} is no patch of {state.release}', next=(
+            f'at work is {state.current[0]}',) if state.current else ())
+    if patch in there:
+        raise errors.usage(
+            f'{patch} is in {tree.release.shown} already',
+            f'take it out there: git -C {tree.release.shown} rebase -i '
+            f'{ONTO}, and rebase --skip {patch} again')
+    if state.current and state.current[0] == patch:
+        tree.git.out('cherry-pick', '--quit')
+        tree.git.out('reset', '--quiet', '--hard', state.parent)
+        state.current, state.files = None, []
+    state.todo = [one for one in state.todo if one[0] != patch]
+    state.skipped.append(patch)
+    state.save(tree)
+    return proceed(work, name)
+
+
+def present(tree: _tree.Tree, state: State) -> ty.Set[str]:
+    """The patches that have a commit in the tree, by Change-Id."""
+    have = {commit.key for commit in _split.commits(
+        tree.git, state.onto, 'HEAD')}
+    keys = {commit.id: commit.key for commit in _split.commits(
+        tree.git, OLD, FROM)}
+    return {name for name, commit in state.every if keys[commit] in have}
+
+
+def resolved(work: workspace.Workspace, tree: _tree.Tree,
+             state: State) -> None:
     """Commit what the developer resolved, or see that they did."""
     name, commit = ty.cast(ty.List[str], state.current)
     git = tree.git
@@ -163,14 +207,86 @@ def resolved(tree: _tree.Tree, state: State) -> None:
                 '\n'.join(index))
         new = git.line('write-tree')
         if new == git.resolve('HEAD^{tree}'):
-            drop(state, name)
-        else:
-            git.out('update-ref', '-m', 'xloud_series: rebase', 'HEAD',
-                    recommit(git, commit, new, state.parent))
+            raise gone(tree, [[name, commit]])
+        git.out('update-ref', '-m', 'xloud_series: rebase', 'HEAD',
+                recommit(git, commit, new, state.parent))
+    if name not in present(tree, state):
+        raise gone(tree, [[name, commit]])
+    keep(work, tree, state, commit)
+    state.resolved.append(name)
     # --quit forgets CHERRY_PICK_HEAD and touches no file.
     git.out('cherry-pick', '--quit')
     state.current, state.files = None, []
     state.save(tree)
+
+
+def gone(tree: _tree.Tree,
+         patches: ty.Sequence[ty.Sequence[str]]) -> errors.SeriesError:
+    """After git cherry-pick --skip or --abort, git reset, or an edit that
+    left nothing: git cannot say whether that was meant.
+    """
+    shown, release = tree.release.shown, tree.release.name
+    return errors.SeriesError(
+        errors.Exit.CONFLICT,
+        f'{shown} has nothing of {", ".join(name for name, _ in patches)}',
+        [line for name, commit in patches for line in (
+            f'pick it again: git -C {shown} cherry-pick {commit[:12]}, and '
+            f'rebase --continue',
+            f'or leave it out of {release}: python3 -m xloud_series rebase '
+            f'--skip {name} {release}')])
+
+
+def keep(work: workspace.Workspace, tree: _tree.Tree, state: State,
+         commit: str) -> None:
+    """In the store, which outlives an abort."""
+    old = _split.commits(tree.git, f'{commit}^', commit)[-1]
+    work.store.out(
+        'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
+        '--no-auto-gc', '--refmap=', str(tree.path.resolve()),
+        f'+HEAD:{RESOLVED}/{_ref(old)}/{state.onto}')
+
+
+def _ref(commit: _split.Commit) -> str:
+    return patchfile.slug(commit.key)
+
+
+def offer(work: workspace.Workspace, tree: _tree.Tree, state: State) -> None:
+    """Leave in OFFER what was resolved before, if that fits here.
+
+    Only offered: whether it is right here as well, a person says. It is
+    tried in the tree, which has the conflict again afterwards.
+    """
+    git = tree.git
+    git.run('update-ref', '-d', OFFER)
+    name, commit = ty.cast(ty.List[str], state.current)
+    old = _split.commits(git, f'{commit}^', commit)[-1]
+    for line in work.store.out(
+            'for-each-ref', '--sort=-committerdate',
+            '--format=%(objectname)', f'{RESOLVED}/{_ref(old)}/').split():
+        tree.take(work.store, {OFFER: line.decode()})
+        _again(git, state)
+        fits = not _pick(git, OFFER).code
+        changed = git.resolve('HEAD^{tree}') != git.resolve(
+            f'{state.parent}^{{tree}}')
+        _again(git, state)
+        _pick(git, commit)
+        if fits and changed:
+            return
+        git.out('update-ref', '-d', OFFER)
+
+
+def _again(git: _git.Git, state: State) -> None:
+    git.out('cherry-pick', '--quit')
+    git.out('reset', '--quiet', '--hard', state.parent)
+
+
+def _pick(git: _git.Git, commit: str) -> _git.Result:
+    who = _git.identity('COMMITTER', *_git.COMMITTER, '0 +0000')
+    del who['GIT_COMMITTER_DATE']
+    # keep-redundant: a commit that became empty is ours to drop; git would
+    # stop at it as at a conflict.
+    return git.run('cherry-pick', '--keep-redundant-commits', '--allow-empty',
+                   commit, env=who)
 
 
 def interrupted(tree: _tree.Tree, state: State) -> None:
@@ -214,8 +330,6 @@ def drop(state: State, name: str) -> None:
 
 def carry_on(work: workspace.Workspace, tree: _tree.Tree,
              state: State) -> ty.Dict:
-    who = _git.identity('COMMITTER', *_git.COMMITTER, '0 +0000')
-    del who['GIT_COMMITTER_DATE']
     total = len(state.todo)
     while state.todo:
         state.current = state.todo.pop(0)
@@ -223,10 +337,7 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
         state.save(tree)
         name, commit = state.current
         workspace.say(f'picking {total - len(state.todo)}/{total} {name}')
-        # keep-redundant: a commit that became empty is ours to drop; git
-        # would stop at it as at a conflict.
-        result = tree.git.run('cherry-pick', '--keep-redundant-commits',
-                              '--allow-empty', commit, env=who)
+        result = _pick(tree.git, commit)
         if result.code:
             state.files = sorted({entry.partition('\t')[2] for entry in
                                   tree.git.fields('ls-files', '--unmerged',
@@ -234,6 +345,7 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
             state.save(tree)
             if not state.files:
                 raise _git.GitError(['cherry-pick'], result)
+            offer(work, tree, state)
             raise conflict(tree, state)
         drop_if_empty(tree, state)
         state.current = None
@@ -244,6 +356,11 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
 def finish(work: workspace.Workspace, tree: _tree.Tree,
            state: State) -> ty.Dict:
     release = tree.release
+    there = present(tree, state)
+    lost = [one for one in state.every if one[0] not in
+            there.union(state.dropped, state.skipped)]
+    if lost:
+        raise gone(tree, lost)
     tree.give(work.store)
     head = ty.cast(str, tree.head)
     pin = upstream.parse(state.pin, 'the rebase')
@@ -252,14 +369,15 @@ def finish(work: workspace.Workspace, tree: _tree.Tree,
         like=layout.Release(work.repo, state.release),
         extra={release.upstream: layout.File(pinned(work, release, pin))})
     export.write(work, release, changes, state.onto, head, tip)
-    for ref in (ONTO, FROM):
-        tree.git.out('update-ref', '-d', ref)
+    for ref in (ONTO, FROM, OLD, OFFER):
+        tree.git.run('update-ref', '-d', ref)
     if not work.files.get(f'{release.folder}/constraints.txt') or (
             release.upstream in changes):
         workspace.say(f'note: {release.folder}/constraints.txt has to be '
                       f'resolved for {pin.name} {pin.version}')
     return {'release': release.name, 'tree': release.shown, 'tip': tip,
             'base': state.onto, 'dropped': state.dropped,
+            'skipped': state.skipped, 'resolved': state.resolved,
             **export.changed(changes)}
 
 
@@ -275,6 +393,11 @@ def pinned(work: workspace.Workspace, release: layout.Release,
 def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     tree, state = find(work, name)
     release = tree.release
+    if state.current and state.files:
+        try:                              # keep it, if it is resolved
+            resolved(work, tree, state)
+        except errors.SeriesError:
+            pass
     if state.created:
         stray = [line for line in tree.dirty() if line.startswith('??')]
         if stray:
@@ -292,31 +415,20 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     # --force: the half-made resolution is what abort is asked to drop.
     tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
                  release.branch[len('refs/heads/'):])
-    for ref in (ONTO, FROM):
-        tree.git.out('update-ref', '-d', ref)
+    for ref in (ONTO, FROM, OLD, OFFER):
+        tree.git.run('update-ref', '-d', ref)
     tree.rebase_state.unlink()
     tree.prepare()
     return {'release': release.name, 'tree': release.shown, 'tip': tree.head}
 
 
-def marked(tree: _tree.Tree, path: str) -> ty.List[ty.Tuple[int, str]]:
-    """The conflicts in a file of the tree: (line, text with markers)."""
+def marked(tree: _tree.Tree, path: str) -> ty.List[conflicts.Region]:
+    """The conflicts in a file of the tree."""
     try:
         text = patchfile.decode((tree.path / path).read_bytes())
     except OSError:
         return []
-    found: ty.List[ty.Tuple[int, str]] = []
-    inside: ty.List[str] = []
-    for number, line in enumerate(text.split('\n'), 1):
-        if line.startswith(MARKS[0]):
-            inside = [line]
-            first = number
-        elif inside:
-            inside.append(line)
-            if line.startswith(MARKS[3]):
-                found.append((first, '\n'.join(inside)))
-                inside = []
-    return found
+    return conflicts.regions(text)
 
 
 def conflict(tree: _tree.Tree, state: State) -> errors.SeriesError:
@@ -335,9 +447,10 @@ def conflict(tree: _tree.Tree, state: State) -> errors.SeriesError:
         elif '1' not in sides:
             detail.append(f'{path}: upstream has a file at this path now')
             places.append(path)
-        for line, text in marked(tree, path):
-            places.append(f'{path}:{line}')
-            detail.append(f'{path}:{line}\n{text}')
+        else:
+            for line, text in describe(tree, state, commit, path):
+                places.append(f'{path}:{line}')
+                detail.append(f'{path}:{line}\n{text}')
     return errors.SeriesError(
         errors.Exit.CONFLICT,
         f'{name} conflicts at {", ".join(places) or ", ".join(stages)}',
@@ -345,6 +458,35 @@ def conflict(tree: _tree.Tree, state: State) -> errors.SeriesError:
          f'between ======= and >>>>>>> the patch)',
          f'git -C {shown} add {" ".join(stages)}',
          f'python3 -m xloud_series rebase --continue {tree.release.name}',
+         *([f'or take what was resolved before (git -C {shown} show '
+            f'{OFFER}): git -C {shown} reset --quiet --hard && git -C {shown} '
+            f'cherry-pick {OFFER}, and rebase --continue']
+           if tree.git.resolve(OFFER) else []),
+         f'or leave this patch out of {tree.release.name}: python3 -m '
+         f'xloud_series rebase --skip {name} {tree.release.name}',
          f'or give up: python3 -m xloud_series rebase --abort '
          f'{tree.release.name}'),
         '\n\n'.join(detail))
+
+
+def describe(tree: _tree.Tree, state: State, commit: str,
+             path: str) -> ty.Iterator[ty.Tuple[int, str]]:
+    """Each conflict of a file: our hunks, and upstream's change there.
+
+    Not what is between the markers: of a block that upstream indented anew
+    that is all of it, three times.
+    """
+    found = marked(tree, path)
+    diff = patchfile.parse_diff(patchfile.decode(tree.git.out(
+        'diff-tree', *_split.DIFF, f'{commit}^', commit, '--', path)))
+    hunks = [hunk for one in diff for hunk in one.hunks]
+    old, new = (patchfile.decode(tree.git.run(
+        'cat-file', 'blob', f'{side}:{path}').out)
+        for side in (f'{commit}^', commit))
+    for region, mine in zip(found, conflicts.match(found, hunks, old, new)):
+        yield region.line, '\n'.join([
+            'the patch:', *(hunk.text for hunk in mine),
+            'upstream, there:', *(conflicts.upstream(region) or [
+                '(its change is outside of these lines)']),
+            f'all of upstream: git -C {tree.release.shown} diff {OLD} {ONTO} '
+            f'-- {path}'])

@@ -46,6 +46,13 @@ class Commit:
     date: str
     message: str
 
+    @property
+    def key(self) -> str:
+        """What it is known by on every release."""
+        subject, body = message.tidy(self.message)
+        found = patchfile.CHANGE_ID.findall(body.split('\n\n')[-1])
+        return found[-1] if found else subject
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:

@@ -30,27 +30,30 @@ def status(work: workspace.Workspace,
     names = {release.name for release in releases}
     rows = [status_one(work, release) for release in releases]
     if names == {release.name for release in work.repo.releases()}:
-        # A rebase to a new release has a tree before it has a folder.
         for path in sorted((work.repo.root / 'build').glob('nova-*')):
             name = path.name[len('nova-'):]
             if name not in names and layout.NAME.fullmatch(name):
-                tree = _tree.Tree(layout.Release(work.repo, name))
-                if tree.rebase_state.exists():
-                    rows.append({'release': name, 'base': None, 'patches': 0,
-                                 **rebasing(tree)})
+                release = layout.Release(work.repo, name)
+                if release.being_made:
+                    rows.append(status_one(work, release))
     return rows
 
 
 def rebasing(tree: _tree.Tree) -> ty.Dict:
     state = _rebase.State.load(tree)
     at = f' at {state.current[0]}' if state.current else ''
-    return {'tree': f'rebase of {state.release} in progress{at}',
+    done = len(state.every) - len(state.todo) - bool(state.current)
+    return {'tree': f'rebase of {state.release} to {state.pin.split()[0]} in '
+            f'progress{at}, {done} of {len(state.every)} done',
             'work': [], 'next':
             f'python3 -m xloud_series rebase --continue {tree.release.name}'}
 
 
 def status_one(work: workspace.Workspace,
                release: layout.Release) -> ty.Dict:
+    if release.being_made:
+        return {'release': release.name, 'base': None, 'patches': 0,
+                **rebasing(_tree.Tree(release))}
     row: ty.Dict = {'release': release.name,
                     'base': str(upstream.pin_of(release)).split()[0],
                     'patches': len(_stack.load(work.files, release,

@@ -85,7 +85,7 @@ class Tree:
         self.path = path or release.tree
         self.dot_git = self.path / '.git'
         self.git = _git.Git(self.dot_git, self.path)
-        self.rebase_state = self.dot_git / 'xloud-rebase.json'
+        self.rebase_state = self.dot_git / release.rebase_state.name
 
     @property
     def exists(self) -> bool:

@@ -15,6 +15,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 
 from xloud_series.tests import base
 
@@ -149,13 +152,23 @@ class TestRebase(Next):
         before = self.snapshot()
         said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
         for text in ('import-ours.patch conflicts at nova/a.py:',
-                     'import vtpm\n    |||||||', '=======\n    import xl',
-                     'add nova/a.py', 'rebase --continue 2.0',
+                     'the patch:\n    @@ ', '\n    +import xl\n',
+                     'upstream, there:\n    @@ ', '\n    +import vtpm\n',
+                     'diff refs/xloud/rebase-old refs/xloud/rebase-onto -- '
+                     'nova/a.py', 'add nova/a.py', 'rebase --continue 2.0',
+                     'rebase --skip import-ours.patch 2.0',
                      'rebase --abort 2.0'):
             self.assertIn(text, said)
         self.assertEqual(before, self.snapshot())
-        self.assertIn('rebase of 1.0 in progress at import-ours.patch',
-                      self.ok('status'))
+        for args in (), ('2.0',):
+            self.assertIn('rebase of 1.0 to nova==2.0 in progress at '
+                          'import-ours.patch, 3 of 5 done',
+                          self.ok('status', *args))
+        for verb in ('apply', 'export', 'check', 'patches'):
+            said = self.expect(3, verb, '2.0')
+            self.assertIn('2.0 is being made', said)
+            self.assertIn('next: python3 -m xloud_series rebase --continue',
+                          said)
         self.assertIn('conflicts at', self.rebase(3, '--continue'))
         base.git(self.new, 'add', 'nova/a.py')
         self.assertIn('conflict markers', self.rebase(3, '--continue'))
@@ -187,15 +200,119 @@ class TestRebase(Next):
         self.rebase(0, '--continue')
         self.ok('check')
 
-    def test_skipped(self):
+    def stop(self):
         self.clash()
         self.next()
         self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
-        base.git(self.new, 'cherry-pick', '--skip')
-        self.assertIn('dropped import-ours.patch',
+
+    def resolve(self):
+        path = self.new / 'nova/a.py'
+        path.write_text('\n'.join(
+            line for line in path.read_text().split('\n')
+            if line[:3] not in ('<<<', '|||', '===', '>>>')))
+        base.git(self.new, 'add', 'nova/a.py')
+
+    def series(self) -> str:
+        return (self.root / 'patches/2.0/series').read_text()
+
+    def test_git_skips_and_no_patch_is_lost(self):
+        """git's own advice at a stop: --skip, --abort; or a reset."""
+        for command in (('cherry-pick', '--skip'), ('cherry-pick', '--abort'),
+                        ('reset', '--quiet', '--hard'),
+                        ('checkout', '--quiet', '--ours', 'nova/a.py')):
+            with self.subTest(command):
+                self.setUp()
+                self.stop()
+                base.git(self.new, *command)
+                base.git(self.new, 'add', '-A')
+                said = self.rebase(3, '--continue')
+                self.assertIn('has nothing of import-ours.patch', said)
+                self.assertIn('rebase --skip import-ours.patch 2.0', said)
+                again, = re.findall(r'(cherry-pick \w{12}), and', said)
+                with self.assertRaises(subprocess.CalledProcessError):
+                    base.git(self.new, *again.split())
+                self.resolve()
+                said = self.rebase(0, '--continue')
+                self.assertIn('resolved by hand: import-ours.patch', said)
+                self.assertIn('import-ours', self.series())
+                self.ok('check')
+
+    def test_an_earlier_patch_is_not_lost(self):
+        self.stop()
+        base.git(self.new, 'reset', '--quiet', '--hard', 'HEAD~')
+        said = self.rebase(3, '--continue')
+        self.assertIn('has nothing of import-ours.patch', said)
+        again, = re.findall(r'(cherry-pick \w{12}), and', said)
+        with self.assertRaises(subprocess.CalledProcessError):
+            base.git(self.new, *again.split())
+        self.resolve()
+        base.git(self.new, 'commit', '--quiet', '-C', again.split()[1])
+        said = self.rebase(3, '--continue')
+        self.assertIn('has nothing of ghi-chu-notes.patch', said)
+        again, = re.findall(r'(cherry-pick \w{12}), and', said)
+        base.git(self.new, *again.split())
+        self.rebase(0, '--continue')
+        self.assertEqual(['first-hook-call-one.patch', 'second-hook.patch',
+                          'import-ours.patch', 'last.patch',
+                          'ghi-chu-notes.patch'], self.series().split())
+
+    def test_a_person_skips(self):
+        self.stop()
+        self.assertIn('is no patch of 1.0', self.rebase(2, '--skip', 'x'))
+        self.assertIn('is in build/nova-2.0 already',
+                      self.rebase(2, '--skip', 'second-hook'))
+        # One that comes later, and then the one that is at work.
+        self.assertIn('import-ours.patch conflicts',
+                      self.rebase(3, '--skip', 'last.patch'))
+        said = self.rebase(0, '--skip', 'import-ours.patch', '2.0')
+        for name in ('last', 'import-ours'):
+            self.assertIn(f'left out, as you said: {name}.patch', said)
+            self.assertNotIn(name, self.series())
+        self.ok('check')
+
+    def test_a_resolution_outlives_an_abort(self):
+        self.stop()
+        self.resolve()
+        self.rebase(0, '--abort')
+        self.assertFalse(self.new.exists())
+        said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('import-ours.patch conflicts', said)
+        self.assertIn('import vtpm\n+import xl\n', base.git(
+            self.new, 'show', 'refs/xloud/rebase-offer').replace(' import v',
+                                                                 'import v'))
+        # Offered, not taken.
+        self.assertIn('<<<<<<<', (self.new / 'nova/a.py').read_text())
+        line, = re.findall('before .*: (git -C .*), and rebase --cont', said)
+        subprocess.run(['bash', '-c', line], cwd=self.root, check=True, env={
+            **os.environ, 'GIT_CONFIG_GLOBAL': os.devnull,
+            'GIT_COMMITTER_NAME': 'D', 'GIT_COMMITTER_EMAIL': 'd@x.invalid'})
+        self.assertIn('resolved by hand: import-ours.patch',
                       self.rebase(0, '--continue'))
-        self.assertNotIn('import-ours', (self.root / 'patches/2.0/series')
-                         .read_text())
+        self.assertIn('import vtpm\nimport xl\n',
+                      (self.new / 'nova/a.py').read_text())
+        self.ok('check')
+
+    def test_what_is_shown_of_a_long_change(self):
+        """Upstream indents 125 lines around our two."""
+        lines = [f'    {n},' for n in range(125)]
+        table = 'T = (\n%s\n)\n'
+        self.edit('nova/gone.py', table % '\n'.join(lines))
+        old = self.text('nova/gone.py')
+        self.root.joinpath('build/.cache/sdist/nova-1.0.tar.gz').unlink()
+        sha = base.sdist(self.root / 'build/.cache/sdist/nova-1.0.tar.gz',
+                         '1.0', {**base.UPSTREAM, 'nova/gone.py': old})
+        (self.files / 'upstream.txt').write_text(
+            f'nova==1.0 --hash=sha256:{sha}\n')
+        base.git(self.tree, 'checkout', '--quiet', '.')
+        self.ok('apply')
+        self.add('nova/gone.py', '    60,\n', '    60,\n    "a",\n    "b",\n',
+                 'Into a table')
+        self.ok('export')
+        self.next(nova__gone=table % '\n'.join(f'    {x}' for x in lines))
+        said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('    +    "a",\n    +    "b",\n', said)
+        self.assertRegex(said, r'\n    \.\.\. \d+ more lines\n')
+        self.assertLess(len(said.splitlines()), 60)
 
     def test_killed_in_a_pick(self):
         """Before the pick, and after it: nothing is lost or done twice."""
@@ -263,7 +380,10 @@ class TestRebase(Next):
         said = self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
         self.assertIn('nova/gone.py: upstream deleted it', said)
         base.git(self.new, 'rm', '--quiet', 'nova/gone.py')
-        self.assertIn('dropped into-gone', self.rebase(0, '--continue'))
+        self.assertIn('has nothing of into-gone',
+                      self.rebase(3, '--continue'))
+        self.assertIn('left out, as you said: into-gone',
+                      self.rebase(0, '--skip', 'into-gone.patch'))
 
     def test_overlay_collides(self):
         self.next(nova__xl__one='ONE = "upstream"\n')
