@@ -20,6 +20,7 @@ import time
 import typing as ty
 
 from sandbox import client
+from sandbox import compute
 from sandbox import identity
 from sandbox import layout
 from sandbox import machine
@@ -104,7 +105,7 @@ Make it grow, and see how it is:
 The administrator is OS_CLOUD={client.ADMIN}; a user of another project is
 OS_CLOUD={client.cloud(identity.PERSONS[1])}.
 tools/sandbox.sh test checks all of it; tools/sandbox.sh down ends and
-removes it.{'' if machine.has_kvm() else _WITHOUT_KVM}"""
+removes it.{_WITHOUT_KVM if compute.is_emulated(site) else ''}"""
 
 
 def _fail(error: processes.Failed) -> None:

@@ -179,6 +179,13 @@ def _has_reported(cloud, binary, host, since):
         for found in cloud.compute.services(binary=binary))
 
 
+def is_emulated(site: layout.Layout) -> bool:
+    """Whether there was no KVM when the hosts were configured."""
+    return any('virt_type = qemu' in
+               (site.etc('nova') / f'{host}.conf').read_text()
+               for host in layout.HOSTS)
+
+
 def _configure_host(site, host):
     data = site.site / service(host)
     data.mkdir(exist_ok=True)

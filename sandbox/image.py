@@ -22,10 +22,6 @@ from sandbox import wsgi
 
 NAME = 'glance'
 IMAGE = 'tiny'
-# A kernel changes its own code while it boots, and QEMU 7.2 without KVM may
-# miss that on another vCPU, which hangs for ever. So the guest starts the
-# others when it has booted.
-_COMMAND_LINE = 'console=ttyS0 quiet maxcpus=1'
 
 
 def configure(site: layout.Layout) -> None:
@@ -82,7 +78,7 @@ def fill(cloud, site: layout.Layout) -> None:
     cloud.image.create_image(
         name=IMAGE, disk_format='raw', container_format='bare',
         visibility='public', data=bytes(1 << 20), hw_machine_type='q35',
-        hw_rng_model='virtio', os_command_line=_COMMAND_LINE, **parts)
+        hw_rng_model='virtio', os_command_line=guest.COMMAND_LINE, **parts)
 
 
 def _configured(site):

@@ -13,6 +13,7 @@
 
 """What this machine must have, and whether it does."""
 
+import functools
 import glob
 import os
 from pathlib import Path
@@ -60,8 +61,7 @@ def missing(needed_ports: ty.Dict[str, int]) -> ty.List[str]:
             'of their own.')
     absent = [name for name in _COMMANDS if shutil.which(
         find(name), path=PATH) is None]
-    if not any(shutil.which(name, path=PATH + ':/usr/libexec')
-               for name in _QEMU):
+    if _qemu() is None:
         absent.append(_QEMU[0])
     if absent:
         found.append(f'These commands are missing: {", ".join(absent)}; '
@@ -90,15 +90,23 @@ def missing(needed_ports: ty.Dict[str, int]) -> ty.List[str]:
     return found
 
 
+@functools.lru_cache(maxsize=None)
 def has_kvm() -> bool:
     """Whether guests run on the processor; else QEMU emulates one.
 
-    A /dev/kvm alone does not tell: on some virtual machines it can be opened
-    and guests hang.
+    On some virtual machines /dev/kvm can be opened, answers, and no guest
+    boots. So one has to.
     """
     flags = Path('/proc/cpuinfo').read_text()
-    return os.access('/dev/kvm', os.R_OK | os.W_OK) and (
-        ' vmx' in flags or ' svm' in flags)
+    qemu = _qemu()
+    return qemu is not None and os.access('/dev/kvm', os.R_OK | os.W_OK) and (
+        ' vmx' in flags or ' svm' in flags) and guest.boots_with_kvm(qemu)
+
+
+def _qemu() -> ty.Optional[str]:
+    found = (shutil.which(name, path=PATH + ':/usr/libexec')
+             for name in _QEMU)
+    return next(filter(None, found), None)
 
 
 def _too_small():

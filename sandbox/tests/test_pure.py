@@ -30,6 +30,7 @@ from sandbox import compute
 from sandbox import configuration
 from sandbox import guest
 from sandbox import layout
+from sandbox import machine
 from sandbox import network
 
 STATUS = {
@@ -154,6 +155,51 @@ class GuestTest(unittest.TestCase):
                 module = Path(folder, name)
                 module.write_bytes(content)
                 self.assertEqual(b'module', guest.unpacked(module))
+
+
+# A QEMU as it is with a /dev/kvm, whose console is the argument of -serial.
+QEMU = """#!/bin/sh
+for word; do
+    case $word in file:*) console=${word#file:} ;; esac
+done
+"""
+
+
+class KvmTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        for name, result in (('kernel', self.folder / 'kernel'),
+                             ('make_ramdisk', self.folder / 'ramdisk')):
+            patch = mock.patch.object(guest, name, return_value=result)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def boots(self, script, seconds=60):
+        qemu = self.folder / 'qemu'
+        qemu.write_text(QEMU + script)
+        qemu.chmod(0o700)
+        return guest.boots_with_kvm(str(qemu), seconds)
+
+    def test_a_guest_that_says_what_it_sees(self):
+        self.assertTrue(self.boots(
+            'echo "GUEST vcpus=1 kib=1 up=1 address=" >"$console"\n'
+            'exec sleep 60'))
+
+    def test_a_device_that_qemu_cannot_use(self):
+        self.assertFalse(self.boots('exit 1'))
+
+    def test_a_guest_that_hangs(self):
+        self.assertFalse(self.boots('exec sleep 60', 0.5))
+
+    def test_the_hosts_say_how_they_were_configured(self):
+        site = layout.create(self.folder / 'site')
+        for has_kvm in (True, False):
+            with mock.patch.object(machine, 'has_kvm', lambda: has_kvm):
+                for host in layout.HOSTS:
+                    compute._configure_host(site, host)
+            self.assertEqual(not has_kvm, compute.is_emulated(site))
 
 
 class LayoutTest(unittest.TestCase):

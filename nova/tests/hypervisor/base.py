@@ -127,7 +127,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             for number in range(cls.HOSTS)]
         cls.tiny_guest = cls._use(
             hypervisor_fixtures.TinyGuest(cls.libvirtds[0].path))
-        cls.is_emulated = not hypervisor_fixtures.has_kvm()
+        cls.is_emulated = not cls.tiny_guest.has_kvm()
 
     @classmethod
     def _use(cls, fixture):

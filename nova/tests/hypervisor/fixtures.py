@@ -33,9 +33,10 @@ import fixtures
 import libvirt
 from oslo_utils import uuidutils
 
+_QEMU = ('qemu-system-x86_64', 'qemu-kvm')
 _PROGRAMS = {'libvirtd': 'libvirt-daemon-system',
              'virtlogd': 'libvirt-daemon-system',
-             'qemu-system-x86_64 or qemu-kvm': 'qemu-system-x86',
+             ' or '.join(_QEMU): 'qemu-system-x86',
              'qemu-img': 'qemu-utils', 'unshare': 'util-linux'}
 # Where Fedora and its like have qemu-kvm, too
 _PATH = '/usr/sbin:/usr/bin:/usr/libexec'
@@ -164,10 +165,11 @@ class Missing(Exception):
     """What this machine lacks for the tests, and how to get it."""
 
 
-def has_kvm():
-    """Whether guests can run without software emulation.
+def may_have_kvm():
+    """Whether it is worth trying a guest without software emulation.
 
-    A virtual machine may have the device and yet not the means.
+    A virtual machine may have the device, which even answers, and not the
+    means.
     """
     with open('/proc/cpuinfo') as lines:
         flags = re.search(r'^flags.* (vmx|svm)\b', lines.read(), re.M)
@@ -340,6 +342,9 @@ class TinyGuest(fixtures.Fixture):
     :ivar kernel, ramdisk: the files
     """
 
+    # Whether one booted on the processor, once this process has tried it.
+    _has_kvm: ty.Optional[bool] = None
+
     def __init__(self, folder=None):
         super().__init__()
         self._folder = folder
@@ -382,6 +387,37 @@ class TinyGuest(fixtures.Fixture):
             subprocess.run(
                 'find . | cpio --quiet -o -H newc', shell=True, check=True,
                 cwd=content, stdout=output)
+
+    def has_kvm(self):
+        """Whether guests run here without software emulation."""
+        if TinyGuest._has_kvm is None:
+            TinyGuest._has_kvm = may_have_kvm() and self.boots_with_kvm()
+        return TinyGuest._has_kvm
+
+    def boots_with_kvm(self, seconds=60):
+        path = self.useFixture(fixtures.TempDir(rootdir=self._folder)).path
+        console = os.path.join(path, 'console')
+        qemu = next(filter(None, (shutil.which(name, path=_PATH)
+                                  for name in _QEMU)))
+        process = subprocess.Popen(
+            [qemu, '-accel', 'kvm', '-cpu', 'host', '-m', '256',
+             '-nodefaults', '-display', 'none', '-no-reboot',
+             '-serial', 'file:' + console, '-kernel', self.kernel,
+             '-initrd', self.ramdisk, '-append', COMMAND_LINE],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + seconds
+        try:
+            while process.poll() is None and time.monotonic() < deadline:
+                if os.path.exists(console):
+                    with open(console, errors='replace') as said:
+                        if self.seen(said.read()):
+                            return True
+                time.sleep(0.1)
+        finally:
+            process.kill()
+            process.wait()
+        return False
 
     @staticmethod
     def seen(console):
