@@ -1,7 +1,21 @@
 #!/usr/bin/env bash
-# Nova's tree with our series on it, in build/nova-RELEASE:
+# Make Nova's tree with our series on it, in build/nova-RELEASE:
 #     tools/apply_series.sh [RELEASE]
+# RELEASE is 2024.1 if there is none. This needs git and Python, and for the
+# first time pip. Options are at "python3 -m xloud_series apply --help".
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+die() { printf 'apply_series: %s\n' "$*" >&2; exit 2; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
+
+case ${1:-} in
+-h | --help)
+    usage
+    exit
+    ;;
+-*) die "there is no option $1; see tools/apply_series.sh --help" ;;
+esac
+[ $# -le 1 ] || die "one release at a time, not also ${*:2}"
 exec python3 -m xloud_series apply "${1:-2024.1}"

@@ -2,6 +2,8 @@
 # For scripts that have the functions say and die.
 
 POLICY=/usr/sbin/policy-rc.d
+# Where this machine has the kernels that it boots; the root if empty.
+KERNELS=
 MARK='# Of XLoud Nova, tools/packages.sh; process '
 forbidden=
 
@@ -75,8 +77,8 @@ install_packages() {
 provide_kernel() {
     local folder package
     [ -z "${XLOUD_GUEST_ROOT:-}" ] || return 0
-    ! compgen -G '/boot/vmlinuz-*' >/dev/null || return 0
-    ! compgen -G '/lib/modules/*/vmlinuz' >/dev/null || return 0
+    ! compgen -G "$KERNELS/boot/vmlinuz-*" >/dev/null || return 0
+    ! compgen -G "$KERNELS/lib/modules/*/vmlinuz" >/dev/null || return 0
     if ! command -v apt-get >/dev/null; then
         require kernel-core
         return

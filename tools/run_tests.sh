@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Run what continuous integration runs, on a machine that has only Python, git
 # and apt or dnf:
-#     tools/run_tests.sh                     every lane
-#     tools/run_tests.sh LANE [-- REGEX]     one lane, or some of its tests
+#     tools/run_tests.sh                      every lane but upstream
+#     tools/run_tests.sh LANE...              these lanes
+#     tools/run_tests.sh LANE -- REGEX...     some tests of one lane
+# README.rst says what the lanes are. As root this installs what is missing.
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The order is that of what a person waits for.
-LANES=(pep8 py3 unit functional docs hypervisor)
 VENV=build/tox-venv
 LOGS=build/logs
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'run_tests: %s\n' "$*" >&2; exit 2; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 
+# shellcheck source=tools/lanes.sh
+. tools/lanes.sh
 # shellcheck source=tools/guests.sh
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
@@ -59,29 +62,33 @@ run_lane() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
-lanes=("${LANES[@]}")
-if [ $# -gt 0 ]; then
-    lanes=("$1")
-    shift
-    [ "${1:-}" = -- ] && shift
-fi
+case ${1:-} in
+-h | --help)
+    usage
+    printf '\nLanes: %s\n' "${LANES[*]} ${OTHER_LANES[*]}"
+    exit
+    ;;
+esac
+choose_lanes "$@"
 left_out=
-if [ "${lanes[-1]}" = hypervisor ]; then
+if is_one_of hypervisor "${lanes[@]}"; then
     left_out=$(why_no_guests)
 fi
 if [ "$left_out" ]; then
     [ ${#lanes[@]} -gt 1 ] || die "hypervisor: $left_out"
-    unset 'lanes[-1]'
+    for index in "${!lanes[@]}"; do
+        [ "${lanes[index]}" != hypervisor ] || unset "lanes[$index]"
+    done
 fi
 
 mkdir -p "$LOGS"
 make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"
-[[ " ${lanes[*]} " != *' hypervisor '* ]] || provide_kernel
+! is_one_of hypervisor "${lanes[@]}" || provide_kernel
 passed=0 failed=0 skipped=0 summary=()
 for lane in "${lanes[@]}"; do
-    run_lane "$lane" "$@"
+    run_lane "$lane" "${lane_arguments[@]}"
 done
 
 if [ "$left_out" ]; then

@@ -17,12 +17,23 @@ TREE_ENV=build/env-${XLOUD_RELEASE:-2024.1}
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,10s/^# //p' "${BASH_SOURCE[0]}"; exit 2; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 
 # shellcheck source=tools/guests.sh
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
+
+case ${1:-} in
+-h | --help)
+    usage
+    exit
+    ;;
+'' | up | status | test | down) ;;
+*) die "there is no command or option $1; the commands are up status test" \
+    "down, or none for the demo" ;;
+esac
+[ $# -le 1 ] || die "one command at a time, not also ${*:2}"
 
 python=$(python3 tools/pythons.py) || exit 2
 
@@ -69,7 +80,6 @@ prepare_demo() {
         die "could not install matplotlib"
 }
 
-[ $# -le 1 ] || usage
 case ${1:-} in
 '')
     prepare_demo
@@ -85,8 +95,5 @@ test)
     ;;
 status | down)
     exec "$python" -m sandbox "$1"
-    ;;
-*)
-    usage
     ;;
 esac

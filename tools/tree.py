@@ -18,6 +18,7 @@ environment serves every lane in the tree: a lane of its own each would
 install the same 170 packages again.  Standard library only.
 """
 
+import argparse
 import hashlib
 import os
 from pathlib import Path
@@ -52,8 +53,12 @@ INSTALLED_FROM = ('setup.cfg', 'requirements.txt', 'test-requirements.txt')
 
 
 def git(*args: str, tree: Path = TREE) -> str:
+    # A hook of git, or "rebase --exec", names its own repository in these.
+    environ = {key: value for key, value in os.environ.items()
+               if not key.startswith('GIT_')}
     return subprocess.run(['git', '-C', str(tree), *args], check=True,
-                          stdout=subprocess.PIPE, text=True).stdout
+                          env=environ, stdout=subprocess.PIPE,
+                          text=True).stdout
 
 
 def base(tree: Path = TREE) -> str:
@@ -144,7 +149,17 @@ def _short(path):
     return path.relative_to(ROOT)
 
 
-if __name__ == '__main__':
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog='python3 -m tools.tree', allow_abbrev=False,
+        description=__doc__.splitlines()[0])
+    parser.add_argument('--without-env', action='store_true',
+                        help='make the tree alone')
+    asked = parser.parse_args()
     refresh_tree()
-    if sys.argv[1:] != ['--without-env']:
+    if not asked.without_env:
         refresh_env()
+
+
+if __name__ == '__main__':
+    main()

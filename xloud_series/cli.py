@@ -66,6 +66,8 @@ that cache nothing needs a network.
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog='python3 -m xloud_series', description=MANUAL, epilog=CODES,
+        # What is abbreviated today is ambiguous, or another option, tomorrow.
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument('--repo', type=Path, metavar='DIR',
                      default=Path(__file__).resolve().parent.parent,
@@ -76,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         text = inspect.getdoc(module) or ''
         one = verbs.add_parser(
             name, help=text.split('\n')[0], description=text, epilog=CODES,
+            allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter)
         one.set_defaults(run=run)
         one.add_argument('--json', action='store_true',
@@ -242,10 +245,18 @@ def show(problem: errors.SeriesError) -> None:
     sys.stderr.flush()
 
 
+def parse(argv: ty.Optional[ty.Sequence[str]]) -> argparse.Namespace:
+    top = parser()
+    args = top.parse_args(argv)
+    if args.verb == 'rebase' and args.as_name and args.to is None:
+        top.error('--as belongs to --to: a rebase that goes on has its name')
+    return args
+
+
 def main(argv: ty.Optional[ty.Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors='backslashreplace')
-    args = parser().parse_args(argv)
+    args = parse(argv)
     failed: ty.List[errors.SeriesError] = []
     try:
         repo = layout.Repo(args.repo.resolve())

@@ -73,7 +73,8 @@ class RecipesTest(unittest.TestCase):
         # As a contributor's editor would leave the message.
         self.message = Path(folder.name, 'message')
         self.environ = {
-            **os.environ, 'GIT_CONFIG_GLOBAL': os.devnull,
+            'PATH': os.environ['PATH'], 'HOME': '/nonexistent',
+            'GIT_CONFIG_GLOBAL': os.devnull, 'GIT_CONFIG_NOSYSTEM': '1',
             'GIT_EDITOR': f'cp {self.message}',
             'GIT_SEQUENCE_EDITOR': 'true',  # save and leave
             'PYTHONDONTWRITEBYTECODE': '1',

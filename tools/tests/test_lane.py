@@ -174,7 +174,10 @@ class TreeTest(unittest.TestCase):
 
     def git(self, *args):
         subprocess.run(['git', '-C', str(self.tree), *args], check=True,
-                       env={**os.environ, 'GIT_CONFIG_GLOBAL': os.devnull})
+                       env={'PATH': os.environ['PATH'],
+                            'HOME': '/nonexistent',
+                            'GIT_CONFIG_GLOBAL': os.devnull,
+                            'GIT_CONFIG_NOSYSTEM': '1'})
 
     def commit(self):
         self.git('add', '--all')
@@ -188,6 +191,10 @@ class TreeTest(unittest.TestCase):
 
     def test_base(self):
         self.assertEqual(self.base, tree.base(self.tree))
+
+    def test_the_repository_of_a_hook_is_another_one(self):
+        with mock.patch.dict(os.environ, GIT_DIR='/nonexistent'):
+            self.assertEqual(self.base, tree.base(self.tree))
 
     def test_touched_is_committed_or_not(self):
         self.assertEqual(

@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
-"""The scripts that a person types, on machines that lack something.
+"""The scripts that a person types, on machines that a test makes up.
 
 A script runs in a folder of its own, where tox passes whatever it is asked
-for. What a machine is like is what its commands say.
+for. It finds no commands but a few that read and write text and those of the
+test, no kernel but that of the test, and no variable but those of the test.
 """
 
 from pathlib import Path
@@ -25,20 +25,35 @@ import sys
 import tempfile
 import unittest
 
+from tools import lane
 from tools import tree
 
-COPIED = ('run_tests.sh', 'sandbox.sh', 'guests.sh', 'packages.sh')
+COPIED = ('apply_series.sh', 'bare.sh', 'guests.sh', 'lanes.sh', 'packages.sh',
+          'run_tests.sh', 'sandbox.sh')
+TEXT_TOOLS = ('bash', 'cat', 'chmod', 'comm', 'cut', 'dirname', 'env', 'grep',
+              'ln', 'mkdir', 'mktemp', 'mv', 'rm', 'sed', 'sh', 'sort', 'tail',
+              'tee', 'tr', 'true', 'xargs')
+DO_IT = 'echo AN ACTION "$0" "$@"; '
+# A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
-        'apt-get': 'echo AN INSTALLATION; exit 1',
-        'dnf': 'echo AN INSTALLATION; exit 1'}
+        'apt-get': DO_IT + 'exit 1', 'dnf': DO_IT + 'exit 1',
+        'git': DO_IT + 'exit 1', 'mmdebstrap': DO_IT + 'exit 1',
+        'mount': DO_IT + 'exit 1'}
 OTHER_MACHINE = {**ROOT, 'uname': 'echo aarch64'}
 NOT_ROOT = {**ROOT, 'id': 'echo 1000'}
 CONTAINER = {**ROOT, 'unshare': 'exit 1'}
 REASONS = ((OTHER_MACHINE, 'this machine is aarch64'), (NOT_ROOT, 'not root'),
            (CONTAINER, '--privileged'))
+# Debian, whose archive has one kernel.
+DEBIAN = {
+    **ROOT, 'dpkg': 'echo amd64', 'depmod': 'exit 0',
+    'apt-cache': 'echo "  Depends: linux-image-6.1.0-9-cloud-amd64"',
+    'apt-get': 'case "$*" in *download*) touch one.deb ;; esac',
+    'touch': ': >"$1"',
+    'dpkg-deb': 'mkdir -p boot lib; : >boot/vmlinuz-6.1.0-9-cloud-amd64'}
 
 
-class ScriptsTest(unittest.TestCase):
+class Case(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -46,12 +61,21 @@ class ScriptsTest(unittest.TestCase):
         (self.folder / 'tools').mkdir()
         for name in COPIED:
             shutil.copy(tree.ROOT / 'tools' / name, self.folder / 'tools')
+        # What packages.sh looks at beside commands.
+        with open(self.folder / 'tools' / 'packages.sh', 'a') as script:
+            script.write(f'POLICY={self.folder}/policy-rc.d\n'
+                         f'KERNELS={self.folder}/kernels\n')
+        (self.folder / 'bin').mkdir()
+        for name in TEXT_TOOLS:
+            (self.folder / 'bin' / name).symlink_to(shutil.which(name))
         # Whichever Python this is, it will do.
         self.write('bin/python3', f'exec {sys.executable} "$@"')
         (self.folder / 'tools' / 'pythons.py').write_text('print("python3")')
         self.write('build/tox-venv/bin/bindep', 'exit 0')
         self.write('build/tox-venv/bin/tox',
-                   'echo "$4: 1 passed, 0 failed, 0 skipped"')
+                   'lane=$4; shift 4; echo "guests of $XLOUD_GUEST_ROOT, $*"\n'
+                   'echo "$lane: 1 passed, 0 failed, 0 skipped"')
+        self.write('kernels/boot/vmlinuz-6.1.0-9', '')
 
     def write(self, name, text):
         path = self.folder / name
@@ -64,14 +88,52 @@ class ScriptsTest(unittest.TestCase):
             self.write(f'bin/{name}', text)
         return subprocess.run(
             [self.folder / 'tools' / command[0], *command[1:]], text=True,
-            env={'PATH': f'{self.folder}/bin:/usr/bin:/bin', **environ},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            env={'PATH': f'{self.folder}/bin', **environ}, cwd='/',
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
 
+    def refused(self, *command, machine=ROOT):
+        """What a script says that refuses, and so does nothing."""
+        before = sorted(self.folder.rglob('*'))
+        done = self.run_script(machine, *command)
+        self.assertEqual(2, done.returncode, done.stdout)
+        self.assertNotIn('AN ACTION', done.stdout)
+        made = set(self.folder.rglob('*')).difference(
+            before, (self.folder / 'bin').iterdir())
+        self.assertEqual(set(), made)
+        return done.stdout
+
+
+class LanesTest(Case):
     def test_all_lanes(self):
         done = self.run_script(ROOT, 'run_tests.sh', CI='true')
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertIn('hypervisor: 1 passed', done.stdout)
         self.assertNotIn('left out', done.stdout)
+        self.assertNotIn('AN ACTION', done.stdout)
+
+    def test_a_machine_without_a_kernel_unpacks_one(self):
+        shutil.rmtree(self.folder / 'kernels')
+        done = self.run_script(DEBIAN, 'run_tests.sh', 'hypervisor')
+        self.assertEqual(0, done.returncode, done.stdout)
+        unpacked = self.folder / 'build' / 'guest-kernel'
+        self.assertIn(f'guests of {unpacked},', done.stdout)
+        self.assertTrue(list(unpacked.glob('boot/vmlinuz-6*')))
+
+    def test_a_kernel_that_cannot_be_had(self):
+        shutil.rmtree(self.folder / 'kernels')
+        done = self.run_script({**DEBIAN, 'apt-cache': 'exit 0',
+                                'dpkg-deb': 'exit 2'},
+                               'run_tests.sh', 'hypervisor')
+        self.assertEqual(2, done.returncode, done.stdout)
+        self.assertIn('name that in XLOUD_GUEST_ROOT', done.stdout)
+
+    def test_a_kernel_that_the_person_names(self):
+        shutil.rmtree(self.folder / 'kernels')
+        done = self.run_script(ROOT, 'run_tests.sh', 'hypervisor',
+                               XLOUD_GUEST_ROOT='/some/where')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertIn('guests of /some/where,', done.stdout)
 
     def test_a_lane_that_cannot_run_is_left_out(self):
         for machine, reason in REASONS:
@@ -98,10 +160,107 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertNotIn('hypervisor', done.stdout)
 
-    def test_sandbox_says_it_before_it_installs_anything(self):
+    def test_several_lanes(self):
+        done = self.run_script(OTHER_MACHINE, 'run_tests.sh', 'hypervisor',
+                               'py3', 'pep8')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertRegex(done.stdout, '(?s)py3: 1 passed.*pep8: 1 passed')
+        self.assertIn('hypervisor: left out', done.stdout)
+        self.assertIn('2 passed, 0 failed, 0 skipped', done.stdout)
+
+    def test_what_is_after_the_dashes_goes_to_the_lane(self):
+        done = self.run_script(ROOT, 'run_tests.sh', 'unit', '--', 'a b', '-x')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertIn(', -- a b -x\n', done.stdout)
+
+    def test_lanes_are_those_that_exist(self):
+        said = self.refused('run_tests.sh', 'uint')
+        named = said.partition('the lanes are ')[2].split()
+        self.assertEqual(sorted(lane.LANES), sorted(named))
+
+
+class SandboxTest(Case):
+    def test_it_says_why_not_before_it_installs_anything(self):
         for machine, reason in REASONS:
             for command in ((), ('up',)):
-                done = self.run_script(machine, 'sandbox.sh', *command)
-                self.assertEqual(2, done.returncode, done.stdout)
-                self.assertIn(reason, done.stdout)
-                self.assertNotIn('AN INSTALLATION', done.stdout)
+                self.assertIn(reason, self.refused(
+                    'sandbox.sh', *command, machine=machine))
+
+
+class BareTest(Case):
+    def test_it_says_why_not_before_it_makes_anything(self):
+        for machine, reason in REASONS:
+            self.assertIn(reason, self.refused('bare.sh', machine=machine))
+
+    def make_root(self, archives):
+        """What Debian's archive is for a root that then cannot be made."""
+        done = self.run_script({
+            **ROOT, 'cp': 'exit 0', 'find': 'exit 0', 'git': 'exit 0',
+            'apt-get': f'cat {archives}',
+            'mmdebstrap': 'for last; do :; done; sed s/^/-/ "$last"; exit 1'},
+            'bare.sh', 'trixie')
+        self.assertEqual(2, done.returncode, done.stdout)
+        self.assertIn('could not make it', done.stdout)
+        # Nothing is left of it.
+        self.assertEqual([], list((self.folder / 'build').glob('bare*')))
+        return [line[1:] for line in done.stdout.splitlines()
+                if line.startswith('-')]
+
+    def test_the_archive_is_where_this_machine_has_it(self):
+        archives = self.folder / 'archives'
+        archives.write_text(
+            'http://here/debian/ bookworm main Debian\n'
+            'http://here/debian/ bookworm-updates main Debian\n'
+            'http://here/debian/ bookworm contrib Debian\n'
+            'http://here/safe/ bookworm-security main $(ORIGIN)\n'
+            'http://elsewhere/ bookworm main Others\n'
+            'http://elsewhere/ubuntu/ noble main Ubuntu\n')
+        self.assertEqual(['deb http://here/debian/ trixie main',
+                          'deb http://here/debian/ trixie-updates main',
+                          'deb http://here/safe/ trixie-security main'],
+                         self.make_root(archives))
+
+    def test_a_machine_that_has_none_uses_the_one_that_everybody_has(self):
+        self.assertEqual(
+            'deb http://deb.debian.org/debian trixie main',
+            self.make_root('/dev/null')[0])
+
+
+class UsageTest(Case):
+    SCRIPTS = ('apply_series.sh', 'bare.sh', 'run_tests.sh', 'sandbox.sh')
+
+    def test_every_script_has_help_and_does_nothing_else(self):
+        self.assertEqual(set(self.SCRIPTS), {
+            path.name for path in (tree.ROOT / 'tools').glob('*.sh')
+            if path.stat().st_mode & stat.S_IXUSR})
+        for script in self.SCRIPTS:
+            for asked in ('--help', '-h'):
+                done = self.run_script(ROOT, script, asked)
+                self.assertEqual(0, done.returncode, done.stdout)
+                self.assertIn(f'    tools/{script}', done.stdout)
+                self.assertNotIn('#', done.stdout)
+                self.assertNotIn('set -', done.stdout)
+                self.assertNotIn('AN ACTION', done.stdout)
+
+    def test_what_a_script_does_not_know_it_refuses(self):
+        for refused, *command in (
+                ('uint', 'run_tests.sh', 'uint'),
+                ('--verbose', 'run_tests.sh', '--verbose'),
+                ('test_x', 'run_tests.sh', 'unit', 'test_x'),
+                ('twice', 'run_tests.sh', 'unit', 'unit'),
+                ('test_x', 'run_tests.sh', '--', 'test_x'),
+                ('test_x', 'run_tests.sh', 'py3', 'unit', '--', 'test_x'),
+                ('test_x', 'run_tests.sh', 'pep8', '--', 'test_x'),
+                ('ups', 'sandbox.sh', 'ups'),
+                ('--up', 'sandbox.sh', '--up'),
+                ('down', 'sandbox.sh', 'up', 'down'),
+                ('--json', 'apply_series.sh', '--json'),
+                ('2024.2', 'apply_series.sh', '2024.1', '2024.2'),
+                ('sid', 'bare.sh', 'sid'),
+                ('trixie', 'bare.sh', 'bookworm', 'trixie'),
+                ('--only', 'bare.sh', '--only'),
+                ('--only', 'bare.sh', '--only', 'demo'),
+                ('uint', 'bare.sh', '--', 'uint'),
+                ('py3', 'bare.sh', '--only', 'sandbox', '--', 'py3')):
+            with self.subTest(command):
+                self.assertIn(refused, self.refused(*command))

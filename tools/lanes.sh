@@ -1,0 +1,41 @@
+# The lanes, and what a person may ask of them. For scripts that have the
+# function die.
+
+# What runs if nobody names one, in the order of what a person waits for.
+LANES=(pep8 py3 unit functional docs hypervisor)
+# What only runs when it is named.
+OTHER_LANES=(upstream)
+# There is nothing in them to pick from.
+WHOLE_LANES=(pep8 docs)
+
+# Whether the first is one of the others.
+is_one_of() {
+    local asked=$1 known
+    shift
+    for known; do
+        [ "$asked" != "$known" ] || return 0
+    done
+    return 1
+}
+
+# Set lanes and lane_arguments from: [LANE ...] [-- ARGUMENT ...]
+choose_lanes() {
+    lanes=() lane_arguments=()
+    while [ $# -gt 0 ]; do
+        [ "$1" != -- ] || break
+        is_one_of "$1" "${LANES[@]}" "${OTHER_LANES[@]}" ||
+            die "there is no lane or option $1; the lanes are" \
+                "${LANES[*]} ${OTHER_LANES[*]}"
+        ! is_one_of "$1" "${lanes[@]}" || die "$1 is named twice"
+        lanes+=("$1")
+        shift
+    done
+    [ $# -eq 0 ] || lane_arguments=("${@:2}")
+    if [ ${#lane_arguments[@]} -gt 0 ]; then
+        [ ${#lanes[@]} -eq 1 ] ||
+            die "name one lane for what is after --: ${lane_arguments[*]}"
+        ! is_one_of "${lanes[0]}" "${WHOLE_LANES[@]}" ||
+            die "${lanes[0]} takes nothing after --: ${lane_arguments[*]}"
+    fi
+    [ ${#lanes[@]} -gt 0 ] || lanes=("${LANES[@]}")
+}
