@@ -398,7 +398,8 @@ class Reconciler:
         record()
         if size.charged(instance) != charged:
             _close_billing_period(context, before, self._compute.host)
-        elif instance.system_metadata == before.system_metadata:
+        elif size.entries(instance) == size.entries(before):
+            instance.obj_reset_changes(['system_metadata'])
             return
         try:
             self._compute.rt.xloud_recount(

@@ -62,6 +62,20 @@ _CONDITION = _METADATA_PREFIX + 'condition'
 _REASON = _METADATA_PREFIX + 'reason'
 _AWAITED = _METADATA_PREFIX + 'awaited'
 
+_OLD_WORDS = ('old_charged', 'old_desired', 'old_boot')
+
+# All of it is the books of a server. They have a number that grows with each
+# change. A copy that was changed has a sign after the number which it began
+# with. The database takes a change only of the newest: nova.xloud.books.
+BOOKS = _METADATA_PREFIX + 'books'
+UNWRITTEN_BOOKS = '0'
+# Nothing else of this copy's system_metadata is to be stored.
+ONLY_BOOKS = '*'
+# The rest of it has changes as well.
+BOOKS_TOO = '+'
+# What was put aside for a resize is dropped, whatever else was changed.
+NO_OLD_BOOKS = '-'
+
 # What a server does while a move that keeps its flavor is scheduled
 _KEEPS_FLAVOR = (
     task_states.MIGRATING, task_states.REBUILDING, task_states.UNSHELVING)
@@ -138,14 +152,25 @@ def validate(flavor) -> None:
                 'of the flavor.' % (key, number, bound, unit))
 
 
+def open_books(instance) -> None:
+    """Write down that a new server gets what it is charged.
+
+    The caller creates the instance.
+    """
+    if is_elastic(instance.flavor):
+        for word in ('desired', 'boot'):
+            _write(instance, word, charged(instance))
+        instance.system_metadata[BOOKS] = '1'
+
+
 def desired(instance) -> Size:
-    """What was last asked for, the minimum until something was."""
-    return _recorded(instance, 'desired') or minimum(instance.flavor)
+    """What was last asked for."""
+    return _recorded(instance, 'desired') or _unwritten(instance)
 
 
 def boot(instance) -> Size:
-    """What the next start gives, the minimum until something was asked."""
-    return _recorded(instance, 'boot') or minimum(instance.flavor)
+    """What the next start gives."""
+    return _recorded(instance, 'boot') or _unwritten(instance)
 
 
 def charged(instance) -> Size:
@@ -205,18 +230,39 @@ def change_flavor(instance, flavor) -> Size:
         for word in ('desired', 'boot'):
             _move(instance, 'old_' + word, word)
         forget_old_flavor(instance)
-    elif is_elastic(instance.flavor):
-        _write(instance, 'old_charged', charged(instance))
+    else:
+        if is_elastic(instance.flavor):
+            _write(instance, 'old_charged', charged(instance))
+            _write(instance, 'old_desired', desired(instance))
+            _write(instance, 'old_boot', boot(instance))
         for word in ('desired', 'boot'):
-            _move(instance, word, 'old_' + word)
+            if is_elastic(flavor):
+                _write(instance, word, charge)
+            else:
+                _drop(instance, word)
+    if is_elastic(flavor) or is_elastic(instance.flavor):
+        _sign(instance, BOOKS_TOO)
     return charge
 
 
 def forget_old_flavor(instance) -> None:
     """Drop what :func:`change_flavor` put aside, when a resize has ended."""
-    for word in ('old_charged', 'old_desired', 'old_boot'):
-        for key in _keys(word):
-            instance.system_metadata.pop(key, None)
+    if not any(map(is_old_size, instance.system_metadata)):
+        return
+    for word in _OLD_WORDS:
+        _drop(instance, word)
+    _sign(instance, NO_OLD_BOOKS)
+
+
+def is_old_size(key: str) -> bool:
+    """Whether a key of system_metadata is what a resize put aside."""
+    return key.startswith(_METADATA_PREFIX + 'old_')
+
+
+def entries(instance) -> ty.Dict[str, str]:
+    """All that is written about the sizes of a server."""
+    return {key: value for key, value in instance.system_metadata.items()
+            if is_size_metadata(key) and key != BOOKS}
 
 
 def mark_changed(instance, when: datetime.datetime) -> None:
@@ -237,7 +283,7 @@ def mark_started(instance, run: str, when: datetime.datetime) -> None:
 
     :param when: naive UTC, as oslo_utils.timeutils.utcnow() gives
     """
-    instance.system_metadata[_RUN] = run
+    _set(instance, _RUN, run)
     _write_time(instance, _STARTED_AT, when)
 
 
@@ -256,10 +302,7 @@ def note_config(instance, is_current: bool) -> None:
     Until the hypervisor has it in its configuration of the server, such a
     start gives what it has there.
     """
-    if is_current:
-        instance.system_metadata.pop(_STALE_CONFIG, None)
-    else:
-        instance.system_metadata[_STALE_CONFIG] = 'True'
+    _set(instance, _STALE_CONFIG, None if is_current else 'True')
 
 
 def is_config_current(instance) -> bool:
@@ -273,9 +316,9 @@ def run(instance) -> ty.Optional[str]:
 
 def set_outcome(instance, condition: str, reason: str) -> None:
     """Remember that a change did not end as asked, and why."""
-    instance.system_metadata[_CONDITION] = condition
+    _set(instance, _CONDITION, condition)
     # The column holds 255 characters.
-    instance.system_metadata[_REASON] = reason[:255]
+    _set(instance, _REASON, reason[:255])
 
 
 def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
@@ -288,15 +331,12 @@ def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
 
 def clear_outcome(instance) -> None:
     for key in (_CONDITION, _REASON):
-        instance.system_metadata.pop(key, None)
+        _set(instance, key, None)
 
 
 def await_guest(instance, request_id: ty.Optional[str]) -> None:
     """Remember the request that the guest has still to follow, or none."""
-    if request_id:
-        instance.system_metadata[_AWAITED] = request_id
-    else:
-        instance.system_metadata.pop(_AWAITED, None)
+    _set(instance, _AWAITED, request_id or None)
 
 
 def awaited(instance) -> ty.Optional[str]:
@@ -381,6 +421,17 @@ def _minimum_or(flavor, key, bound):
     return value if 1 <= value <= bound else bound
 
 
+def _unwritten(instance):
+    """What a server is to hold whose books nobody ever wrote.
+
+    It is older than the series, or was made by a service that did not have
+    it: it keeps what it has.
+    """
+    return largest(
+        minimum(instance.flavor),
+        Size(*map(min, zip(charged(instance), maximum(instance.flavor)))))
+
+
 def _is_old_flavor(instance, flavor):
     old = instance.old_flavor
     return bool(old) and old.id == flavor.id and flavor.id != (
@@ -403,7 +454,7 @@ def _time(instance, key):
 
 
 def _write_time(instance, key, when):
-    instance.system_metadata[key] = when.replace(microsecond=0).isoformat()
+    _set(instance, key, when.replace(microsecond=0).isoformat())
 
 
 def _latest(*times):
@@ -412,16 +463,46 @@ def _latest(*times):
 
 def _write(instance, word, size):
     for key, value in zip(_keys(word), size):
-        instance.system_metadata[key] = str(value)
+        _set(instance, key, str(value))
+
+
+def _drop(instance, word):
+    for key in _keys(word):
+        _set(instance, key, None)
 
 
 def _move(instance, word, other):
     for key, other_key in zip(_keys(word), _keys(other)):
-        value = instance.system_metadata.pop(key, None)
-        if value is None:
-            instance.system_metadata.pop(other_key, None)
-        else:
-            instance.system_metadata[other_key] = value
+        _set(instance, other_key, instance.system_metadata.get(key))
+        _set(instance, key, None)
+
+
+def _set(instance, key, value):
+    """Change one entry of the books, None to drop it."""
+    if instance.system_metadata.get(key) == value:
+        return
+    if value is None:
+        del instance.system_metadata[key]
+    else:
+        instance.system_metadata[key] = value
+    if not _is_signed(instance, BOOKS_TOO):
+        _sign(instance, ONLY_BOOKS)
+
+
+def _sign(instance, how):
+    """Say in the books how this copy of them was changed."""
+    instance.system_metadata[BOOKS] = _known_books(instance) + how
+
+
+def _is_signed(instance, how):
+    # An older nova-conductor may have stored a sign, which is part of what
+    # is known then.
+    return instance.system_metadata.get(BOOKS) == (
+        _known_books(instance) + how)
+
+
+def _known_books(instance):
+    return instance._orig_system_metadata.get(BOOKS, UNWRITTEN_BOOKS)
 
 
 def _charge(instance, size):

@@ -96,9 +96,7 @@ class ElasticServersTestCase(integrated_helpers.ProviderUsageBaseTestCase):
     def books(self, server):
         """All that is kept about the sizes of a server."""
         instance = self.instance(server)
-        return (instance.vcpus, instance.memory_mb,
-                {key: value for key, value in instance.system_metadata.items()
-                 if size.is_size_metadata(key)})
+        return (instance.vcpus, instance.memory_mb, size.entries(instance))
 
     def change_sizes(self, server, desired, boot=None):
         """Bring a running server to other sizes, as an adjust leaves it.

@@ -34,14 +34,16 @@ def fake_flavor(flavor_id=1, maximum=MAXIMUM, **minimum):
 def fake_instance(flavor, **kwargs):
     """A new server, as the API makes it."""
     charge = size.minimum(flavor)
-    return objects.Instance(
+    instance = objects.Instance(
         flavor=flavor, vcpus=charge.vcpus, memory_mb=charge.memory_mb,
         system_metadata={}, old_flavor=None, new_flavor=None, **kwargs)
+    size.open_books(instance)
+    instance.obj_reset_changes()
+    return instance
 
 
 def books(instance):
-    return (instance.vcpus, instance.memory_mb,
-            dict(instance.system_metadata))
+    return (instance.vcpus, instance.memory_mb, size.entries(instance))
 
 
 @st.composite
@@ -134,6 +136,16 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         for read in (size.desired, size.boot, size.charged):
             self.assertEqual((2, 4096), read(instance))
 
+    def test_books_that_nobody_wrote(self):
+        """It keeps what it has, whatever its flavor now says."""
+        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        instance.system_metadata = {}
+        for charge, expected in ((MAXIMUM, MAXIMUM), ((4, 8192), (4, 8192)),
+                                 ((1, 1), (2, 4096))):
+            instance.vcpus, instance.memory_mb = charge
+            self.assertEqual(expected, size.desired(instance))
+            self.assertEqual(expected, size.boot(instance))
+
     def test_not_elastic_is_charged_its_flavor(self):
         # Upstream keeps instance.vcpus equal to the flavor's, but counts
         # the flavor; so do we.
@@ -214,7 +226,8 @@ class ResizeTestCase(test.NoDBTestCase):
         instance.old_flavor = instance.flavor
         self._set_flavor(instance, new)
         size.forget_old_flavor(instance)
-        self.assertEqual({}, instance.system_metadata)
+        alone = fake_instance(new)
+        self.assertEqual(books(alone), books(instance))
 
     @hypothesis.given(used_instances())
     def test_cold_migration_changes_nothing(self, instance):
@@ -226,7 +239,7 @@ class ResizeTestCase(test.NoDBTestCase):
     def test_our_metadata_is_recognised(self):
         instance = fake_instance(fake_flavor(cpu=2))
         size.record(instance, size.Size(4, 16384), size.Size(2, 16384))
-        self.assertEqual(4, len(instance.system_metadata))
+        self.assertEqual(4, len(size.entries(instance)))
         for key in instance.system_metadata:
             self.assertTrue(size.is_size_metadata(key))
         self.assertFalse(size.is_size_metadata('image_min_ram'))
@@ -282,6 +295,8 @@ class TestRun(test.NoDBTestCase):
         self.assertFalse(size.is_config_current(instance))
         self.assertTrue(all(
             size.is_size_metadata(key) for key in instance.system_metadata))
-        size.note_config(instance, True)
+        before = dict(instance.system_metadata)
+        size.note_config(instance, False)
+        self.assertEqual(before, instance.system_metadata)
         size.note_config(instance, True)
         self.assertTrue(size.is_config_current(instance))

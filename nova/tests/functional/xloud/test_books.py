@@ -1,0 +1,139 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The books of a server beside others who write into its row."""
+
+import datetime
+from unittest import mock
+
+from nova.api.metadata import password
+from nova.compute import api as compute_api
+from nova import objects
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import test_adjust
+from nova import utils
+from nova.xloud import size
+
+GROWN = test_adjust.GROWN
+
+
+class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
+    """A server that is older than the series, whose flavor has minima."""
+
+    def age(self, server, charge=base.MAXIMUM):
+        """Nothing is written, and it has and holds this much."""
+        with self.cell() as cell:
+            instance = objects.Instance.get_by_uuid(
+                cell, server['id'],
+                expected_attrs=['flavor', 'system_metadata'])
+            for key in [*size.entries(instance), size.BOOKS]:
+                del instance.system_metadata[key]
+            instance.vcpus, instance.memory_mb = charge
+            instance.launched_at -= datetime.timedelta(days=100)
+            with mock.patch('nova.xloud.books.merge',
+                            lambda _context, _row, new: new):
+                instance.save()
+        url = '/allocations/%s' % server['id']
+        body = self.placement.get(url, version='1.28').body
+        for allocation in body['allocations'].values():
+            resources = allocation['resources']
+            resources['VCPU'], resources['MEMORY_MB'] = charge
+        self.placement.put(url, body, version='1.28')
+        guest = self.driver.guests[server['id']]
+        guest.held = guest.target = guest.config = charge
+        self.compute = self.restart_compute_service(self.compute)
+        self.driver.requests.clear()
+
+    def test_nobody_asks_the_guest(self):
+        self.age(self.server)
+        for _ in range(3):
+            self.reconcile()
+            self.wait()
+        self.assertEqual([], self.driver.requests)
+        self.assert_books(base.MAXIMUM, base.MAXIMUM)
+        # Its owner may.
+        self.adjust(4, 4096)
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+    def test_its_next_start_gives_what_it_had(self):
+        self.age(self.server)
+        self._stop_server(self.server)
+        self.reconcile()
+        self._start_server(self.server)
+        self.reconcile()
+        self.assert_books(base.MAXIMUM, base.MAXIMUM)
+        self._reboot_server(self.server, hard=True)
+        self.assert_books(base.MAXIMUM, base.MAXIMUM)
+
+    def test_one_dimension(self):
+        server = self.create_server(
+            self.create_elastic_flavor(minimum=(None, 2048)))
+        self.age(server)
+        for _ in range(2):
+            self.reconcile()
+            self.wait()
+        self.assertEqual([], self.driver.requests)
+        self.assertEqual(base.MAXIMUM,
+                         self.driver.guests[server['id']].held)
+        self.assert_charged(server, base.MAXIMUM, 'host1')
+
+    def test_move_and_resize(self):
+        self.age(self.server)
+        self.start_host('host2')
+        self.server = self._migrate_server(self.server)
+        self.server = self._confirm_resize(self.server)
+        self.assertEqual(base.MAXIMUM, size.boot(self.instance(self.server)))
+        self.assert_charged(self.server, base.MAXIMUM, 'host2')
+
+
+class OtherWritersTestCase(test_adjust.AdjustTestCase):
+
+    def test_a_password_during_an_adjust(self):
+        request = mock.Mock(method='POST', body=b'secret', content_length=6)
+        elastic = self.compute.manager._elastic
+        charge = elastic.charge
+
+        def post_password(*args, **kwargs):
+            password.handle_password(request, mock.Mock(
+                password=None, uuid=self.server['id']))
+            return charge(*args, **kwargs)
+
+        with mock.patch.object(elastic, 'charge', post_password):
+            self.adjust(6, 6144)
+        self.assert_books(GROWN, GROWN)
+        self.assertEqual(
+            'secret', password.extract_password(self.instance(self.server)))
+        self.adjust(2, 2048)
+        self.assertEqual(
+            'secret', password.extract_password(self.instance(self.server)))
+
+    def test_a_lock_that_was_begun_before_an_adjust(self):
+        start = compute_api.API._record_action_start
+        did = []
+
+        def adjust_first(api, context, instance, action, **kwargs):
+            if not did:
+                did.append(action)
+                self.adjust(6, 6144)
+            return start(api, context, instance, action, **kwargs)
+
+        with mock.patch.object(
+                compute_api.API, '_record_action_start', adjust_first), \
+                utils.temporary_mutation(
+                    self.admin_api, microversion='2.73'):
+            self.admin_api.post_server_action(
+                self.server['id'], {'lock': {'locked_reason': 'x'}})
+        self.assertEqual(['lock'], did)
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+        self.assertEqual('x', self.instance(
+            self.server).system_metadata['locked_reason'])
