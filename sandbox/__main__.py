@@ -11,7 +11,7 @@
 #    under the License.
 
 
-"""    python -m sandbox up | status | test | down"""
+"""    python -m sandbox up | status | test | measure | down"""
 
 import argparse
 import os
@@ -68,12 +68,30 @@ def status() -> int:
 def test() -> int:
     from sandbox import check
 
+    return _with_all(lambda site: check.run(site, _show))
+
+
+def measure() -> int:
+    from sandbox import check
+    from sandbox import measure
+
+    def run(site):
+        try:
+            return measure.run(site, _show)
+        except check.Mismatch as error:
+            _show(f'FAILED: {error}')
+            return FOUND
+
+    return _with_all(run)
+
+
+def _with_all(run: ty.Callable[[layout.Layout], int]) -> int:
     site = layout.load()
     if site is None or any(row.pid is None for row in stack.rows(site)):
         _show('The sandbox does not run. First: tools/sandbox.sh up')
         return UNFIT
     with stack.lock():
-        return check.run(site, _show)
+        return run(site)
 
 
 def down() -> int:
@@ -127,7 +145,8 @@ def _show(text: str) -> None:
 
 
 COMMANDS: ty.Dict[str, ty.Callable[[], int]] = {
-    'up': up, 'status': status, 'test': test, 'down': down}
+    'up': up, 'status': status, 'test': test, 'measure': measure,
+    'down': down}
 
 
 def main() -> int:

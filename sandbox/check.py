@@ -14,8 +14,9 @@
 """The end-to-end check: what users, operators and accidents do.
 
 After each step the same is asked of everything that knows a size: Nova's API,
-Placement, the guest. They must agree, however the step went, and the server's
-address must answer in its network.
+Placement, the quota of the project, libvirt's configuration of the next start,
+the guest. They must agree, however the step went, and the server's address
+must answer in its network.
 """
 
 import concurrent.futures
@@ -23,6 +24,7 @@ import signal
 import subprocess
 import time
 import typing as ty
+from xml.etree import ElementTree
 
 from sandbox import broker
 from sandbox import client
@@ -116,6 +118,24 @@ def problems(status: ty.Dict[str, ty.Any], allocation: Sizes,
     return found
 
 
+def next_start_problems(status: ty.Dict[str, ty.Any],
+                        configuration: ty.Optional[str]) -> ty.List[str]:
+    """Where the API and libvirt disagree about the next start.
+
+    :param configuration: the XML that libvirt keeps, if it has any
+    """
+    if not configuration:
+        return ['libvirt has no configuration of it']
+    xml = ElementTree.fromstring(configuration)
+    vcpu = xml.find('vcpu')
+    assert vcpu is not None
+    found = Sizes(int(vcpu.get('current', vcpu.text or '')),
+                  int(xml.findtext('currentMemory', '0')) // 1024)
+    boot = Sizes(status['boot_vcpus'], status['boot_memory_mb'])
+    return [] if found == boot else [
+        f'libvirt would start it with {found}, the API says {boot}']
+
+
 def promised(code: int, text: str, before: Sizes, after: Sizes
              ) -> ty.Set[Sizes]:
     """What a server may have in the end after such an answer to an adjust."""
@@ -191,6 +211,63 @@ class Check:
         self._wait(lambda: self._bindings(server) == {target: 'ACTIVE'},
                    lambda: f'its port is bound to {target} alone: '
                    f'{self._bindings(server)}')
+        self._agree('one', Sizes(2, 448))
+        self._adjust('one', current_memory_mb=576)
+        self._agree('one', Sizes(2, 576))
+
+    def migrate_cold(self):
+        """it moves to the other host shut off, and starts there as it was"""
+        self._adjust('one', current_vcpus=2, current_memory_mb=640)
+        self._agree('one', Sizes(2, 640))
+        self._move('one', lambda server: client.openstack(
+            self.site, client.ADMIN, 'server', 'migrate', server))
+        self._confirm('one')
+        self._agree('one', Sizes(2, 640))
+
+    def resize(self):
+        """it gets another flavor on the other host, and after that its own"""
+        self._resize('one', compute.LARGER)
+        client.openstack(self.site, OWNER, 'server', 'resize', 'revert',
+                         self.servers['one'])
+        self._restarted('one')
+        self._agree('one', Sizes(2, 640))
+        self._resize('one', compute.LARGER)
+        self._confirm('one')
+        self._agree('one', Sizes(1, 384))
+        self._adjust('one', current_vcpus=2, current_memory_mb=896)
+        self._agree('one', Sizes(2, 896))
+        self._resize('one', compute.ELASTIC)
+        self._confirm('one')
+        self._agree('one', Sizes(1, 320))
+
+    def shelve(self):
+        """it is shelved, grown, and starts again as it was"""
+        self._adjust('one', current_vcpus=2, current_memory_mb=640)
+        self._agree('one', Sizes(2, 640))
+        self._shelve('one')
+        self._agree('one', Sizes(2, 640))
+
+    def shelve_shrunk(self):
+        """it is shelved at its minimum"""
+        self._adjust('one', current_memory_mb=320)
+        self._agree('one', Sizes(2, 320))
+        self._adjust('one', current_vcpus=1)
+        self._agree('one', Sizes(1, 320))
+        self._shelve('one')
+        self._agree('one', Sizes(1, 320))
+
+    def evacuate(self):
+        """its host is gone; it starts on the other one, grown"""
+        self._adjust('one', current_vcpus=2, current_memory_mb=576)
+        self._agree('one', Sizes(2, 576))
+        self._evacuate('one')
+        self._agree('one', Sizes(2, 576))
+
+    def evacuate_shrunk(self):
+        """and back, shrunk"""
+        self._adjust('one', current_memory_mb=448)
+        self._agree('one', Sizes(2, 448))
+        self._evacuate('one')
         self._agree('one', Sizes(2, 448))
         self._adjust('one', current_memory_mb=576)
         self._agree('one', Sizes(2, 576))
@@ -305,10 +382,84 @@ class Check:
 
     def _create(self, name):
         made = client.openstack(
-            self.site, OWNER, 'server', 'create', '--flavor', 'elastic',
+            self.site, OWNER, 'server', 'create', '--flavor',
+            compute.ELASTIC,
             '--image', 'tiny', '--network', network.NETWORK, _PREFIX + name,
             '-f', 'json')
         self.servers[name] = made['id']
+        self._wait(lambda: self._is_at_rest(name), f'{name} is ACTIVE')
+
+    def _host(self, name):
+        return self.admin.compute.get_server(self.servers[name]).compute_host
+
+    def _move(self, name, ask):
+        """Ask for a move, and wait until it has to be confirmed."""
+        server, source = self.servers[name], self._host(name)
+        ask(server)
+        self._wait(lambda: self._is_at_rest(name, 'VERIFY_RESIZE'),
+                   f'{name} is in VERIFY_RESIZE')
+        self._expect(self._host(name) != source, True,
+                     f'that {name} left {source}')
+
+    def _resize(self, name, flavor):
+        self._move(name, lambda server: client.openstack(
+            self.site, OWNER, 'server', 'resize', '--flavor', flavor, server))
+
+    def _confirm(self, name):
+        client.openstack(self.site, OWNER, 'server', 'resize', 'confirm',
+                         self.servers[name])
+        self._restarted(name)
+
+    def _shelve(self, name):
+        server = self.servers[name]
+        client.openstack(self.site, OWNER, 'server', 'shelve', server)
+        self._wait(lambda: self._is_at_rest(name, 'SHELVED_OFFLOADED'),
+                   f'{name} is shelved')
+        self._expect(self._allocations(server), {},
+                     'what Placement has of a server that is shelved')
+        client.openstack(self.site, OWNER, 'server', 'unshelve', server)
+        self._restarted(name)
+
+    def _evacuate(self, name):
+        """Its host dies as far as Nova can see, and comes back later."""
+        server, source = self.servers[name], self._host(name)
+        service = compute.service(source)
+        self.supervisor.kill(service)
+        # It would answer to the same address.
+        hosts.ask(self.site, source, 'destroy', server)
+        self._force_down(source, True)
+        try:
+            # From 2.95 on the server is shut off afterwards.
+            answer = self.admin.compute.post(
+                f'/servers/{server}/action', json={'evacuate': {}},
+                microversion='2.94')
+            self._expect(answer.status_code, 200,
+                         f'the answer to an evacuation: {answer.text}')
+            self._wait(lambda: self._host(name) != source and
+                       self._is_at_rest(name), f'{name} left {source}')
+        finally:
+            self._force_down(source, False)
+            compute.start_host(
+                self.site, self.supervisor, self.admin, source)
+        # Which ends what the evacuation left there.
+        self._wait(lambda: server not in hosts.ask(
+            self.site, source, 'list', '--all', '--uuid'),
+            f'{source} has forgotten {name}')
+        self._wait(lambda: len(self._allocations(server)) == 1,
+                   lambda: f'{name} is charged on one host: '
+                   f'{self._allocations(server)}')
+        self._restarted(name)
+
+    def _force_down(self, host, is_down):
+        (service,) = (
+            service for service in self.admin.compute.services(
+                binary='nova-compute') if service.host == host)
+        self.admin.compute.put(f'/os-services/{service.id}',
+                               json={'forced_down': is_down})
+
+    def _restarted(self, name):
+        """Wait until it runs again; its guest was started."""
+        self._uptimes.pop(name, None)
         self._wait(lambda: self._is_at_rest(name), f'{name} is ACTIVE')
 
     def _ask(self, name, body, connection=None):
@@ -390,13 +541,27 @@ class Check:
     def _problems(self, name):
         server = self.servers[name]
         seen = self._seen(name)
-        found = problems(self._status(server), self._allocation(server), seen)
+        status = self._status(server)
+        found = problems(status, self._allocation(server), seen)
+        found += next_start_problems(status, hosts.ask(
+            self.site, self._host(name), 'dumpxml', '--inactive', server))
+        found += self._quota_problems()
         if seen:
             found += self._network_problems(server, seen.address)
         if not self._is_at_rest(name):
             state = self.admin.compute.get_server(server)
             found.append(f'it is {state.status}, {state.task_state}')
         return found
+
+    def _quota_problems(self):
+        """The quota of the project counts what its servers are charged."""
+        limits = self._json(self.owner.compute.get('/limits'))
+        used = Sizes(*(limits['limits']['absolute'][key]
+                       for key in ('totalCoresUsed', 'totalRAMUsed')))
+        charged = Sizes(*map(sum, zip(*(
+            self._allocation(server) for server in self.servers.values()))))
+        return [] if used == charged else [
+            f'the quota counts {used}, and {charged} is allocated']
 
     def _network_problems(self, server, seen):
         (port,) = self._ports(server)
@@ -423,11 +588,11 @@ class Check:
         status = self._status(self.servers[name])
         return Sizes(status['desired_vcpus'], status['desired_memory_mb'])
 
-    def _is_at_rest(self, name):
+    def _is_at_rest(self, name, status='ACTIVE'):
         server = self.admin.compute.get_server(self.servers[name])
         if server.status == 'ERROR':
             raise Mismatch(f'{name} is in ERROR: {server.fault}')
-        return server.status == 'ACTIVE' and server.task_state is None
+        return server.status == status and server.task_state is None
 
     def _status(self, server):
         return self._json(
@@ -479,5 +644,7 @@ class Check:
 
 
 STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',
-         'keep_quota', 'hide', 'kill_compute', 'restart_libvirt',
-         'restart_broker', 'kill_database', 'give_vcpu_back', 'delete')
+         'migrate_cold', 'resize', 'shelve', 'shelve_shrunk', 'evacuate',
+         'evacuate_shrunk', 'keep_quota', 'hide', 'kill_compute',
+         'restart_libvirt', 'restart_broker', 'kill_database',
+         'give_vcpu_back', 'delete')

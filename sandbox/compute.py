@@ -24,6 +24,8 @@ from sandbox import schemas
 from sandbox import wsgi
 
 API = 'nova'
+# Flavors
+ELASTIC, LARGER = 'elastic', 'elastic-larger'
 CONTROL = ('nova-scheduler', 'nova-conductor')
 _BIN = layout.NOVA_ENV / 'bin'
 # For nova.conf to fill in: the cells are kept without a password.
@@ -60,6 +62,8 @@ def configure(site: layout.Layout) -> None:
             'service_down_time': 40,
             'periodic_fuzzy_delay': 5,
             'rpc_response_timeout': 30,
+            # The guest has nobody who would shut it down.
+            'shutdown_timeout': 1,
             'reserved_host_memory_mb': 512,
             'cpu_allocation_ratio': '16.0',
             'ram_allocation_ratio': '1.5',
@@ -150,16 +154,16 @@ def wait_for_control(supervisor: processes.Supervisor, cloud,
 
 
 def fill(cloud) -> None:
-    """Flavors: one that is elastic, and one as ever."""
-    for name, specs in (('elastic', {'minimum_cpu': '1',
-                                     'minimum_memory': '320'}),
-                        ('fixed', {})):
+    """Flavors: two that are elastic, and one as ever."""
+    for name, memory_mb, minimum_mb in (
+            (ELASTIC, 768, 320), (LARGER, 896, 384), ('fixed', 768, None)):
         if cloud.compute.find_flavor(name):
             continue
         # Placement gives one server no more vCPUs than its host has.
         flavor = cloud.compute.create_flavor(
-            name=name, vcpus=2, ram=768, disk=1)
-        cloud.compute.create_flavor_extra_specs(flavor, specs)
+            name=name, vcpus=2, ram=memory_mb, disk=1)
+        cloud.compute.create_flavor_extra_specs(flavor, minimum_mb and {
+            'minimum_cpu': '1', 'minimum_memory': str(minimum_mb)} or {})
 
 
 def reported_since(updated_at: str, since: float) -> bool:
@@ -207,7 +211,8 @@ def _configure_host(site, host):
             # Host to host over the socket: libvirt's TCP port would be open,
             # without a password, to everybody on this machine.
             'live_migration_uri': hosts.uri(site, '%s'),
-            'images_type': 'raw',
+            # So that little is copied when a server moves.
+            'images_type': 'qcow2',
             'inject_partition': -2,
             'mem_stats_period_seconds': 2,
         },

@@ -20,6 +20,7 @@ process of the namespaces only sleeps, so that all others can come and go.
 """
 
 import os
+from pathlib import Path
 import shlex
 import subprocess
 import typing as ty
@@ -30,7 +31,8 @@ from sandbox import machine
 from sandbox import processes
 
 _BOUND = {'run': '/run', 'lib': '/var/lib/libvirt', 'etc': '/etc/libvirt',
-          'log': '/var/log/libvirt', 'cache': '/var/cache/libvirt'}
+          'log': '/var/log/libvirt', 'cache': '/var/cache/libvirt',
+          'ssh': '/etc/ssh'}
 _DAEMONS = ('virtlogd', 'libvirtd')
 _NAMESPACES = ('--mount', '--uts', '--net')
 
@@ -70,6 +72,11 @@ def daemon(host: str, name: str) -> str:
 
 def daemons(host: str) -> ty.List[str]:
     return [daemon(host, name) for name in _DAEMONS]
+
+
+def folder_of_ssh(site: layout.Layout, host: str) -> Path:
+    """What is /etc/ssh there."""
+    return site.host(host) / 'ssh'
 
 
 def configure(site: layout.Layout) -> None:
@@ -173,9 +180,11 @@ def _boot(site, host):
         lines += [f'mkdir -p {shlex.quote(str(target))}',
                   f'mount --bind {shlex.quote(str(source))} '
                   f'{shlex.quote(str(target))}']
+    lines.append(f'mount --bind {shlex.quote(str(folder / "shadow"))} '
+                 '/etc/shadow')
     # Names of network namespaces are gone with those, as after any boot; the
     # /sys that is there shows the machine's interfaces.
-    lines += ['rm -rf /run/netns', 'mount -t sysfs sysfs /sys',
+    lines += ['rm -rf /run/netns', 'mkdir -p /run/sshd', 'mount -t sysfs sysfs /sys',
               'ip link set lo up',
               f'hostname {hostname(host)}',
               f'touch {shlex.quote(str(folder / "booted"))}',

@@ -30,7 +30,7 @@ PATH = os.pathsep.join(['/usr/lib/rabbitmq/bin', '/usr/sbin', '/sbin',
 _COMMANDS = ('mariadbd', 'mariadb', 'mariadb-install-db', 'rabbitmq-server',
              'epmd', 'libvirtd', 'virtlogd', 'virsh', 'qemu-img', 'unshare',
              'nsenter', 'mount', 'busybox', 'cpio', 'ip', 'ebtables',
-             'dnsmasq', 'dhcp_release')
+             'dnsmasq', 'dhcp_release', 'ssh', 'scp', 'ssh-keygen', 'sshd')
 _INTERFACES = """\
 ip link add type veth
 ip link add type bridge

@@ -22,6 +22,7 @@ import typing as ty
 from sandbox import broker
 from sandbox import client
 from sandbox import compute
+from sandbox import copying
 from sandbox import database
 from sandbox import hosts
 from sandbox import identity
@@ -37,7 +38,8 @@ from sandbox import wire
 _LOGS = {'catalogue': identity.NAME, 'network': network.NAME,
          'image': image.NAME, 'flavors': compute.API,
          'heartbeats': compute.API}
-_CONFIGURED = (broker, identity, image, placement, network, compute, hosts)
+_CONFIGURED = (broker, identity, image, placement, network, compute, hosts,
+               copying)
 
 
 class Row(ty.NamedTuple):
@@ -130,6 +132,7 @@ class Up:
         for host in layout.HOSTS:
             hosts.start(site, supervisor, host)
         wire.connect(site, supervisor)
+        copying.start(site, supervisor)
 
     # Connections are not shared between threads.
 
@@ -175,7 +178,8 @@ def names() -> ty.List[str]:
     """All processes of a sandbox that is up."""
     on_hosts = [
         name for host in layout.HOSTS
-        for name in (host, *hosts.daemons(host), compute.service(host))]
+        for name in (host, *hosts.daemons(host), copying.daemon(host),
+                     compute.service(host))]
     return [database.NAME, broker.MAPPER, broker.NAME, identity.NAME,
             image.NAME, placement.NAME, network.NAME, compute.API,
             *compute.CONTROL, wire.RELAY, *on_hosts, *network.AGENTS]

@@ -5,6 +5,7 @@
 #     tools/sandbox.sh up       install what is missing, start what does not run
 #     tools/sandbox.sh status   what runs, and what to type next
 #     tools/sandbox.sh test     check it from end to end
+#     tools/sandbox.sh measure  how long an adjust takes, and a resize
 #     tools/sandbox.sh down     end and remove it
 # It needs root. All of it lies in build, and listens on loopback or in network
 # namespaces of its own.
@@ -89,9 +90,9 @@ up)
     prepare_services
     exec "$ENV/bin/python" -m sandbox up
     ;;
-test)
+test | measure)
     [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up"
-    exec "$ENV/bin/python" -m sandbox test
+    exec "$ENV/bin/python" -m sandbox "$1"
     ;;
 status | down)
     exec "$python" -m sandbox "$1"

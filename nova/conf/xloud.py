@@ -41,14 +41,16 @@ Possible values:
     cfg.IntOpt(
         'settle_timeout',
         default=300,
-        min=0,
+        min=1,
         help="""
 How many seconds a guest may take to follow a change of its size, or to load
 its balloon driver after a start. Afterwards what it holds is what it gets:
 the server is charged for that.
 
 Use the same value for nova-api, which tells from it whether a change is still
-in progress.
+in progress. It must be longer than an image takes to boot, and three times
+``[libvirt] mem_stats_period_seconds`` at least: a balloon driver is only known
+by its statistics. With less, every start ends as a guest that did not follow.
 """),
     cfg.IntOpt(
         'guest_memory_reserve_mb',

@@ -36,6 +36,7 @@ from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import topology
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -96,20 +97,8 @@ def status(compute_api, context, instance):
 
 
 def vcpu_step(instance) -> int:
-    """What the vCPUs of a server must be a multiple of.
-
-    A flavor whose vCPUs cannot be split into such threads does not have them.
-    """
-    threads = instance.flavor.extra_specs.get('hw:cpu_threads')
-    if threads is None:
-        threads = instance.image_meta.properties.get('hw_cpu_threads')
-    try:
-        threads = int(threads)
-    except (TypeError, ValueError):
-        return 1
-    if threads < 1 or instance.flavor.vcpus % threads:
-        return 1
-    return threads
+    """What the vCPUs of a server must be a multiple of."""
+    return topology.step(instance.flavor, instance.image_meta)
 
 
 def _check_request(instance, vcpus, memory_mb):
@@ -132,13 +121,15 @@ def _check_request(instance, vcpus, memory_mb):
                 _('%s cannot change: the flavor of the server gives no range '
                   'for it.') % key)
         _check_range(key, value, low, high)
+    image_meta = instance.image_meta
     step = vcpu_step(instance)
-    if (vcpus or 0) % step:
+    # One that it has already is nothing that the client asks for.
+    if (vcpus or 0) % step and vcpus != size.desired(instance).vcpus:
         raise exception.InvalidRequest(
             _('current_vcpus is %(vcpus)d, which is not a multiple of the '
-              '%(step)d threads that hw:cpu_threads gives a core.') %
-            {'vcpus': vcpus, 'step': step})
-    image_meta = instance.image_meta
+              '%(step)d threads that a core has by %(topology)s.') %
+            {'vcpus': vcpus, 'step': step,
+             'topology': topology.key(flavor, image_meta)})
     min_ram = image_meta.min_ram if 'min_ram' in image_meta else None
     if memory_mb is not None and memory_mb < (min_ram or 0):
         raise exception.InvalidRequest(
@@ -178,8 +169,8 @@ def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
         # Clients send both sizes, also the one that stays.
         changes.pop(blockers.MEMORY, None)
     by_host = blockers.of_host(compute_api, context, instance)
-    by_devices = blockers.of_devices(instance)
-    for blocker in by_host + by_devices:
+    by_server = blockers.of_image(instance) + blockers.of_devices(instance)
+    for blocker in by_host + by_server:
         if changes.get(blocker.dimension) is not None:
             raise exception.ElasticConflict(
                 instance_uuid=instance.uuid, reason=blocker.message)
@@ -278,7 +269,8 @@ def _host_is_up(compute_api, instance):
 
 def _elastic_view(context, instance, state, by_host):
     actual = _actual(state)
-    blocked = blockers.of_state(context, instance) + by_host
+    blocked = (blockers.of_state(context, instance) + by_host +
+               blockers.of_image(instance))
     if actual not in (None, condition.NOTHING):
         blocked += blockers.of_guest(state)
     if not any(blocker.code == blockers.MEMORY_PINNED for blocker in blocked):

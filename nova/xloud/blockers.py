@@ -16,17 +16,15 @@ An adjust is refused for the same reasons, with the same texts, that the
 status shows before anyone tries.
 """
 
-import re
 import typing as ty
 
 from keystoneauth1 import exceptions as ks_exc
-import os_resource_classes as orc
 
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
-from nova.network import model as network_model
-from nova import objects
+from nova.xloud import devices
+from nova.xloud import firmware
 from nova.xloud import size
 from nova.xloud import traits
 
@@ -42,24 +40,15 @@ HOST_SILENT = 'host_silent'
 HOST_NOT_UPGRADED = 'host_not_upgraded'
 HOST_CANNOT = 'host_cannot'
 HOST_UNKNOWN = 'host_unknown'
+SECURE_BOOT = 'secure_boot'
 MEMORY_PINNED = 'memory_pinned'
 NO_BALLOON_STATISTICS = 'no_balloon_statistics'
 VCPUS_LEFT = 'vcpus_left'
 CODES = (NOT_ELASTIC, WRONG_STATE, TASK_RUNNING, LOCKED, HOST_DOWN,
          HOST_SILENT, HOST_NOT_UPGRADED, HOST_CANNOT, HOST_UNKNOWN,
-         MEMORY_PINNED, NO_BALLOON_STATISTICS, VCPUS_LEFT)
+         SECURE_BOOT, MEMORY_PINNED, NO_BALLOON_STATISTICS, VCPUS_LEFT)
 
 _TRAITS = {VCPUS: traits.ELASTIC_VCPU, MEMORY: traits.ELASTIC_MEMORY}
-
-# Devices that reach the memory of the guest by themselves, so that none of
-# it can be taken.
-_DEVICE_CLASSES = (orc.VGPU, orc.PGPU, orc.FPGA, orc.PCI_DEVICE,
-                   orc.SRIOV_NET_VF)
-_DEVICE_KEYS = re.compile(
-    '(pci_passthrough:alias|accel:device_profile|resources[^:]*:(%s))$' %
-    '|'.join(_DEVICE_CLASSES))
-_DEVICE_VNIC_TYPES = (network_model.VNIC_TYPES_SRIOV +
-                      network_model.VNIC_TYPES_DIRECT_PASSTHROUGH)
 
 
 class Blocker(ty.NamedTuple):
@@ -101,10 +90,8 @@ def of_state(context, instance) -> ty.List[Blocker]:
 def of_host(compute_api, context, instance) -> ty.List[Blocker]:
     """What the host of a server does not report to Placement."""
     try:
-        node = objects.ComputeNode.get_by_host_and_nodename(
-            context, instance.host, instance.node)
-        reported = compute_api.placementclient.get_provider_traits(
-            context, node.uuid).traits
+        reported = traits.of_host(
+            context, compute_api.placementclient, instance)
     except (exception.ComputeHostNotFound,
             exception.ResourceProviderTraitRetrievalFailed,
             ks_exc.ClientException):
@@ -116,16 +103,22 @@ def of_host(compute_api, context, instance) -> ty.List[Blocker]:
             for dimension, trait in _TRAITS.items() if trait not in reported]
 
 
+def of_image(instance) -> ty.List[Blocker]:
+    """What the server was made with before it was refused.
+
+    A server that is shut off can start with another number of vCPUs.
+    """
+    if instance.vm_state == vm_states.STOPPED or (
+            not firmware.secure_boot(instance.flavor, instance.image_meta)):
+        return []
+    return [Blocker(SECURE_BOOT, VCPUS, _(
+        'The server runs with UEFI Secure Boot, and a vCPU that is plugged '
+        'can freeze it. Shut it off to change its vCPUs.'))]
+
+
 def of_devices(instance) -> ty.List[Blocker]:
     """Devices that pin the memory, which may have been attached later."""
-    flavor = instance.flavor
-    pci_requests = instance.pci_requests
-    if (any(map(_DEVICE_KEYS.match, flavor.extra_specs)) or
-            (pci_requests and pci_requests.requests) or
-            any(vif['vnic_type'] in _DEVICE_VNIC_TYPES
-                for vif in instance.get_network_info())):
-        return [pinned()]
-    return []
+    return [pinned()] if devices.has_any(instance) else []
 
 
 def of_guest(state) -> ty.List[Blocker]:

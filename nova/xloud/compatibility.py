@@ -27,17 +27,15 @@ import os_resource_classes as orc
 from nova import exception
 from nova.i18n import _
 from nova import objects
-from nova.scheduler import utils as scheduler_utils
 from nova.virt import hardware
+from nova.xloud import devices
+from nova.xloud import firmware
 from nova.xloud import size
+from nova.xloud import topology
 from nova.xloud import traits
 
 _MINIMUM_VCPUS, _MINIMUM_MEMORY = size.MINIMUM_KEYS
 _SIZES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
-_DEVICES = (orc.VGPU, orc.VGPU_DISPLAY_HEAD, orc.PGPU, orc.FPGA,
-            orc.PCI_DEVICE, orc.SRIOV_NET_VF)
-_PCI_ALIAS = 'pci_passthrough:alias'
-_ACCELERATORS = 'accel:device_profile'
 
 
 def check(flavor, image) -> None:
@@ -91,6 +89,8 @@ def _check(flavor, image_meta):
         raise exception.InvalidRequest(str(error))
     _check_flavor(flavor)
     _check_image(flavor, image_meta)
+    if size.has_elastic_vcpus(flavor):
+        _check_vcpus(flavor, image_meta)
     if size.has_elastic_memory(flavor):
         _check_memory(flavor, image_meta)
 
@@ -101,7 +101,7 @@ def _check_flavor(flavor):
             raise exception.InvalidRequest(
                 _('The extra spec %s of the flavor is in a namespace that is '
                   'reserved for elastic servers.') % key)
-        if _resource_class(key) in _SIZES:
+        if devices.resource_class(key) in _SIZES:
             raise _conflict(
                 _keys(flavor), key,
                 _('it replaces the size that the server is charged'))
@@ -118,14 +118,31 @@ def _check_image(flavor, image_meta):
             _('a NUMA topology, which NUMA nodes, CPU pinning, page sizes '
               'and persistent memory of the flavor or the image imply'),
             _('it fixes the vCPUs and the memory of each node'))
+
+
+def _check_vcpus(flavor, image_meta):
     # The trait of a host is about its own architecture.
     emulated = image_meta.properties.get('hw_emulation_architecture')
-    if (emulated and size.has_elastic_vcpus(flavor) and
-            emulated not in traits.VCPU_HOTPLUG_ARCHITECTURES):
+    if emulated and emulated not in traits.VCPU_HOTPLUG_ARCHITECTURES:
         raise _conflict(
             _MINIMUM_VCPUS,
             _('the image property hw_emulation_architecture=%s') % emulated,
-            _('such a guest takes no vCPUs while it runs'))
+            _('the number of vCPUs of such a guest cannot change both ways '
+              'while it runs'))
+    secure_boot = firmware.secure_boot(flavor, image_meta)
+    if secure_boot:
+        raise _conflict(
+            _MINIMUM_VCPUS, _('UEFI Secure Boot, %s') % secure_boot,
+            _('a vCPU that is plugged can freeze such a guest'))
+    step = topology.step(flavor, image_meta)
+    minimum = size.minimum(flavor).vcpus
+    if minimum % step:
+        raise exception.InvalidRequest(
+            _('The extra spec %(key)s of the flavor is %(minimum)d, which is '
+              'not a multiple of the %(step)d threads that a core has by '
+              '%(topology)s.') %
+            {'key': _MINIMUM_VCPUS, 'minimum': minimum, 'step': step,
+             'topology': topology.key(flavor, image_meta)})
 
 
 def _check_memory(flavor, image_meta):
@@ -136,29 +153,14 @@ def _check_memory(flavor, image_meta):
             _('The extra spec %(key)s of the flavor is %(minimum)d, below '
               'the min_ram of the image, %(min_ram)d.') %
             {'key': _MINIMUM_MEMORY, 'minimum': minimum, 'min_ram': min_ram})
-    for key in flavor.extra_specs:
-        if (key in (_PCI_ALIAS, _ACCELERATORS) or
-                _resource_class(key) in _DEVICES):
-            raise _pinned(key)
+    for key in devices.keys_of(flavor):
+        raise _pinned(key)
 
 
 def _check_pci_requests(pci_requests):
-    # Those of a flavor are known from its extra specs. In a resize these here
-    # still have the ones of the old flavor.
-    ports = [request.requester_id or request.request_id
-             for request in pci_requests.requests
-             if request.source == objects.InstancePCIRequest.NEUTRON_PORT]
+    ports = devices.ports_of(pci_requests)
     if ports:
         raise _pinned(_('the PCI device of port %s') % ', '.join(ports))
-
-
-def _resource_class(key):
-    """The resource class of an extra spec, of whatever request group."""
-    match = scheduler_utils.ResourceRequest.XS_KEYPAT.match(key)
-    if match and match.group(1) == (
-            scheduler_utils.ResourceRequest.XS_RES_PREFIX):
-        return match.group(3)
-    return None
 
 
 def _keys(flavor):

@@ -19,13 +19,16 @@ server must never get to them: not during a rolling upgrade, and not when an
 operator forces a host.
 """
 
+import time
 import typing as ty
+import weakref
 
 from keystoneauth1 import exceptions as ks_exc
 from oslo_log import log as logging
 
 from nova import exception
 from nova.i18n import _
+from nova import objects
 from nova.objects import fields
 from nova.scheduler.client import report
 from nova.xloud import size
@@ -35,12 +38,20 @@ LOG = logging.getLogger(__name__)
 ELASTIC_VCPU = 'CUSTOM_XLOUD_ELASTIC_VCPU'
 ELASTIC_MEMORY = 'CUSTOM_XLOUD_ELASTIC_MEMORY'
 
-# Where QEMU can plug vCPUs into a guest that runs, and take them out again.
+# Where QEMU can plug vCPUs into a guest that runs, and take them out again. On
+# s390x it can only plug them, so that a server would never shrink.
 VCPU_HOTPLUG_ARCHITECTURES = (
     fields.Architecture.X86_64,
     fields.Architecture.PPC64LE,
-    fields.Architecture.S390X,
 )
+
+_SECONDS_KNOWN = 60
+# Of a cloud that is larger, hosts are asked for more often.
+_MOST_KNOWN = 10000
+# By the client of Placement, which is one in each process.
+_known: ty.MutableMapping[
+    ty.Any, ty.Dict[ty.Tuple[str, str], ty.Tuple[float, ty.FrozenSet[str]]]
+] = weakref.WeakKeyDictionary()
 
 
 def required(flavor) -> ty.Set[str]:
@@ -71,6 +82,29 @@ def require(context, request_spec) -> bool:
                      'reports the trait %s.') % ', '.join(sorted(missing)))
     request_spec.root_required.update(traits)
     return True
+
+
+def of_host(context, reportclient, instance) -> ty.FrozenSet[str]:
+    """What the host of a server reports of our traits.
+
+    That it can do what the server needs is believed for a minute: whoever
+    polls a status would ask Placement each time. That it cannot is asked
+    again, so that a host which was upgraded is known at once.
+
+    :raises: as get_provider_traits(), and ComputeHostNotFound
+    """
+    known = _known.setdefault(reportclient, {})
+    key = (instance.host, instance.node)
+    until, reported = known.get(key, (0, frozenset()))
+    if time.monotonic() < until and required(instance.flavor) <= reported:
+        return reported
+    node = objects.ComputeNode.get_by_host_and_nodename(context, *key)
+    reported = frozenset(reportclient.get_provider_traits(
+        context, node.uuid).traits & {ELASTIC_VCPU, ELASTIC_MEMORY})
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = (time.monotonic() + _SECONDS_KNOWN, reported)
+    return reported
 
 
 def check_forced_host(context, reportclient, instance, node) -> None:

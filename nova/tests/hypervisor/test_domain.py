@@ -17,7 +17,9 @@ from unittest import mock
 
 import fixtures
 import libvirt
+import libvirt_qemu
 from lxml import etree
+from oslo_serialization import jsonutils
 import testtools
 
 import nova.conf
@@ -27,8 +29,10 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
 from nova.tests.unit.virt.libvirt.xloud import test_domain
 from nova.virt import fake
+from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt.xloud import domain
 from nova.virt.libvirt.xloud import persistent
 from nova.xloud import size
 
@@ -56,10 +60,11 @@ class DomainTestBase(testtools.TestCase):
             group='libvirt', connection_uri=libvirtd.uri, **emulation.OPTIONS)
         self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
 
-    def _start(self, boot, words=''):
+    def _start(self, boot, words='', **properties):
         """Start a server of 2 to 4 vCPUs and 512 to 2048 MiB.
 
         :param words: for the command line of its kernel
+        :param properties: of its image
         """
         self.instance = test_domain.server(
             {'minimum_cpu': '2', 'minimum_memory': '512'}, boot=boot)
@@ -74,7 +79,8 @@ class DomainTestBase(testtools.TestCase):
             objects.ImageMeta.from_dict({'properties': {
                 'hw_machine_type': 'q35',
                 'os_command_line': ' '.join(
-                    [hypervisor_fixtures.COMMAND_LINE, words])}}))
+                    [hypervisor_fixtures.COMMAND_LINE, words]),
+                **properties}}))
         guest = libvirt_guest.Guest.create(xml, self.driver._host)
         guest.launch()
         return guest
@@ -126,6 +132,34 @@ class DomainTest(DomainTestBase):
 
         self._wait_until_guest_has(*MINIMUM)
         self._wait_until_libvirt_says(guest, MINIMUM)
+
+    def test_queues_of_disks(self):
+        """QEMU is started with 2 vCPUs, and without a word gives 2."""
+        guest = self._start(None, hw_scsi_model='virtio-scsi')
+        for target, is_elastic in (('vda', True), ('vdb', False)):
+            disk = vconfig.LibvirtConfigGuestDisk()
+            disk.driver_name, disk.driver_format = 'qemu', 'raw'
+            disk.source_path = os.path.join(self.instances, target)
+            with open(disk.source_path, 'wb') as content:
+                content.truncate(1 << 20)
+            disk.target_dev, disk.target_bus = target, 'virtio'
+            if is_elastic:
+                domain.set_queues(disk, self.instance)
+            guest.attach_device(disk, persistent=True, live=True)
+        xml = etree.fromstring(guest._domain.XMLDesc(0))
+
+        def queues(device, name):
+            alias = xml.xpath('string(devices/%s/alias/@name)' % device)
+            command = {'execute': 'qom-get', 'arguments': {
+                'path': '/machine/peripheral/%s/virtio-backend' % alias,
+                'property': name}}
+            return jsonutils.loads(libvirt_qemu.qemuMonitorCommand(
+                guest._domain, jsonutils.dumps(command), 0))['return']
+
+        self.assertEqual([4, 4, 2], [
+            queues('controller[@model="virtio-scsi"]', 'num_queues'),
+            queues('disk[target/@dev="vda"]', 'num-queues'),
+            queues('disk[target/@dev="vdb"]', 'num-queues')])
 
     def test_start_at_boot_size_and_shrink_to_minimum(self):
         guest = self._start(BOOT)

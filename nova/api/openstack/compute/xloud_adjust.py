@@ -54,7 +54,8 @@ class XloudAdjustController(wsgi.Controller):
         context = req.environ['nova.context']
         instance = self._get_instance(context, server_id)
         context.can(policies.POLICY_ROOT % 'show',
-                    target={'project_id': instance.project_id})
+                    target={'user_id': instance.user_id,
+                            'project_id': instance.project_id})
         return {'xloud_status': xloud_api.status(
             self.compute_api, context, instance)}
 
@@ -67,7 +68,8 @@ class XloudAdjustController(wsgi.Controller):
         context = req.environ['nova.context']
         instance = self._get_instance(context, server_id)
         context.can(policies.POLICY_ROOT % 'adjust',
-                    target={'project_id': instance.project_id})
+                    target={'user_id': instance.user_id,
+                            'project_id': instance.project_id})
         vcpus = body.get('current_vcpus')
         memory_mb = body.get('current_memory_mb')
         try:

@@ -594,7 +594,8 @@ class StatusTestCase(AdjustTestBase):
         self.assertEqual('InProgress', status['condition'])
         self.assertEqual(4096, status['current_memory_mb'])
         self.assertEqual(1024, status['desired_memory_mb'])
-        self.flags(settle_timeout=0, group='xloud')
+        self.useFixture(fixtures.MockPatch(
+            'nova.xloud.condition.is_waiting', return_value=False))
         status = self._status(server)
         self.assertEqual('Overcommitted', status['condition'])
         self.assertIn('4096', status['reason'])

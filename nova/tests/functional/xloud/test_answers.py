@@ -165,8 +165,8 @@ class AcceptedTestCase(AnswersBase):
         self.driver.starts_with_balloon = False
         self._reboot_server(self.server, hard=True)
         self.assertEqual('InProgress', self.get()['condition'])
-        # nova-api has a clock of its own.
-        self.flags(settle_timeout=0, group='xloud')
+        self.useFixture(fixtures.MockPatch(
+            'nova.xloud.condition.is_waiting', return_value=False))
         self.reconcile()
         status = self.get()
         self.assertEqual('Overcommitted', status['condition'])

@@ -58,6 +58,28 @@ class CreateTestCase(base.ElasticServersTestCase):
         plain = self.create_server(self._create_flavor())
         self.assertEqual('host1', plain['OS-EXT-SRV-ATTR:host'])
 
+    def test_hint_that_is_only_for_nova(self):
+        """A user who sends it gets no server past Placement."""
+        self.start_host('host1', elastic=False)
+        self.start_host('host2')
+        body = self._build_server(
+            flavor_id=self.create_elastic_flavor(), networks='none')
+        server = self.api.api_post('/servers', {
+            'server': body,
+            'os:scheduler_hints': {'_nova_check_type': ['rebuild']},
+        }).body['server']
+        server = self._wait_for_state_change(server, 'ACTIVE')
+        self.assert_charged(server, base.MINIMUM, 'host2')
+        # The hint is kept with the server.
+        self.start_host('host3')
+        self._migrate_server(server)
+        self._confirm_resize(server)
+        self.assert_charged(server, base.MINIMUM, 'host3')
+        # And Nova's own is heard.
+        self._rebuild_server(
+            server, 'a2459075-d96c-40d5-893e-577ff92e721c')
+        self.assert_charged(server, base.MINIMUM, 'host3')
+
     def test_no_host_can(self):
         """The fault says why, although Placement never saw the traits."""
         self.start_host('host1', elastic=False)

@@ -89,6 +89,7 @@ class BlockersTestCase(test.NoDBTestCase):
             self._codes(blockers.of_state(context.get_admin_context(),
                                           instance)))
 
+    @mock.patch('nova.xloud.traits._SECONDS_KNOWN', 0)
     @mock.patch('nova.objects.ComputeNode.get_by_host_and_nodename')
     def test_of_host(self, get_node):
         compute_api = mock.Mock()
@@ -113,9 +114,21 @@ class BlockersTestCase(test.NoDBTestCase):
                 self._codes(blockers.of_host(
                     compute_api, mock.sentinel.context, fake_instance())))
 
+    def test_of_image(self):
+        uefi = {'image_hw_firmware_type': 'uefi'}
+        secure = dict(uefi, image_os_secure_boot='required')
+        for metadata, vm_state, codes in (
+                (uefi, vm_states.ACTIVE, []),
+                (secure, vm_states.ACTIVE, [('secure_boot', 'vcpus')]),
+                (secure, vm_states.STOPPED, [])):
+            instance = fake_instance(vm_state=vm_state)
+            instance.system_metadata.update(metadata)
+            self.assertEqual(
+                codes, self._codes(blockers.of_image(instance)))
+
     @ddt.data('pci_passthrough:alias', 'accel:device_profile',
               'resources:VGPU', 'resources1:VGPU', 'resources_GPU:VGPU',
-              'resources:PGPU')
+              'resources:PGPU', 'resources:VGPU_DISPLAY_HEAD')
     def test_of_devices_of_the_flavor(self, key):
         instance = fake_instance()
         self.assertEqual([], blockers.of_devices(instance))
@@ -123,8 +136,7 @@ class BlockersTestCase(test.NoDBTestCase):
         self.assertEqual([('memory_pinned', 'memory_mb')],
                          self._codes(blockers.of_devices(instance)))
 
-    @ddt.data('resources:CUSTOM_VGPU', 'resources:VGPU_DISPLAY_HEAD',
-              'trait:CUSTOM_VGPU', 'hw:cpu_threads')
+    @ddt.data('resources:CUSTOM_VGPU', 'trait:CUSTOM_VGPU', 'hw:cpu_threads')
     def test_of_no_devices_of_the_flavor(self, key):
         instance = fake_instance()
         instance.flavor.extra_specs[key] = '1'
@@ -227,7 +239,7 @@ class RequestTestCase(test.NoDBTestCase):
         self._check(instance, 4)
         self._refuses('min_ram', instance, None, 4095)
 
-    @ddt.data((None, None, 1), ('2', None, 2), (None, '2', 2), ('4', '2', 4),
+    @ddt.data((None, None, 1), ('2', None, 2), (None, '2', 2), ('4', '2', 2),
               ('0', None, 1), ('-2', None, 1), ('x', None, 1), ('3', None, 1),
               ('8', None, 8))
     @ddt.unpack
@@ -239,10 +251,18 @@ class RequestTestCase(test.NoDBTestCase):
             instance.system_metadata['image_hw_cpu_threads'] = of_image
         self.assertEqual(step, api.vcpu_step(instance))
         for vcpus in range(2, 9):
-            if vcpus % step:
-                self._refuses('hw:cpu_threads', instance, vcpus)
+            if vcpus % step and vcpus != size.desired(instance).vcpus:
+                self._refuses('cpu_threads', instance, vcpus)
             else:
                 self._check(instance, vcpus)
+
+    def test_step_of_what_it_has(self):
+        instance = fake_instance()
+        size.record(instance, size.Size(5, 4096), size.Size(5, 4096))
+        instance.flavor.extra_specs['hw:cpu_threads'] = '2'
+        self._check(instance, 5, 8192)
+        self._check(instance, 6)
+        self._refuses('multiple of the 2 threads', instance, 3)
 
     @hypothesis.given(test_size.elastic_flavors(),
                       st.none() | st.integers(0, 1 << 31),

@@ -80,7 +80,10 @@ class FlavorTestCase(CompatibilityTestCase):
 
     @ddt.data(ELASTIC,
               {'minimum_cpu': '8', 'minimum_memory': '16384'},
-              {'minimum_cpu': '1', 'hw:cpu_threads': '2'},
+              {'minimum_cpu': '2', 'hw:cpu_threads': '2'},
+              {'minimum_memory': '4096', 'hw:cpu_threads': '4'},
+              {'minimum_cpu': '3', 'hw:cpu_threads': '3'},
+              {'minimum_cpu': '1', 'hw:cpu_sockets': '2'},
               dict(ELASTIC, **{'resources:CUSTOM_LICENCE': '1'}),
               dict(ELASTIC, **{'resources:DISK_GB': '1'}),
               dict(ELASTIC, **{'trait:CUSTOM_VCPU': 'required'}),
@@ -138,12 +141,36 @@ class FlavorTestCase(CompatibilityTestCase):
 
     @ddt.data('pci_passthrough:alias', 'accel:device_profile',
               'resources:VGPU', 'resources2:VGPU', 'resources:PGPU',
-              'resources:FPGA', 'resources:PCI_DEVICE')
+              'resources:FPGA', 'resources:PCI_DEVICE',
+              'resources:VGPU_DISPLAY_HEAD', 'resources_A:SRIOV_NET_VF')
     def test_device_locks_memory(self, key):
         self.assert_refused(
             ('minimum_memory', key, 'locks the memory'),
             dict(ELASTIC, **{key: '1'}))
         self.allow({'minimum_cpu': '2', key: '1'})
+
+    @ddt.data(('3', {'hw:cpu_threads': '2'}, 'hw:cpu_threads'),
+              ('2', {'hw:cpu_threads': '4'}, 'hw:cpu_threads'),
+              ('1', {'hw:cpu_threads': '2', 'hw:cpu_cores': '2'},
+               'hw:cpu_threads'),
+              ('1', {'hw:cpu_sockets': '1', 'hw:cpu_cores': '4'},
+               'hw:cpu_cores, hw:cpu_sockets'))
+    @ddt.unpack
+    def test_minimum_that_is_part_of_a_core(self, minimum, extra_specs, key):
+        self.assert_refused(
+            ('minimum_cpu', minimum, key),
+            dict(extra_specs, minimum_cpu=minimum))
+
+    @ddt.data('required', 'optional')
+    def test_secure_boot(self, policy):
+        uefi = fake_image(hw_firmware_type='uefi', hw_machine_type='q35')
+        extra_specs = {'os:secure_boot': policy}
+        self.assert_refused(
+            ('minimum_cpu', 'os:secure_boot=' + policy, 'freeze'),
+            dict(ELASTIC, **extra_specs), uefi)
+        self.allow(dict(extra_specs, minimum_memory='4096'), uefi)
+        # It is for UEFI alone.
+        self.allow(dict(ELASTIC, **extra_specs))
 
     @ddt.data({}, {'xloud:charged_vcpus': '1', 'hw:numa_nodes': '2',
                    'resources:VGPU': '1', 'resources:VCPU': '8'})
@@ -182,7 +209,32 @@ class ImageTestCase(CompatibilityTestCase):
             fake_image(hw_emulation_architecture='aarch64'))
         self.allow({'minimum_memory': '4096'},
                    fake_image(hw_emulation_architecture='aarch64'))
-        self.allow(ELASTIC, fake_image(hw_emulation_architecture='s390x'))
+        self.allow(ELASTIC, fake_image(hw_emulation_architecture='ppc64le'))
+        # It can only grow.
+        self.assert_refused(
+            ('minimum_cpu', 'hw_emulation_architecture=s390x'),
+            {'minimum_cpu': '2'},
+            fake_image(hw_emulation_architecture='s390x'))
+
+    def test_threads(self):
+        self.assert_refused(
+            ('minimum_cpu', 'hw_cpu_threads'), {'minimum_cpu': '3'},
+            fake_image(hw_cpu_threads='2'))
+        self.allow({'minimum_cpu': '4'}, fake_image(hw_cpu_threads='2'))
+
+    @ddt.data('required', 'optional')
+    def test_secure_boot(self, policy):
+        self.assert_refused(
+            ('minimum_cpu', 'os_secure_boot=' + policy, 'freeze'),
+            {'minimum_cpu': '2'},
+            fake_image(hw_firmware_type='uefi', os_secure_boot=policy))
+
+    def test_uefi_without_secure_boot(self):
+        self.allow(ELASTIC, fake_image(hw_firmware_type='uefi'))
+        self.allow(ELASTIC, fake_image(
+            hw_firmware_type='uefi', os_secure_boot='disabled'))
+        self.allow(ELASTIC, fake_image(
+            hw_firmware_type='bios', os_secure_boot='optional'))
 
     def test_min_ram(self):
         self.allow(ELASTIC, fake_image(min_ram=4096))

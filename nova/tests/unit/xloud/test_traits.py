@@ -100,6 +100,72 @@ class RequestFilterTestCase(test.NoDBTestCase):
             self.assertEqual({traits.ELASTIC_VCPU}, spec.root_required)
 
 
+class HostTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.client = mock.Mock()
+        self.get_node = self.useFixture(fixtures.MockPatch(
+            'nova.objects.ComputeNode.get_by_host_and_nodename')).mock
+        self.clock = self.useFixture(fixtures.MockPatch(
+            'time.monotonic', return_value=1000.0)).mock
+        self._reports(BOTH | {'HW_CPU_X86_VMX'})
+
+    def _reports(self, reported):
+        self.client.get_provider_traits.return_value.traits = set(reported)
+
+    def _of_host(self, host='host1', **minimum):
+        flavor = test_size.fake_flavor(**(minimum or {'cpu': 2, 'memory': 1}))
+        return traits.of_host(None, self.client, test_size.fake_instance(
+            flavor, host=host, node=host))
+
+    def _questions(self):
+        self.assertEqual(self.get_node.call_count,
+                         self.client.get_provider_traits.call_count)
+        return self.get_node.call_count
+
+    def test_asked_once_a_minute(self):
+        for _time in range(100):
+            self.assertEqual(BOTH, self._of_host())
+        self.assertEqual(1, self._questions())
+        self._reports([])
+        self.clock.return_value += 59
+        self.assertEqual(BOTH, self._of_host())
+        self.clock.return_value += 2
+        self.assertEqual(set(), self._of_host())
+
+    def test_each_host_and_each_client(self):
+        self._of_host()
+        self._reports([traits.ELASTIC_MEMORY])
+        self.assertEqual({traits.ELASTIC_MEMORY}, self._of_host('host2'))
+        self.assertEqual(BOTH, self._of_host())
+        other = mock.Mock()
+        other.get_provider_traits.return_value.traits = set()
+        self.client = other
+        self.assertEqual(set(), self._of_host())
+
+    def test_a_host_that_can_not_is_asked_again(self):
+        self._reports([traits.ELASTIC_MEMORY])
+        self.assertEqual({traits.ELASTIC_MEMORY}, self._of_host())
+        # What another server does not need does not matter.
+        self.assertEqual({traits.ELASTIC_MEMORY}, self._of_host(memory=1))
+        self.assertEqual(1, self._questions())
+        self._reports(BOTH)
+        self.assertEqual(BOTH, self._of_host())
+
+    def test_failure_is_not_kept(self):
+        self.client.get_provider_traits.side_effect = ks_exc.ConnectFailure
+        self.assertRaises(ks_exc.ConnectFailure, self._of_host)
+        self.client.get_provider_traits.side_effect = None
+        self.assertEqual(BOTH, self._of_host())
+
+    def test_bounded(self):
+        with mock.patch.object(traits, '_MOST_KNOWN', 10):
+            for number in range(100):
+                self._of_host('host%d' % number)
+                self.assertLessEqual(len(traits._known[self.client]), 10)
+
+
 class ForcedHostTestCase(test.NoDBTestCase):
 
     def _check(self, flavor, reported=()):

@@ -19,6 +19,10 @@ the target of the balloon, and ``current`` with the ``<vcpus>`` list.
 The list is needed to shrink. Without it libvirt makes all vCPUs of a cold
 boot a fixed part of the machine and later finds none that may leave. So only
 those below the minimum are fixed, and they come first, as libvirt wants it.
+
+QEMU is started with the fixed vCPUs, and gives a disk a queue for each of
+those. The others would share them for as long as the server lives, so the
+number of queues is written down.
 """
 
 import typing as ty
@@ -27,6 +31,9 @@ from oslo_utils import units
 
 from nova.virt.libvirt import config as vconfig
 from nova.xloud import size
+
+# QEMU's own bound is 1024 with those that are not for requests.
+_MOST_QUEUES = 1021
 
 
 def configure(guest, instance) -> None:
@@ -37,9 +44,42 @@ def configure(guest, instance) -> None:
     if size.has_elastic_vcpus(flavor):
         guest.current_vcpus = size.boot(instance).vcpus
         guest.vcpu_list = vcpu_list(instance)
+        for device in guest.devices:
+            set_queues(device, instance)
     if size.has_elastic_memory(flavor):
         guest.current_memory = current_memory(instance)
         _require_balloon(guest)
+
+
+def set_queues(device, instance) -> None:
+    """Give a disk, or a controller of disks, the queues of the maximum.
+
+    Also one that is attached later. Network devices have them already, where
+    they have more than one.
+    """
+    flavor = instance.flavor
+    if not size.has_elastic_vcpus(flavor):
+        return
+    is_disk = isinstance(device, vconfig.LibvirtConfigGuestDisk) and (
+        device.target_bus == 'virtio')
+    is_controller = isinstance(
+        device, vconfig.LibvirtConfigGuestController) and (
+        device.model == 'virtio-scsi')
+    if is_disk or is_controller:
+        device.driver_queues = min(size.maximum(flavor).vcpus, _MOST_QUEUES)
+
+
+def keep_queues(disk, running) -> None:
+    """Give a disk at the destination of a live migration the same queues.
+
+    The guest knows how many there are, so that QEMU refuses another number.
+    A server that was started before has none written down.
+
+    :param running: the XML of the disk as it is at the source
+    """
+    driver = running.find('driver')
+    if driver is not None and driver.get('queues'):
+        disk.driver_queues = driver.get('queues')
 
 
 def vcpu_list(instance) -> ty.List[vconfig.LibvirtConfigGuestVCPU]:

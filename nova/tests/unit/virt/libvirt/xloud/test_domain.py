@@ -13,6 +13,7 @@
 from unittest import mock
 
 import fixtures
+from lxml import etree
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova import context
@@ -47,6 +48,79 @@ def server(minimum=None, boot=None, extra_specs=None):
 
 
 ELASTIC = {'minimum_cpu': '2', 'minimum_memory': '512'}
+
+
+class QueuesTest(test.NoDBTestCase):
+    """Of 4 vCPUs at most the guest is started with 2."""
+
+    def _queues(self, device, instance, attached=False):
+        if attached:
+            domain.set_queues(device, instance)
+        else:
+            guest = vconfig.LibvirtConfigGuest()
+            guest.devices.append(device)
+            domain.configure(guest, instance)
+        return etree.fromstring(device.to_xml()).xpath('string(driver/@queues)')
+
+    def _disk(self, bus='virtio'):
+        disk = vconfig.LibvirtConfigGuestDisk()
+        disk.driver_name, disk.driver_format = 'qemu', 'raw'
+        disk.source_path, disk.target_dev = '/disk', 'vda'
+        disk.target_bus = bus
+        return disk
+
+    def _controller(self, model='virtio-scsi'):
+        controller = vconfig.LibvirtConfigGuestController()
+        controller.type, controller.model = 'scsi', model
+        return controller
+
+    def test_disk(self):
+        for attached in (False, True):
+            self.assertEqual(
+                '4', self._queues(self._disk(), server(ELASTIC), attached))
+            self.assertEqual('4', self._queues(
+                self._disk(), server({'minimum_cpu': '1'}), attached))
+
+    def test_controller(self):
+        self.assertEqual('4', self._queues(self._controller(), server(
+            ELASTIC)))
+
+    def test_what_has_no_queues(self):
+        for device in (self._disk('sata'), self._disk('scsi'),
+                       self._controller('lsilogic'),
+                       vconfig.LibvirtConfigGuestUSBHostController()):
+            self.assertEqual('', self._queues(device, server(ELASTIC)))
+
+    def test_qemu_counts_right_without(self):
+        """It starts with all vCPUs then."""
+        for minimum in (None, {'minimum_memory': '512'}):
+            for device in (self._disk(), self._controller()):
+                before = device.to_xml()
+                for attached in (False, True):
+                    self._queues(device, server(minimum), attached)
+                    self.assertEqual(before, device.to_xml())
+
+    def test_bound(self):
+        instance = server(ELASTIC)
+        instance.flavor.vcpus = 2000
+        self.assertEqual('1021', self._queues(self._disk(), instance))
+
+    def test_live_migration(self):
+        for running, queues in (
+                ('<disk><driver name="qemu" queues="4"/></disk>', '4'),
+                ('<disk><driver name="qemu"/></disk>', ''),
+                ('<disk/>', '')):
+            disk = self._disk()
+            domain.keep_queues(disk, etree.fromstring(running))
+            self.assertEqual(queues, etree.fromstring(
+                disk.to_xml()).xpath('string(driver/@queues)'))
+
+    def test_round_trip(self):
+        disk = self._disk()
+        domain.set_queues(disk, server(ELASTIC))
+        parsed = vconfig.LibvirtConfigGuestDisk()
+        parsed.parse_str(disk.to_xml())
+        self.assertEqual('4', parsed.driver_queues)
 
 
 class ConfigureTest(test.NoDBTestCase):
