@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,8 +48,18 @@ TEST_ENVIRON = {
     'PYTHONDONTWRITEBYTECODE': '1',
     'SQLALCHEMY_WARN_20': '1',
 }
-FAILED = ('fail', 'uxsuccess', 'inprogress', 'unknown')
+DIED = ('inprogress', 'unknown')
+FAILED = ('fail', 'uxsuccess', *DIED)
 SECONDS_BETWEEN_SIGNS = 30
+# How many failed tests of a lane are run again, alone.  A machine that is busy
+# fails a few of its tests; a change that is wrong fails many.
+AGAIN = {'py3': 3, 'unit': 5, 'functional': 8, 'hypervisor': 5,
+         'upstream': 50}
+SLOWEST = 10
+# The names of failures that can be run again: a test, or a class that could
+# not be set up, with all its tests.
+_TEST = re.compile(r'[^\W\d]\w*(\.\w+){2,}(\(.*\))?')
+_CLASS = re.compile(r'setUpClass \((\S+)\)')
 PAGES = ('README.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
          'patches/README.rst')
 
@@ -60,12 +71,20 @@ class Outcome:
     passed: int = 0
     skipped: int = 0
     failures: ty.List[str] = dataclasses.field(default_factory=list)
-    # Those of them that say of what their guest died.
-    guest_died: ty.Dict[str, str] = dataclasses.field(default_factory=dict)
+    passed_alone: ty.List[str] = dataclasses.field(default_factory=list)
+    # By test: how it ended, and how long it took.
+    ended: ty.Dict[str, str] = dataclasses.field(default_factory=dict)
+    seconds: ty.Dict[str, float] = dataclasses.field(default_factory=dict)
 
     def closing_line(self, lane):
         return (f'{lane}: {self.passed} passed, {len(self.failures)} failed, '
                 f'{self.skipped} skipped')
+
+    def slowest(self):
+        """Lines for people, the slowest test first."""
+        slowest = sorted(self.seconds, key=self.seconds.get, reverse=True)
+        return [f'{self.seconds[test]:6.1f} s  {test}'
+                for test in slowest[:SLOWEST]]
 
 
 class Collector:
@@ -93,16 +112,21 @@ class Collector:
         outcome = self.outcome
         if test['status'] == 'exists':  # named before it runs
             return
+        outcome.ended[test['id']] = test['status']
+        began, stopped = test['timestamps']
+        if began and stopped:
+            outcome.seconds[test['id']] = (stopped - began).total_seconds()
         if test['status'] in FAILED:
             outcome.failures.append(test['id'])
+            if test['status'] in DIED:
+                # Nobody knows what else the worker had to run.
+                outcome.failures.append(f'a worker died in {test["id"]}')
             self._show(f'\nFAILED {test["id"]}')
             for name, content in test['details'].items():
                 text = content.as_text().rstrip() if (
                     content.content_type.type == 'text') else ''
                 if text:
                     self._show(f'--- {name}\n{text}')
-                if name == 'guest died':
-                    outcome.guest_died[test['id']] = text
         elif test['status'] == 'skip':
             outcome.skipped += 1
         else:
@@ -140,48 +164,81 @@ def run_stestr(folder: Path, test_path: str, *what: str,
     return outcome
 
 
+def run_lane(lane: str, folder: Path, test_path: str, *what: str,
+             workers: str = WORKERS) -> Outcome:
+    """Run the tests of a lane; run once more, alone, those that fail."""
+    outcome = run_stestr(folder, test_path, *what, workers=workers)
+    if outcome.seconds:
+        _show('\n'.join(['', f'the slowest tests of {lane}:',
+                         *outcome.slowest()]))
+    return again_alone(outcome, AGAIN[lane], folder, test_path)
+
+
+def again_alone(outcome: Outcome, limit: int, folder: Path,
+                test_path: str) -> Outcome:
+    """What becomes of tests that failed when nothing runs beside them.
+
+    A machine may be so busy that a test gives up waiting, and QEMU without KVM
+    may break a guest that has done nothing wrong.  Neither happens twice, and
+    a fault of ours does.  What failed but is no test, a worker that died for
+    example, stays as it is.
+
+    :param limit: of more failures than this none is run again
+    """
+    suspects = {test: _as_regex(test) for test in outcome.failures}
+    regexes = sorted(filter(None, suspects.values()))
+    if not regexes:
+        return outcome
+    if len(suspects) > limit:
+        _show(f'\n{len(suspects)} failed.  Of more than {limit} none is run '
+              'again.')
+        return outcome
+    _show('\n'.join(['', 'again, alone:', *filter(suspects.get, suspects)]))
+    with _listed(regexes) as listed:
+        again = run_stestr(folder, test_path, '--include-list', listed,
+                           workers='1')
+    failures = [test for test, regex in suspects.items()
+                if not (regex and any(re.search(regex, other)
+                                      for other in again.ended))]
+    failures += [test for test in again.failures if test not in failures]
+    passed_alone = sorted(test for test, status in again.ended.items()
+                          if status == 'success')
+    _show('\n'.join(f'passed alone: {test}' for test in passed_alone))
+    # Where workers share a class, one may have had its tests pass already.
+    ended = {**outcome.ended, **again.ended}
+    skipped = list(ended.values()).count('skip')
+    return Outcome(
+        sum(status not in FAILED for status in ended.values()) - skipped,
+        skipped, failures, passed_alone, ended, outcome.seconds)
+
+
+def _as_regex(failure):
+    """What picks a failed test, or the tests of a class that had no start."""
+    named = _CLASS.fullmatch(failure)
+    if named:
+        return rf'^{re.escape(named[1])}\.'
+    if _TEST.fullmatch(failure) and not failure.startswith('unittest.'):
+        # What follows a # is a comment to stestr.
+        return '^%s$' % re.escape(failure).replace(r'\#', '.')
+    return None
+
+
 def py3(regexes):
-    return run_stestr(tree.ROOT, './', *regexes)
+    return run_lane('py3', tree.ROOT, './', *regexes)
 
 
 def suite(name, regexes, workers=WORKERS):
     """Upstream's tests of what the series touches, and ours."""
-    if not regexes:
-        files = selection.for_suite(name, str(tree.TREE), tree.touched())
-        if not files:
-            _show(f'the series touches nothing that has {name} tests')
-            return Outcome()
-        _show('\n'.join([f'{len(files)} files of tests:', *files]))
-        regexes = [selection.as_regex(files),
-                   '--exclude-regex', selection.REPETITIONS]
-    return run_stestr(tree.TREE, f'./nova/tests/{name}', *regexes,
-                      workers=workers)
-
-
-def hypervisor(regexes):
-    """Ours with real guests; again, once, where software emulation broke one.
-
-    A test whose guest died says nothing of us. One that kills its guest does
-    it again.
-    """
-    outcome = suite('hypervisor', regexes, GUEST_WORKERS)
-    if not outcome.guest_died:
-        return outcome
-    for test, why in outcome.guest_died.items():
-        _show(f'\nagain, its guest died of {why}: {test}')
-    with _load_list(outcome.guest_died) as listed:
-        again = run_stestr(
-            tree.TREE, './nova/tests/hypervisor', '--load-list', listed,
-            workers=GUEST_WORKERS)
-    return merge(outcome, again)
-
-
-def merge(first, again):
-    """What became of all tests, if some ran again since their guest died."""
-    return Outcome(
-        first.passed + again.passed, first.skipped + again.skipped,
-        [test for test in first.failures
-         if test not in first.guest_died] + again.failures)
+    test_path = f'./nova/tests/{name}'
+    if regexes:
+        return run_lane(name, tree.TREE, test_path, *regexes, workers=workers)
+    files = selection.for_suite(name, str(tree.TREE), tree.touched())
+    if not files:
+        _show(f'the series touches nothing that has {name} tests')
+        return Outcome()
+    _show('\n'.join([f'{len(files)} files of tests:', *files]))
+    return run_lane(name, tree.TREE, test_path, selection.as_regex(files),
+                    '--exclude-regex', selection.REPETITIONS, workers=workers)
 
 
 def upstream(arguments):
@@ -189,37 +246,30 @@ def upstream(arguments):
     name = arguments.pop(0) if arguments[:1] and (
         arguments[0] in SUITES) else 'unit'
     test_path = f'./nova/tests/{name}'
-    outcome = run_stestr(tree.TREE, test_path, *arguments)
-    suspects = outcome.failures
-    if not suspects:
+    outcome = run_lane('upstream', tree.TREE, test_path, *arguments)
+    regexes = sorted(filter(None, map(_as_regex, outcome.failures)))
+    if not regexes or len(outcome.failures) > AGAIN['upstream']:
         return outcome
-    _show(f'\nagain, here and on the untouched base: {len(suspects)} tests')
+    _show(f'\nagain, on the untouched base: {len(regexes)} tests')
     tree.make_base_tree()
-    with _load_list(suspects) as listed:
-        here, base = (
-            set(run_stestr(folder, test_path, '--load-list', listed,
-                           quiet=True).failures)
-            for folder in (tree.TREE, tree.BASE_TREE))
-    outcome.failures, verdicts = judge(suspects, here, base)
+    with _listed(regexes) as listed:
+        base = run_stestr(tree.BASE_TREE, test_path, '--include-list', listed,
+                          workers='1', quiet=True)
+    outcome.failures, verdicts = judge(outcome.failures, base.failures)
     _show('\n'.join(verdicts))
     return outcome
 
 
-def judge(suspects, here, base):
-    """Tell our failures from upstream's and from those that come and go."""
-    ours, verdicts = [], []
-    for test in suspects:
-        # A suspect that is no test (a worker that died, say) cannot be run
-        # again; it is ours until someone has looked.
-        if test in base:
-            verdict = 'fails on the base too'
-        elif test in here or not test.startswith('nova.'):
-            verdict = 'FAILS ONLY WITH THE SERIES'
-            ours.append(test)
-        else:
-            verdict = 'failed once, passed when run again'
-        verdicts.append(f'{verdict}: {test}')
-    return ours, verdicts
+def judge(suspects, base):
+    """Tell our failures from upstream's.
+
+    A suspect that is no test (a worker that died, say) cannot be run again;
+    it is ours until someone has looked.
+    """
+    ours = [test for test in suspects if test not in base]
+    return ours, [
+        ('FAILS ONLY WITH THE SERIES: ' if test in ours else
+         'fails on the base too: ') + test for test in suspects]
 
 
 def pep8(_arguments):
@@ -271,9 +321,10 @@ def _existing(paths):
 
 
 @contextlib.contextmanager
-def _load_list(tests):
+def _listed(regexes):
+    """A file of them: a command line has an end."""
     with tempfile.NamedTemporaryFile('w', suffix='.tests') as listed:
-        listed.write('\n'.join(tests) + '\n')
+        listed.write('\n'.join(regexes) + '\n')
         listed.flush()
         yield listed.name
 
@@ -287,7 +338,8 @@ LANES = {
     'py3': py3,
     'unit': lambda regexes: suite('unit', regexes),
     'functional': lambda regexes: suite('functional', regexes),
-    'hypervisor': hypervisor,
+    'hypervisor': lambda regexes: suite(
+        'hypervisor', regexes, GUEST_WORKERS),
     'upstream': upstream,
     'docs': docs,
 }

@@ -55,6 +55,10 @@ run_lane() {
     # A lane that died before it could count is one failure.
     [ -n "$line" ] || line="$lane: 0 passed, 1 failed, 0 skipped"
     summary+=("$line  ($((SECONDS - started)) s)")
+    # What failed, and passed when it ran again with nothing beside it.
+    while read -r line_alone; do
+        summary+=("    $line_alone")
+    done < <(grep '^passed alone: ' "$LOGS/$lane.log")
     read -r _ p _ f _ s _ <<<"$line"
     if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
         f=1

@@ -41,31 +41,52 @@ class Some(unittest.TestCase):
 """
 
 
-GUESTS = """
+# What "again" finds on the disk is what the first run left there.
+FLAKY = """
 import os
-
-import testtools
-from testtools import content
+import unittest
 
 
-class Guests(testtools.TestCase):
-    def die(self):
-        self.addDetail('guest died', content.text_content('kernel BUG at x:1'))
-        self.fail()
+def fails_once(name):
+    if not os.path.exists(name):
+        open(name, 'w').close()
+        raise AssertionError('too busy')
 
+
+class Flaky(unittest.TestCase):
     def test_good(self):
         pass
 
     def test_bad(self):
-        self.fail()
+        self.fail('the reason')
 
-    def test_broken_once(self):
-        if not os.path.exists('broken'):
-            open('broken', 'w').close()
-            self.die()
+    def test_once(self):
+        fails_once('once')
 
-    def test_deadly(self):
-        self.die()
+    def test_skips_then(self):
+        fails_once('skips')
+        self.skipTest('not now')
+
+
+class LateStart(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        fails_once('class')
+
+    def test_one(self):
+        pass
+
+    def test_two(self):
+        self.fail('the other reason')
+
+
+class NoStart(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        raise AssertionError('never')
+
+    def test_one(self):
+        pass
 """
 
 
@@ -117,21 +138,87 @@ class RunStestrTest(unittest.TestCase):
                           'import os; os._exit(3)'))
         self.assertTrue(outcome.failures)
 
-    def test_only_what_a_guest_died_of_runs_again(self):
-        package = self.folder / 'nova' / 'tests' / 'hypervisor'
-        package.mkdir(parents=True)
-        for folder in (package, *package.parents[:2]):
-            (folder / '__init__.py').touch()
-        (package / 'test_guests.py').write_text(GUESTS)
-        with mock.patch.object(tree, 'TREE', self.folder):
-            outcome = lane.hypervisor(['Guests'])
-        self.assertEqual('x: 2 passed, 2 failed, 0 skipped',
+    def run_lane(self, *what, text=FLAKY, lane_name='unit'):
+        package = self.folder / 'suite'
+        package.mkdir()
+        (package / '__init__.py').touch()
+        (package / 'test_some.py').write_text(text)
+        return lane.run_lane(lane_name, self.folder, './suite', *what)
+
+    def assert_failed(self, *tests, of):
+        self.assertEqual(sorted(tests), sorted(
+            test.replace('suite.test_some.', '') for test in of.failures))
+
+    def alone(self):
+        return sorted(line.rpartition('.')[2]
+                      for text in self.shown for line in text.splitlines()
+                      if line.startswith('passed alone: '))
+
+    def test_what_fails_once_counts_as_passed_and_is_named(self):
+        outcome = self.run_lane('Flaky')
+        self.assert_failed('Flaky.test_bad', of=outcome)
+        self.assertEqual('x: 2 passed, 1 failed, 1 skipped',
                          outcome.closing_line('x'))
-        self.assertEqual(['test_bad', 'test_deadly'], sorted(
-            test.rpartition('.')[2] for test in outcome.failures))
-        again = [text for text in self.shown if 'again' in text]
-        self.assertEqual(2, len(again))
-        self.assertIn('its guest died of kernel BUG at x:1', again[0])
+        self.assertEqual(['test_once'], self.alone())
+        self.assertEqual(2, sum(text.startswith('--- traceback') and
+                                'the reason' in text for text in self.shown))
+
+    def test_all_passes_in_the_end(self):
+        outcome = self.run_lane('test_once', 'test_good')
+        self.assertEqual('x: 2 passed, 0 failed, 0 skipped',
+                         outcome.closing_line('x'))
+
+    def test_nothing_runs_beside_what_runs_again(self):
+        with mock.patch.object(lane, 'run_stestr',
+                               side_effect=lane.run_stestr) as run:
+            self.run_lane('Flaky')
+        self.assertEqual([lane.WORKERS, '1'],
+                         [call[1]['workers'] for call in run.call_args_list])
+
+    def test_a_class_that_was_not_set_up_runs_again(self):
+        outcome = self.run_lane('LateStart')
+        self.assert_failed('LateStart.test_two', of=outcome)
+        self.assertEqual(1, outcome.passed)
+        self.assertEqual(['test_one'], self.alone())
+
+    def test_a_class_that_is_never_set_up_fails(self):
+        outcome = self.run_lane('NoStart|test_good')
+        self.assert_failed('setUpClass (NoStart)', of=outcome)
+
+    def test_more_failures_than_the_limit_are_not_run_again(self):
+        with mock.patch.dict(lane.AGAIN, unit=2):
+            outcome = self.run_lane('Flaky')
+        self.assert_failed('Flaky.test_bad', 'Flaky.test_once',
+                           'Flaky.test_skips_then', of=outcome)
+        self.assertEqual([], self.alone())
+        self.assertIn('3 failed.  Of more than 2 none is run again.',
+                      '\n'.join(self.shown))
+
+    def test_a_worker_that_died_is_not_made_good(self):
+        outcome = self.run_lane(text=TESTS.replace(
+            "self.fail('the reason')",
+            'import os; os.path.exists("x") or '
+            '(open("x", "w").close(), os._exit(3))'))
+        self.assertIn('suite.test_some.Some.test_bad', outcome.passed_alone)
+        self.assertEqual(
+            ['a worker died in suite.test_some.Some.test_bad'],
+            outcome.failures)
+
+    def test_the_slowest_are_shown(self):
+        self.run_lane(text=TESTS)
+        (text,) = [text for text in self.shown if 'slowest' in text]
+        self.assertRegex(text, r' s  suite\.test_some\.Some\.test_good')
+
+    def test_each_lane_of_tests_has_a_limit(self):
+        self.assertEqual(set(lane.LANES) - {'pep8', 'docs'}, set(lane.AGAIN))
+
+
+class OutcomeTest(unittest.TestCase):
+    def test_the_slowest_ten(self):
+        outcome = lane.Outcome(seconds={f't{n}': n for n in range(12)})
+        lines = outcome.slowest()
+        self.assertEqual('  11.0 s  t11', lines[0])
+        self.assertEqual(10, len(lines))
 
 
 class CollectorTest(unittest.TestCase):
@@ -140,18 +227,18 @@ class CollectorTest(unittest.TestCase):
         shown = []
         collector = lane.Collector(shown.append, clock=lambda: now[0])
         for now[0] in (10, 29, 31, 32):
-            collector.ended({'id': 't', 'status': 'success', 'details': {}})
+            collector.ended({'id': 't', 'status': 'success', 'details': {},
+                             'timestamps': [None, None]})
         self.assertEqual(['... 3 tests, 0 failed'], shown)
 
 
-class JudgeTest(unittest.TestCase):
+class UpstreamTest(unittest.TestCase):
     def test_only_what_fails_with_us_alone_counts(self):
-        both, ours, once = 'nova.both', 'nova.ours', 'nova.once'
+        both, ours = 'nova.both', 'nova.ours'
         failures, verdicts = lane.judge(
-            [both, ours, once, 'process-returncode'],
-            here={both, ours}, base={both})
+            [both, ours, 'process-returncode'], base=[both])
         self.assertEqual([ours, 'process-returncode'], failures)
-        self.assertEqual(4, len(verdicts))
+        self.assertEqual(3, len(verdicts))
 
 
 class TreeTest(unittest.TestCase):

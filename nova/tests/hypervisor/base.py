@@ -268,8 +268,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
 
         QEMU 7.2 without KVM may break the kernel of a guest that has done
         nothing wrong, as with a live migration that loses what a vCPU has
-        just written. Such a test proves nothing, and tools/lane.py looks for
-        this detail of it.
+        just written. Such a test proves nothing, and the detail says so.
         """
         console = pathlib.Path(self._console(server))
         if not console.exists():
