@@ -34,6 +34,7 @@ from xloud_series import export
 from xloud_series import git as _git
 from xloud_series import layout
 from xloud_series import patchfile
+from xloud_series import scratch
 from xloud_series import split as _split
 from xloud_series import tree as _tree
 from xloud_series import upstream
@@ -265,11 +266,11 @@ def offer(work: workspace.Workspace, tree: _tree.Tree, state: State) -> None:
             '--format=%(objectname)', f'{RESOLVED}/{_ref(old)}/').split():
         tree.take(work.store, {OFFER: line.decode()})
         _again(git, state)
-        fits = not _pick(git, OFFER).code
+        fits = not scratch.cherry_pick(git, OFFER).code
         changed = git.resolve('HEAD^{tree}') != git.resolve(
             f'{state.parent}^{{tree}}')
         _again(git, state)
-        _pick(git, commit)
+        scratch.cherry_pick(git, commit)
         if fits and changed:
             return
         git.out('update-ref', '-d', OFFER)
@@ -278,15 +279,6 @@ def offer(work: workspace.Workspace, tree: _tree.Tree, state: State) -> None:
 def _again(git: _git.Git, state: State) -> None:
     git.out('cherry-pick', '--quit')
     git.out('reset', '--quiet', '--hard', state.parent)
-
-
-def _pick(git: _git.Git, commit: str) -> _git.Result:
-    who = _git.identity('COMMITTER', *_git.COMMITTER, '0 +0000')
-    del who['GIT_COMMITTER_DATE']
-    # keep-redundant: a commit that became empty is ours to drop; git would
-    # stop at it as at a conflict.
-    return git.run('cherry-pick', '--keep-redundant-commits', '--allow-empty',
-                   commit, env=who)
 
 
 def interrupted(tree: _tree.Tree, state: State) -> None:
@@ -337,7 +329,7 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
         state.save(tree)
         name, commit = state.current
         workspace.say(f'picking {total - len(state.todo)}/{total} {name}')
-        result = _pick(tree.git, commit)
+        result = scratch.cherry_pick(tree.git, commit)
         if result.code:
             state.files = sorted({entry.partition('\t')[2] for entry in
                                   tree.git.fields('ls-files', '--unmerged',

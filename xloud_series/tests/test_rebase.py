@@ -95,9 +95,97 @@ class TestDrift(Next):
         self.add('nova/gone.py', 'x = 1', 'x = 2', 'Into gone')
         self.ok('export')
         self.next(nova__gone=None, nova__new=base.UPSTREAM['nova/gone.py'])
-        row = self.rows()[-1]
-        self.assertEqual(('file gone', 'renamed to nova/new.py'),
-                         (row['fate'], row['note']))
+        row = self.rows(0)[-1]
+        self.assertEqual(('moved', 'nova/new.py', 'renamed to nova/new.py'),
+                         (row['fate'], row['file'], row['note']))
+        self.ok('rebase', '1.0', '--to', '2.0', '--as', '2.0')
+
+    def test_rebase_stops_where_drift_says_so(self):
+        """A patch on top of one that conflicts needs no hands itself."""
+        self.clash()
+        self.add('nova/a.py', 'import xl\n', 'import xl\nimport xm\n',
+                 'On top of it')
+        self.ok('export')
+        self.next()
+        conflicts = [row['patch'] for row in self.rows()
+                     if row['fate'] == 'conflicts']
+        self.assertEqual(['import-ours.patch'], conflicts)
+        said = self.expect(3, 'rebase', '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('import-ours.patch conflicts', said)
+        new = self.root / 'build/nova-2.0'
+        path = new / 'nova/a.py'
+        path.write_text('\n'.join(
+            line for line in path.read_text().split('\n')
+            if line[:3] not in ('<<<', '|||', '===', '>>>')))
+        base.git(new, 'add', '-A')
+        self.ok('rebase', '--continue')
+
+    def test_only_the_hunk_that_conflicts(self):
+        text = self.text('nova/a.py').replace(
+            'import sys\n', 'import sys\nimport xl\n')
+        self.edit('nova/a.py', base.hook(text, 11, 'hook = 11'))
+        self.commit('Two places\n\nWhy.')
+        self.ok('export')
+        self.next()
+        self.assertEqual(
+            [('conflicts', 3, ''), ('moved', 66, 'Manager.method_11')],
+            [(row['fate'], row['line'], row['scope'])
+             for row in self.rows() if row['patch'] == 'two-places.patch'])
+
+    def test_scopes_are_where_the_added_lines_stand(self):
+        self.add('nova/a.py', '    def method_3(self):\n',
+                 '    def added(self):\n        return 1\n\n'
+                 '    def method_3(self):\n', 'A method')
+        self.add('nova/b.py', 'def twin_2():\n',
+                 '@property\ndef ours():\n    return 1\n\n\n'
+                 'def twin_2():\n', 'A function')
+        self.add('nova/a.py', '        return second\n\n    def method_9',
+                 '        second += 1\n        return second\n\n'
+                 '    def method_9', 'At an end')
+        self.ok('export')
+        self.next()
+        self.assertEqual(
+            ['Manager.added', 'ours', 'Manager.method_8'],
+            [row['scope'] for row in self.rows(0)][-3:])
+
+    def test_a_file_that_upstream_took_as_it_is(self):
+        self.next(nova__xl__one='ONE = 1\n')
+        self.assertIn(('landed', 'nova/xl/one.py'),
+                      [(row['fate'], row['file']) for row in self.rows(0)])
+
+    def test_names_that_are_gone(self):
+        old = ('class Host:\n    def _queue(self):\n        pass\n\n\n'
+               'def spawn():\n    pass\n\n\ndef stay():\n    pass\n')
+        sha = base.sdist(self.root / 'build/.cache/sdist/nova-1.0.tar.gz',
+                         '1.0', {**base.UPSTREAM, 'nova/host.py': old})
+        (self.files / 'upstream.txt').write_text(
+            f'nova==1.0 --hash=sha256:{sha}\n')
+        self.ok('apply')
+        self.edit('nova/xl/user.py', (
+            'from nova import gone\nfrom nova import host\n'
+            'from nova.xl import one\n\n\ndef use(some):\n'
+            '    some._queue()\n    host.spawn()\n    host.stay()\n'
+            '    one.ONE\n    gone.gone()\n'))
+        self.edit('nova/xl/careful.py', (
+            'from nova import host\n\ntry:\n    from nova.host import spawn'
+            '\nexcept ImportError:\n    spawn = None\n\n\n'
+            'def use(some):\n    if hasattr(some, "_queue"):\n'
+            '        some._queue()\n'))
+        self.commit('Users\n\nWhy.')
+        self.ok('export')
+        self.next(nova__host=old.replace('class Host', 'class Handler')
+                  .replace('spawn', 'spawn_thread'), nova__gone=None)
+        rows = [row for row in self.rows() if row['fate'] == 'name gone']
+        self.assertEqual([
+            ('nova/xl/user.py', 1, '', 'nova.gone is gone'),
+            ('nova/xl/user.py', 7, 'use', 'nova.host.Host._queue is now in '
+             'nova.host.Handler'),
+            ('nova/xl/user.py', 8, 'use', 'nova.host.spawn is gone'),
+            ('nova/xl/user.py', 11, 'use', 'nova.gone.gone is gone, with all '
+             'of nova.gone'),
+        ], [(row['file'], row['line'], row['scope'], row['note'])
+            for row in rows])
+        self.assertEqual({'users.patch'}, {row['patch'] for row in rows})
 
     def test_unpinned_is_pinned_by_hand(self):
         self.next()
