@@ -12,16 +12,26 @@
 
 """packaging/build.sh says what it can do, and refuses what it cannot."""
 
+import gzip
+import io
+import json
 import os
 from pathlib import Path
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
+from unittest import mock
 
 from tools import tree
+
+# A folder of scripts, not a package: a package of this name is on PyPI.
+sys.path.insert(0, str(tree.ROOT / 'packaging'))
+import source as _source  # noqa: E402
+import wheel as _wheel  # noqa: E402
 
 # In place of python3: says what it was called with.
 CALLED = '#!/bin/sh\necho called "$@"\n'
@@ -78,8 +88,153 @@ class BuildTest(unittest.TestCase):
     def test_what_it_calls_is_there(self):
         text = (tree.ROOT / 'packaging/build.sh').read_text()
         verbs = re.findall(r'-m xloud_series (\w+)', text)
-        self.assertEqual(['patches'], verbs)
+        self.assertEqual(['apply', 'patches'], verbs)
         for verb in verbs:
             subprocess.run([sys.executable, '-m', 'xloud_series', verb,
                             '--help'], cwd=tree.ROOT, check=True,
                            stdout=subprocess.DEVNULL)
+
+
+SETUP = """[metadata]
+name = nova
+
+[entry_points]
+nova.validators =
+    hw = nova.hw
+"""
+STOCK = {'PKG-INFO': 'Metadata-Version: 2.1\nName: nova\nVersion: 29.4.0\n',
+         'setup.cfg': SETUP, 'nova/__init__.py': '',
+         'nova/driver.py': 'def start():\n    return run()\n'}
+OURS = {'setup.cfg': SETUP + '    minimum = nova.minimum:Minimum\n',
+        'nova/driver.py': 'def start():\n    elastic()\n    return run()\n',
+        'nova/xloud/release.py': '"""Which."""\nNUMBER = 7\n'}
+
+
+class SourceTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.tree = Path(folder.name, 'tree')
+        self.tree.mkdir()
+        self.git('init', '--quiet')
+        self.commit(STOCK)
+        self.git('update-ref', _source.BASE, 'HEAD')
+        verify = (tree.ROOT / _source.VERIFY).read_text()
+        self.commit({**OURS, _source.VERIFY: verify})
+
+    def git(self, *arguments):
+        _source.git(self.tree, *arguments)
+
+    def commit(self, files):
+        for name, text in files.items():
+            path = self.tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.git('add', '--all')
+        self.git('-c', 'user.name=A', '-c', 'user.email=a@example.org',
+                 'commit', '--quiet', '--message', 'x')
+
+    def test_version_is_the_base_and_the_number(self):
+        with _source.of_tree(self.tree) as source:
+            self.assertEqual('29.4.0+xloud.7', source.version)
+            self.assertEqual('29.4.0+xloud.7', source.environ['PBR_VERSION'])
+
+    def test_manifest(self):
+        with _source.of_tree(self.tree) as source:
+            found = json.loads(
+                (source.folder / _source.MANIFEST).read_text())
+            self.assertEqual(_source.manifest(source), found)
+        self.assertEqual(
+            {'nova/__init__.py', 'nova/driver.py', 'nova/xloud/release.py',
+             _source.VERIFY}, set(found['files']))
+        self.assertEqual(
+            ('M', ['    elastic()\n']),
+            (found['files']['nova/driver.py']['status'],
+             found['files']['nova/driver.py']['added']))
+        self.assertEqual('A',
+                         found['files']['nova/xloud/release.py']['status'])
+        self.assertNotIn('status', found['files']['nova/__init__.py'])
+        self.assertEqual([['nova.validators', 'minimum',
+                           'nova.minimum:Minimum']], found['entry_points'])
+
+    def test_the_same_commit_under_any_configuration(self):
+        def head():
+            with _source.of_tree(self.tree) as source:
+                return _source.git(source.folder, 'rev-parse', 'HEAD')
+
+        expected = head()
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        with mock.patch.dict(os.environ, {
+                'GIT_AUTHOR_NAME': 'Somebody', 'TZ': 'Asia/Tokyo',
+                'GIT_COMMITTER_DATE': '2001-01-01T00:00:00', 'LC_ALL': 'C'}):
+            self.assertEqual(expected, head())
+        self.assertEqual(0o077, os.umask(0o077))
+
+    def test_work_that_is_not_committed_is_refused(self):
+        (self.tree / 'nova/driver.py').write_text('')
+        with self.assertRaisesRegex(_source.Refused, 'nova/driver.py'):
+            with _source.of_tree(self.tree):
+                self.fail('it was built')
+
+    def test_verify_runs_alone(self):
+        with _source.of_tree(self.tree) as source:
+            text = _source.standalone_verify(source)
+        install = self.tree.parent / 'install'
+        shutil.copytree(self.tree / 'nova', install / 'nova')
+        metadata = install / 'nova-29.4.0.dist-info/entry_points.txt'
+        metadata.parent.mkdir()
+        metadata.write_text('[nova.validators]\nhw = nova.hw\n'
+                            'minimum = nova.minimum:Minimum\n')
+
+        def verify():
+            # As into a container: the file comes over standard input.
+            done = subprocess.run(
+                [sys.executable, '-', '--site-packages', install, '--json'],
+                input=text, text=True, stdout=subprocess.PIPE)
+            return done.returncode, json.loads(done.stdout)
+
+        code, said = verify()
+        self.assertEqual((0, []), (code, said['findings']))
+        (install / 'nova/driver.py').write_text(STOCK['nova/driver.py'])
+        code, said = verify()
+        self.assertEqual((1, ['nova/driver.py']), (
+            code, [finding['path'] for finding in said['findings']]))
+
+    def test_a_package_that_lacks_files_is_refused(self):
+        with _source.of_tree(self.tree) as source:
+            whole = set(_source.lines(source.folder, 'ls-files', '-z'))
+            _wheel.check_names(source, whole)
+            with self.assertRaisesRegex(
+                    _source.Refused, '1 files .* nova/driver.py'):
+                _wheel.check_names(source, whole - {'nova/driver.py'})
+            with self.assertRaisesRegex(_source.Refused, 'nova/left.py'):
+                _wheel.check_names(source, whole | {'nova/left.py'})
+
+
+class RepackTest(unittest.TestCase):
+    def sdist(self, folder, name, mtime, names, mode):
+        path = Path(folder, name)
+        with tarfile.open(path, 'w:gz') as archive:
+            for member in names:
+                info = tarfile.TarInfo(member)
+                info.mtime, info.mode, info.uname = mtime, mode, name
+                info.size = len(member)
+                archive.addfile(info, io.BytesIO(member.encode()))
+        return path
+
+    def test_time_order_and_builder_leave_no_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            one = self.sdist(folder, 'one', 1000, ['n/a', 'n/b'], 0o600)
+            two = self.sdist(folder, 'two', 2000, ['n/b', 'n/a'], 0o664)
+            for path in (one, two):
+                _wheel.repack(path, epoch=5)
+            self.assertEqual(one.read_bytes(), two.read_bytes())
+            with tarfile.open(one) as archive:
+                self.assertEqual(
+                    [('n/a', 5, 0o644), ('n/b', 5, 0o644)],
+                    [(member.name, member.mtime, member.mode)
+                     for member in archive])
+            with gzip.open(one) as opened:
+                opened.read()
+                self.assertEqual(5, opened.mtime)
