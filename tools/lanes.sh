@@ -4,9 +4,11 @@
 # What runs if nobody names one, in the order of what a person waits for.
 LANES=(pep8 py3 unit functional docs hypervisor)
 # What only runs when it is named.
-OTHER_LANES=(upstream)
+OTHER_LANES=(upstream quick record machine)
+# What quick runs some tests of.
+QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.
-WHOLE_LANES=(pep8 docs)
+WHOLE_LANES=(pep8 docs quick)
 
 # Whether the first is one of the others.
 is_one_of() {
@@ -38,4 +40,10 @@ choose_lanes() {
             die "${lanes[0]} takes nothing after --: ${lane_arguments[*]}"
     fi
     [ ${#lanes[@]} -gt 0 ] || lanes=("${LANES[@]}")
+    if is_one_of quick "${lanes[@]}"; then
+        [ ${#lanes[@]} -eq 1 ] || die "quick is no lane beside others"
+        # Some tests of each.
+        export XLOUD_QUICK=1
+        lanes=("${QUICK_LANES[@]}")
+    fi
 }

@@ -10,12 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Which tests a series asks for: those of every module that it touches."""
+"""Which tests a series asks for: those that call what it changes."""
 
+import collections
 import os
 import re
 import typing as ty
 
+from tools import hooks
+
+# One test of a file.
+SIGNATURES = ':test_public_api_signatures'
 # Upstream's tests that watch over a whole folder, so that no module's name
 # leads to them: fingerprints, rule lists, signatures.
 WATCHERS = {
@@ -32,10 +37,10 @@ WATCHERS = {
         'nova/tests/unit/virt/libvirt/test_fakelibvirt.py',
         'nova/tests/unit/virt/libvirt/test_guest.py',),
     'nova/virt/driver.py': (
-        'nova/tests/unit/virt/libvirt/test_driver.py',
-        'nova/tests/unit/virt/ironic/test_driver.py',
+        'nova/tests/unit/virt/libvirt/test_driver.py' + SIGNATURES,
+        'nova/tests/unit/virt/ironic/test_driver.py' + SIGNATURES,
         'nova/tests/unit/virt/test_fake.py',
-        'nova/tests/unit/virt/vmwareapi/test_driver_api.py',
+        'nova/tests/unit/virt/vmwareapi/test_driver_api.py' + SIGNATURES,
         'nova/tests/unit/virt/zvm/test_driver.py',),
     'setup.cfg': (
         'nova/tests/unit/api/validation/extra_specs/test_validators.py',),
@@ -46,10 +51,175 @@ WATCHERS = {
 # lane "upstream -- functional" has them.
 REPETITIONS = r'\.ServerMovingTestsWithNested'
 
+# A hook that more tests call than this is called by what they set up: of each
+# class one test has to call it.
+COMMON = 150
+
+
+class Callers(ty.NamedTuple):
+    """What a recorded run said: which tests call a hook."""
+
+    hooks: ty.FrozenSet[str] = frozenset()
+    tests: ty.FrozenSet[str] = frozenset()
+
+    @classmethod
+    def load(cls, path: str) -> 'Callers':
+        try:
+            with open(path, encoding='utf-8') as lines:
+                words = [line.split(maxsplit=1) for line in lines]
+        except FileNotFoundError:
+            return cls()
+        return cls(*(frozenset(word[1].rstrip('\n') for word in words
+                               if word[:1] == [kind])
+                     for kind in ('hook', 'test')))
+
+    def save(self, path: str) -> None:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8') as output:
+            output.write(
+                '# Written by "tools/run_tests.sh record"; do not edit.\n'
+                "# Upstream's functions that the series changes, and the "
+                'tests that call them.\n')
+            for kind, names in (('hook', self.hooks), ('test', self.tests)):
+                output.writelines(f'{kind} {name}\n'
+                                  for name in sorted(names))
+
+    def add(self, hooks_met: ty.Dict[str, ty.Iterable[str]],
+            recorded: ty.Iterable[str]) -> 'Callers':
+        """With what a run says, in which a test calls some hooks.
+
+        :param hooks_met: by test
+        :param recorded: the hooks of which the run knows all callers
+        """
+        callers = collections.defaultdict(list)
+        for test, met in sorted(hooks_met.items()):
+            for hook in met:
+                callers[hook].append(test)
+        chosen = set(self.tests)
+        for hook in sorted(callers, key=lambda hook: len(callers[hook])):
+            if len(callers[hook]) <= COMMON:
+                chosen.update(callers[hook])
+                continue
+            classes = collections.defaultdict(list)
+            for test in callers[hook]:
+                classes[_class_of(test)].append(test)
+            for tests in classes.values():
+                if chosen.isdisjoint(tests):
+                    chosen.add(tests[0])
+        return Callers(self.hooks | set(recorded), frozenset(chosen))
+
+    def without(self, others_than: ty.AbstractSet[str]) -> 'Callers':
+        """Without the hooks that are no more."""
+        return Callers(self.hooks & others_than, self.tests)
+
+
+class Picked(ty.NamedTuple):
+    """What a lane runs."""
+
+    # All tests of these.
+    files: ty.List[str]
+    # Single tests of other files, as in WATCHERS.
+    watching: ty.List[str]
+    # And by their ids.
+    tests: ty.List[str]
+    # Hooks of which it is not known who calls them, and instead of that all
+    # tests run that have to do with their module.
+    unknown: ty.List[str]
+
+    def regexes(self) -> ty.List[str]:
+        """A regular expression for stestr on each line."""
+        by_class = collections.defaultdict(list)
+        for test in self.tests:
+            by_class[_class_of(test)].append(test)
+        watching = [watcher.split(':') for watcher in self.watching]
+        return [as_regex([path]) for path in self.files] + [
+            rf'{as_regex([path])}.*\.{name}$' for path, name in watching] + [
+            '^%s\\.(%s)(\\(|$)' % (re.escape(name), '|'.join(
+                re.escape(test[len(name) + 1:]).replace(r'\#', '.')
+                for test in tests))
+            for name, tests in sorted(by_class.items())]
+
+
+def pick(suite: str, tree: str, base: str, touched: ty.Iterable[str],
+         callers: Callers) -> Picked:
+    """The tests of a suite that the series asks for.
+
+    All tests of ours, those of upstream's that the series changes or that call
+    a hook, and those that watch over what the series touches.
+    """
+    touched = list(touched)
+    if not callers.hooks:
+        return Picked(for_suite(suite, tree, touched), [], [], [])
+    root = f'nova/tests/{suite}/'
+    files, tests = set(), set(callers.tests)
+    changed_tests = hooks.changed_lines(tree, base, tests=True)
+    changed = hooks.changed_lines(tree, base)
+    unknown = set()
+    for path in touched:
+        if path in changed_tests:
+            if path.startswith(root) and _is_test(path):
+                found = _changed_tests(tree, path, changed_tests[path])
+                if found is None:
+                    files.add(path)
+                else:
+                    tests |= found
+        elif path.startswith(root):
+            if _is_test(path):
+                files.add(path)
+        elif suite == 'unit':
+            files.update(_watchers(path))
+        if path in changed:
+            source = _read(tree, path)
+            new = hooks.find(path, source, changed[path]) - callers.hooks
+            unknown |= new
+            if suite == 'unit' and new:
+                files.update(_unit_tests_of(tree, path))
+            elif suite == 'unit' and hooks.has_more(source, changed[path]):
+                files.update(_named_tests_of(tree, path))
+            elif new:
+                files.update(path for path in changed_tests
+                             if path.startswith(root) and _is_test(path))
+    watching = sorted(path for path in files if ':' in path)
+    files = sorted(path for path in files
+                   if os.path.exists(os.path.join(tree, path)))
+    whole = re.compile(as_regex(files))
+    return Picked(files, watching, sorted(
+        test for test in tests if not whole.match(test)), sorted(unknown))
+
+
+def callers_of(suite: str, tree: str, hooks_of: ty.Iterable[str],
+               touched: ty.Iterable[str]) -> ty.List[str]:
+    """The files of upstream's tests that may call these hooks."""
+    paths = {hook.partition(':')[0] for hook in hooks_of}
+    if suite == 'unit':
+        return for_suite(suite, tree, paths)
+    return for_suite(suite, tree, touched)
+
+
+def _changed_tests(tree, path, lines):
+    """The tests at these lines, None if they are not all of them in tests."""
+    module = path[:-len('.py')].replace('/', '.')
+    found = set()
+    for name in hooks.changed_names(_read(tree, path), lines):
+        if not name.rpartition('.')[2].startswith('test'):
+            return None
+        found.add(f'{module}.{name}')
+    return found
+
+
+def _class_of(test):
+    # What follows the name of a test in brackets may hold dots.
+    return test.partition('(')[0].rpartition('.')[0]
+
+
+def _read(tree, path):
+    with open(os.path.join(tree, path), encoding='utf-8') as source:
+        return source.read()
+
 
 def for_suite(suite: str, tree: str, touched: ty.Iterable[str]) -> ty.List[
         str]:
-    """The test files of a suite that the touched files ask for, sorted."""
+    """The test files of a suite that may call what is touched, sorted."""
     root = f'nova/tests/{suite}/'
     found = set()
     for path in touched:
@@ -57,7 +227,8 @@ def for_suite(suite: str, tree: str, touched: ty.Iterable[str]) -> ty.List[
             if _is_test(path):
                 found.add(path)
         elif suite == 'unit':
-            found.update(_unit_tests_of(tree, path))
+            found.update(test.partition(':')[0]
+                         for test in _unit_tests_of(tree, path))
     return sorted(path for path in found
                   if os.path.exists(os.path.join(tree, path)))
 
@@ -68,25 +239,39 @@ def as_regex(test_files: ty.Iterable[str]) -> str:
     return '^(%s)\\.' % '|'.join(re.escape(module) for module in modules)
 
 
-def _unit_tests_of(tree, path):
+def _watchers(path):
     for prefix, watchers in WATCHERS.items():
         if path.startswith(prefix):
             yield from watchers
+
+
+def _named_tests_of(tree, path):
+    folder, name = _tests_of(path)
+    return [test for test in _tests_in(tree, folder)
+            if re.match(rf'test_{name}(_|\.py$)', os.path.basename(test))]
+
+
+def _unit_tests_of(tree, path):
+    yield from _watchers(path)
     if not (path.startswith('nova/') and path.endswith('.py')) or (
             path.startswith('nova/tests/')):
         return
-    package, name = os.path.split(path[len('nova/'):-len('.py')])
-    folder = os.path.join('nova/tests/unit', package)
-    about = _mentions(package.replace('/', '.'), name)
-    for test in _tests_in(tree, folder):
-        if re.match(rf'test_{name}(_|\.py$)', os.path.basename(test)):
-            yield test
-        elif name != '__init__':
-            with open(os.path.join(tree, test), encoding='utf-8') as source:
-                if about.search(source.read()):
-                    yield test
+    folder, name = _tests_of(path)
+    yield from _named_tests_of(tree, path)
+    if name != '__init__':
+        package = os.path.dirname(path[len('nova/'):]).replace('/', '.')
+        about = _mentions(package, name)
+        for test in _tests_in(tree, folder):
+            if about.search(_read(tree, test)):
+                yield test
     # A module that outgrew one test file has a folder of them.
     yield from _tests_in(tree, os.path.join(folder, name))
+
+
+def _tests_of(path):
+    """The folder of a module's unit tests, and the module's name."""
+    package, name = os.path.split(path[len('nova/'):-len('.py')])
+    return os.path.join('nova/tests/unit', package), name
 
 
 def _mentions(package, name):

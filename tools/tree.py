@@ -77,6 +77,12 @@ def touched(tree: Path = TREE) -> ty.List[str]:
     return sorted({path for path in (changed + new).split('\0') if path})
 
 
+def added(tree: Path = TREE) -> ty.List[str]:
+    """Those of them that upstream does not have."""
+    known = git('ls-tree', '-r', '--name-only', '-z', base(tree), tree=tree)
+    return sorted(set(touched(tree)) - set(known.split('\0')))
+
+
 def refresh_tree() -> None:
     done = subprocess.run(
         [sys.executable, '-m', 'xloud_series', 'apply', RELEASE], cwd=ROOT)

@@ -18,6 +18,7 @@ test, no kernel but that of the test, and no variable but those of the test.
 """
 
 from pathlib import Path
+import re
 import shutil
 import stat
 import subprocess
@@ -176,7 +177,16 @@ class LanesTest(Case):
     def test_lanes_are_those_that_exist(self):
         said = self.refused('run_tests.sh', 'uint')
         named = said.partition('the lanes are ')[2].split()
-        self.assertEqual(sorted(lane.LANES), sorted(named))
+        self.assertEqual(sorted([*lane.LANES, 'quick']), sorted(named))
+
+    def test_quick(self):
+        done = self.run_script(ROOT, 'run_tests.sh', 'quick')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertEqual(
+            ['pep8', 'py3', 'unit', 'hypervisor'],
+            re.findall(r'(?m)^(\w+): 1 passed.* s\)$', done.stdout))
+        self.refused('run_tests.sh', 'quick', 'unit')
+        self.refused('run_tests.sh', 'quick', '--', 'test_x')
 
 
 class SandboxTest(Case):

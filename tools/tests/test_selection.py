@@ -12,6 +12,8 @@
 
 import os
 import pathlib
+import re
+import subprocess
 import tempfile
 import unittest
 
@@ -89,3 +91,167 @@ class SelectionTest(unittest.TestCase):
         regex = selection.as_regex(['nova/tests/unit/compute/test_api.py'])
         self.assertRegex('nova.tests.unit.compute.test_api.X.test_y', regex)
         self.assertNotRegex('nova.tests.unit.compute.test_api_b.X.t', regex)
+
+
+MANAGER = """
+class Manager:
+    def build(self):
+        return 1
+
+    def move(self):
+        return 2
+"""
+TEST_MANAGER = """
+class ManagerTest:
+    def test_build(self):
+        return 1
+
+    def test_late(self):
+        return 1
+"""
+UNIT = 'nova.tests.unit.compute'
+
+
+class PickTest(unittest.TestCase):
+    """On a small repository with the shape of Nova's tree."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.tree = folder.name
+        self.git('init', '--quiet')
+        self.write({
+            'nova/compute/manager.py': MANAGER,
+            'nova/virt/driver.py': 'TRAITS = {}\n',
+            'nova/tests/unit/compute/test_manager.py': TEST_MANAGER,
+            'nova/tests/unit/compute/test_shelve.py':
+                'from nova.compute import manager\n',
+            'nova/tests/unit/virt/libvirt/test_driver.py': '',
+            'nova/tests/functional/test_servers.py': TEST_MANAGER})
+        self.git('add', '--all')
+        self.git('-c', 'user.name=A Tester', '-c', 'user.email=a@example.org',
+                 'commit', '--quiet', '--message', 'x')
+        self.write({
+            'nova/compute/manager.py': MANAGER.replace('return 2', 'return 3'),
+            'nova/tests/unit/xloud/test_size.py': ''})
+        self.known = selection.Callers(
+            frozenset({'nova/compute/manager.py:Manager.move'}),
+            frozenset({f'{UNIT}.test_shelve.ShelveTest.test_move',
+                       f'{UNIT}.test_shelve.ShelveTest.test_other'}))
+
+    def git(self, *args):
+        return subprocess.run(
+            ['git', '-C', self.tree, *args], check=True, text=True,
+            stdout=subprocess.PIPE,
+            env={**os.environ, 'GIT_CONFIG_GLOBAL': os.devnull}).stdout
+
+    def write(self, files):
+        for path, text in files.items():
+            path = pathlib.Path(self.tree, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def pick(self, callers=None, suite='unit'):
+        self.git('add', '--all')
+        touched = self.git('diff', '--cached', '--name-only').split()
+        return selection.pick(suite, self.tree, 'HEAD', touched,
+                              self.known if callers is None else callers)
+
+    def test_ours_and_what_calls_a_hook(self):
+        picked = self.pick()
+        self.assertEqual(['nova/tests/unit/xloud/test_size.py'], picked.files)
+        self.assertEqual(sorted(self.known.tests), picked.tests)
+        self.assertEqual([], picked.unknown)
+
+    def test_a_new_hook_loses_no_test(self):
+        self.write({'nova/compute/manager.py':
+                    MANAGER.replace('return 1', 'return 3')})
+        picked = self.pick()
+        self.assertEqual(['nova/tests/unit/compute/test_manager.py',
+                          'nova/tests/unit/compute/test_shelve.py',
+                          'nova/tests/unit/xloud/test_size.py'], picked.files)
+        self.assertEqual(['nova/compute/manager.py:Manager.build'],
+                         picked.unknown)
+
+    def test_nothing_is_known(self):
+        picked = self.pick(selection.Callers())
+        self.assertIn('nova/tests/unit/compute/test_shelve.py', picked.files)
+        self.assertEqual([], picked.tests)
+
+    def test_what_is_not_in_a_function(self):
+        self.write({'nova/compute/manager.py': MANAGER + 'LIMIT = 1\n'})
+        picked = self.pick()
+        self.assertIn('nova/tests/unit/compute/test_manager.py', picked.files)
+        self.assertNotIn('nova/tests/unit/compute/test_shelve.py',
+                         picked.files)
+
+    def test_one_test_may_watch(self):
+        self.write({'nova/virt/driver.py': 'TRAITS = {1: 2}\n'})
+        test = 'nova.tests.unit.virt.libvirt.test_driver.A.test_'
+        picks = re.compile('|'.join(self.pick().regexes()))
+        self.assertTrue(picks.match(test + 'public_api_signatures'))
+        self.assertFalse(picks.match(test + 'spawn'))
+
+    def test_a_changed_test_of_upstreams(self):
+        path = 'nova/tests/unit/compute/test_manager.py'
+        self.write({path: TEST_MANAGER.replace('return 1', 'return 2', 1)})
+        picked = self.pick()
+        self.assertNotIn(path, picked.files)
+        self.assertIn(f'{UNIT}.test_manager.ManagerTest.test_build',
+                      picked.tests)
+        self.write({path: TEST_MANAGER + 'A = 1\n'})
+        self.assertIn(path, self.pick().files)
+
+    def test_functional(self):
+        path = 'nova/tests/functional/test_servers.py'
+        self.write({path: TEST_MANAGER.replace('return 1', 'return 2', 1)})
+        known = self.known._replace(tests=frozenset())
+        picked = self.pick(known, 'functional')
+        self.assertEqual([], picked.files)
+        self.assertEqual(
+            ['nova.tests.functional.test_servers.ManagerTest.test_build'],
+            picked.tests)
+        self.write({'nova/compute/manager.py':
+                    MANAGER.replace('return 1', 'return 3')})
+        self.assertEqual([path], self.pick(known, 'functional').files)
+
+    def test_regexes_pick_the_tests_and_no_others(self):
+        picks = re.compile('|'.join(self.pick().regexes()))
+        for test in (f'{UNIT}.test_shelve.ShelveTest.test_move',
+                     f'{UNIT}.test_shelve.ShelveTest.test_move(scenario)',
+                     'nova.tests.unit.xloud.test_size.A.test_b'):
+            self.assertTrue(picks.match(test), test)
+        for test in (f'{UNIT}.test_shelve.ShelveTest.test_moved',
+                     f'{UNIT}.test_shelve.OtherTest.test_move'):
+            self.assertFalse(picks.match(test), test)
+
+
+class CallersTest(unittest.TestCase):
+    def test_comes_back_as_it_was_written(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'callers', 'x.txt')
+            self.assertEqual(selection.Callers(), selection.Callers.load(path))
+            callers = selection.Callers(
+                frozenset({'a.py:A.b'}), frozenset({'x.T.test_y(a, b)'}))
+            callers.save(path)
+            self.assertEqual(callers, selection.Callers.load(path))
+
+    def test_all_callers_of_a_hook(self):
+        found = selection.Callers().add(
+            {'x.T.a': ['h'], 'x.T.b': ['h', 'i'], 'x.T.c': []}, ['h', 'i'])
+        self.assertEqual({'h', 'i'}, found.hooks)
+        self.assertEqual({'x.T.a', 'x.T.b'}, found.tests)
+
+    def test_of_a_common_hook_one_caller_in_each_class(self):
+        met = {f'x.T{number % 3}.test_{number:03}': ['h']
+               for number in range(selection.COMMON + 1)}
+        met['x.T1.test_z'] = ['h', 'rare']
+        self.assertEqual(
+            {'x.T0.test_000', 'x.T1.test_z', 'x.T2.test_002'},
+            selection.Callers().add(met, ['h', 'rare']).tests)
+
+    def test_what_was_known_stays(self):
+        known = selection.Callers(frozenset({'h'}), frozenset({'x.T.a'}))
+        found = known.add({'x.T.b': ['i']}, ['i'])
+        self.assertEqual({'x.T.a', 'x.T.b'}, found.tests)
+        self.assertEqual({'i'}, found.without({'i'}).hooks)
