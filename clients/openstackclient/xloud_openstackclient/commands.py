@@ -1,0 +1,120 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``openstack server adjust`` and ``openstack server elastic show``."""
+
+import argparse
+
+from openstack import exceptions as sdk_exceptions
+from osc_lib.command import command
+from osc_lib import exceptions
+
+from xloud_openstackclient import elastic
+
+# What is shown first, in the order in which people read it.
+_SIZES = ('current', 'desired', 'boot', 'actual', 'allocated', 'min', 'max')
+
+
+def _count(text):
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(
+            "'%s' is not a number of at least 1" % text)
+    return value
+
+
+class _Command(command.ShowOne):
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='<server>',
+                            help='Server (name or ID)')
+        return parser
+
+    def take_action(self, parsed_args):
+        compute = self.app.client_manager.sdk_connection.compute
+        try:
+            server = compute.find_server(
+                parsed_args.server, ignore_missing=False)
+            return self._columns(self.act(compute, server.id, parsed_args))
+        except elastic.NotSettled as error:
+            raise exceptions.CommandError(str(error))
+        except elastic.NoElasticServers as error:
+            raise exceptions.CommandError(str(error))
+        except sdk_exceptions.HttpException as error:
+            # Its text would begin with the kind of the error and the address.
+            raise exceptions.CommandError(error.details or str(error))
+
+    @staticmethod
+    def _columns(status):
+        blockers = [
+            '%(dimension)s: %(message)s (%(code)s)' % blocker
+            for blocker in status['blockers']]
+        rows = {'condition': status['condition'], 'reason': status['reason']}
+        for word in _SIZES:
+            for dimension in ('vcpus', 'memory_mb'):
+                key = '%s_%s' % (word, dimension)
+                rows[key] = status[key]
+        rest = {key: value for key, value in sorted(status.items())
+                if key not in rows and key != 'blockers'}
+        rows.update(rest)
+        rows['blockers'] = '\n'.join(blockers)
+        return zip(*rows.items())
+
+
+class AdjustServer(_Command):
+    """Grow or shrink an elastic server inside the range of its flavor"""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--vcpus', type=_count, metavar='<vcpus>',
+            help='Number of vCPUs (default: those it was last asked for)')
+        parser.add_argument(
+            '--memory', type=_count, metavar='<size-mb>',
+            help='Memory in MiB (default: what it was last asked for)')
+        parser.add_argument(
+            '--until-next-boot', action='store_true',
+            help='Leave the size of the next start as it is')
+        parser.add_argument(
+            '--wait', action='store_true',
+            help='Wait until the guest has the size. If it does not follow, '
+            'the reason is shown and the exit code is 1')
+        return parser
+
+    def take_action(self, parsed_args):
+        if parsed_args.vcpus is None and parsed_args.memory is None:
+            raise exceptions.CommandError(
+                'Give --vcpus, --memory or both: nothing would change.')
+        return super().take_action(parsed_args)
+
+    def act(self, compute, server_id, parsed_args):
+        status = elastic.adjust(
+            compute, server_id, parsed_args.vcpus, parsed_args.memory,
+            persist=not parsed_args.until_next_boot)
+        if parsed_args.wait:
+            status = elastic.wait(compute, server_id, callback=self._progress)
+        return status
+
+    def _progress(self, status):
+        self.app.stderr.write('%s: %s\n' % (
+            status['condition'], status['reason']))
+
+
+class ShowElasticServer(_Command):
+    """Show the sizes of a server, and what keeps them from changing"""
+
+    def act(self, compute, server_id, parsed_args):
+        return elastic.show(compute, server_id)

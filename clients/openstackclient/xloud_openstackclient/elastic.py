@@ -1,0 +1,118 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Elastic servers for Python programs: three functions over a compute proxy.
+
+``compute`` is ``openstack.connect(...).compute``. All of them raise
+``openstack.exceptions.HttpException`` with the words of the API, and
+:class:`NoElasticServers` where the cloud does not have them. The statuses
+they return are dicts with the fields that the API documents, sizes in vCPUs
+and MiB.
+"""
+
+import time
+import typing as ty
+
+from openstack import exceptions
+
+_PATH = '/os-xloud-adjust/%s'
+
+SETTLED = 'Settled'
+PARTIAL = 'Partial'
+
+# A guest has five minutes by default, then its compute service gives it up.
+TIMEOUT = 600
+_INTERVAL = 2
+
+
+class NoElasticServers(exceptions.SDKException):
+    """This cloud has no elastic servers."""
+
+
+class NotSettled(exceptions.SDKException):
+    """The guest has not got the size.
+
+    :ivar status: the last status of the server
+    """
+
+    def __init__(self, message: str, status: ty.Dict[str, ty.Any]):
+        super().__init__(message)
+        self.status = status
+
+
+def show(compute, server_id: str) -> ty.Dict[str, ty.Any]:
+    """The sizes of a server, their condition and what blocks a change."""
+    return _status(compute.get(_PATH % server_id))
+
+
+def adjust(
+    compute,
+    server_id: str,
+    vcpus: ty.Optional[int] = None,
+    memory_mb: ty.Optional[int] = None,
+    persist: bool = True,
+) -> ty.Dict[str, ty.Any]:
+    """Ask for another size.
+
+    :param vcpus: None to keep what is desired
+    :param memory_mb: None to keep what is desired
+    :param persist: whether the next start gives this size too
+    :returns: the status at once, which may still be InProgress
+    """
+    body: ty.Dict[str, ty.Any] = {'persist': persist}
+    if vcpus is not None:
+        body['current_vcpus'] = vcpus
+    if memory_mb is not None:
+        body['current_memory_mb'] = memory_mb
+    return _status(compute.post(_PATH % server_id, json=body))
+
+
+def wait(
+    compute,
+    server_id: str,
+    timeout: float = TIMEOUT,
+    callback: ty.Callable[[ty.Dict[str, ty.Any]], None] = lambda status: None,
+) -> ty.Dict[str, ty.Any]:
+    """Wait until a server has the size that was asked for.
+
+    :param timeout: seconds
+    :param callback: is given each status that is not the last one
+    :returns: the status, which is Settled
+    :raises: NotSettled if the guest did not follow, or not in time
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        status = show(compute, server_id)
+        if status['condition'] == SETTLED:
+            return status
+        if status['condition'] == PARTIAL:
+            raise NotSettled(status['reason'], status)
+        if time.monotonic() >= deadline:
+            raise NotSettled(
+                'The server is still %s after %d seconds: %s' % (
+                    status['condition'], timeout, status['reason']), status)
+        callback(status)
+        time.sleep(_INTERVAL)
+
+
+def _status(response):
+    try:
+        exceptions.raise_from_response(response)
+    except exceptions.NotFoundException as error:
+        # The server was found by its name or id just before, unless the
+        # cloud says which one it misses.
+        if 'Instance' in str(error):
+            raise
+        raise NoElasticServers(
+            'This cloud has no elastic servers: its compute API does not know '
+            '/os-xloud-adjust. Ask its operator for XLoud Nova.')
+    return response.json()['xloud_status']

@@ -1,0 +1,175 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The commands, with a real connection of openstacksdk over canned HTTP."""
+
+import io
+import json
+import types
+import unittest
+from unittest import mock
+
+from keystoneauth1 import token_endpoint
+from keystoneauth1 import session
+import openstack
+from osc_lib import exceptions
+from osc_lib.tests import utils
+from requests_mock.contrib import fixture
+
+from xloud_openstackclient import commands
+from xloud_openstackclient import elastic
+
+URL = 'http://nova.example.org/v2.1'
+SERVER = 'fc2ee1c0-2a5b-4a5c-9d5e-0d8b1a2c3d4e'
+PATH = f'{URL}/os-xloud-adjust/{SERVER}'
+STATUS = {
+    'actual_memory_mb': 4096, 'actual_vcpus': 4, 'allocated_memory_mb': 4096,
+    'allocated_vcpus': 4, 'attached_dimms_mb': 0,
+    'balloon_driver_active': True, 'boot_memory_mb': 4096, 'boot_vcpus': 4,
+    'condition': 'Settled', 'current_memory_mb': 4096, 'current_vcpus': 4,
+    'desired_memory_mb': 4096, 'desired_vcpus': 4, 'has_virtiomem': False,
+    'max_memory_mb': 4096, 'max_vcpus': 8, 'min_memory_mb': 1024,
+    'min_vcpus': 2, 'reason': None, 'vcpu_step': 1,
+    'blockers': [{'code': 'memory_pinned', 'dimension': 'memory',
+                  'message': 'A device pins it.'}]}
+
+
+def status(**changes):
+    return {'json': {'xloud_status': {**STATUS, **changes}}}
+
+
+class CommandsTest(utils.TestCommand):
+    def setUp(self):
+        super().setUp()
+        self.http = self.useFixture(fixture.Fixture())
+        versions = {'version': {
+            'id': 'v2.1', 'status': 'CURRENT', 'version': '2.96',
+            'min_version': '2.1',
+            'links': [{'rel': 'self', 'href': URL + '/'}]}}
+        self.http.get(URL, json=versions)
+        self.http.get(URL + '/', json=versions)
+        self.http.get(f'{URL}/servers/web1', status_code=404)
+        self.http.get(f'{URL}/servers/detail', json={'servers': [
+            {'id': SERVER, 'name': 'web1'}]})
+        self.http.get(f'{URL}/servers/{SERVER}', json={
+            'server': {'id': SERVER, 'name': 'web1'}})
+        made = session.Session(auth=token_endpoint.Token(URL, 'token'))
+        self.stderr = io.StringIO()
+        self.app = types.SimpleNamespace(
+            stdout=io.StringIO(), stderr=self.stderr, cloud=None,
+            client_manager=types.SimpleNamespace(
+                sdk_connection=openstack.connection.Connection(
+                    session=made, compute_endpoint_override=URL,
+                    compute_api_version='2.1')))
+        waited = mock.patch('time.sleep')
+        waited.start()
+        self.addCleanup(waited.stop)
+
+    def run_command(self, made, *words):
+        made = made(self.app, None)
+        parser = made.get_parser('test')
+        columns, values = made.take_action(parser.parse_args(words))
+        return dict(zip(columns, values))
+
+    def refusal(self, *words):
+        return str(self.assertRaises(
+            exceptions.CommandError, self.run_command,
+            commands.AdjustServer, *words))
+
+    def test_adjust(self):
+        self.http.post(PATH, status_code=202, **status(
+            condition='InProgress', reason='It takes its time.'))
+        shown = self.run_command(
+            commands.AdjustServer, 'web1', '--vcpus', '4', '--memory', '4096')
+        self.assertEqual(
+            {'current_vcpus': 4, 'current_memory_mb': 4096, 'persist': True},
+            json.loads(self.http.last_request.text))
+        self.assertEqual(('InProgress', 'It takes its time.', 4, 8), (
+            shown['condition'], shown['reason'], shown['current_vcpus'],
+            shown['max_vcpus']))
+        self.assertEqual('memory: A device pins it. (memory_pinned)',
+                         shown['blockers'])
+
+    def test_one_dimension_until_the_next_boot(self):
+        self.http.post(PATH, status_code=202, **status())
+        self.run_command(commands.AdjustServer, SERVER, '--vcpus', '4',
+                         '--until-next-boot')
+        self.assertEqual({'current_vcpus': 4, 'persist': False},
+                         json.loads(self.http.last_request.text))
+
+    def test_wait_until_settled(self):
+        self.http.post(PATH, status_code=202, **status())
+        self.http.get(PATH, [status(condition='InProgress', reason='Wait.'),
+                             status(condition='Unknown', reason='Silent.'),
+                             status()])
+        shown = self.run_command(commands.AdjustServer, 'web1', '--vcpus',
+                                 '4', '--wait')
+        self.assertEqual('Settled', shown['condition'])
+        self.assertEqual('InProgress: Wait.\nUnknown: Silent.\n',
+                         self.stderr.getvalue())
+
+    def test_wait_for_a_guest_that_does_not_follow(self):
+        self.http.post(PATH, status_code=202, **status())
+        self.http.get(PATH, **status(condition='Partial',
+                                     reason='It keeps its memory.'))
+        self.assertEqual('It keeps its memory.', self.refusal(
+            'web1', '--memory', '2048', '--wait'))
+
+    def test_wait_has_an_end(self):
+        self.http.get(PATH, **status(condition='InProgress', reason='Slow.'))
+        compute = self.app.client_manager.sdk_connection.compute
+        error = self.assertRaises(elastic.NotSettled, elastic.wait, compute,
+                                  SERVER, timeout=0)
+        self.assertIn('still InProgress', str(error))
+        self.assertEqual('InProgress', error.status['condition'])
+
+    def test_refusals_are_in_the_words_of_the_api(self):
+        for code, kind in ((400, 'badRequest'), (403, 'forbidden'),
+                           (409, 'conflictingRequest')):
+            self.http.post(
+                PATH, status_code=code,
+                headers={'Content-Type': 'application/json; charset=UTF-8'},
+                json={kind: {'code': code, 'message': 'No room: 3 of 4.'}})
+            self.assertEqual('No room: 3 of 4.',
+                             self.refusal('web1', '--vcpus', '4'))
+
+    def test_a_cloud_without_the_series(self):
+        self.http.post(PATH, status_code=404, json={
+            'itemNotFound': {'code': 404, 'message':
+                             'The resource could not be found.'}})
+        self.assertIn('no elastic servers',
+                      self.refusal('web1', '--vcpus', '4'))
+
+    def test_a_server_that_has_just_gone(self):
+        said = f'Instance {SERVER} could not be found.'
+        self.http.post(PATH, status_code=404, json={
+            'itemNotFound': {'code': 404, 'message': said}})
+        self.assertIn(said, self.refusal('web1', '--vcpus', '4'))
+
+    def test_nothing_asked_for(self):
+        self.assertIn('--vcpus', self.refusal('web1'))
+        self.assertFalse(self.http.called)
+
+    def test_sizes_below_one(self):
+        for word in ('0', '-1', 'x'):
+            self.assertRaises(
+                SystemExit, commands.AdjustServer(self.app, None).get_parser(
+                    'test').parse_args, ['web1', '--vcpus', word])
+
+    def test_show(self):
+        self.http.get(PATH, **status())
+        shown = self.run_command(commands.ShowElasticServer, 'web1')
+        self.assertEqual({**STATUS, 'blockers': shown['blockers']}, shown)
+
+
+if __name__ == '__main__':
+    unittest.main()
