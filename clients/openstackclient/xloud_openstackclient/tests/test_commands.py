@@ -18,8 +18,8 @@ import types
 import unittest
 from unittest import mock
 
-from keystoneauth1 import token_endpoint
 from keystoneauth1 import session
+from keystoneauth1 import token_endpoint
 import openstack
 from osc_lib import exceptions
 from osc_lib.tests import utils
