@@ -149,11 +149,26 @@ named_folders() {
     done <"$scratch/named"
 }
 
+# Run a command such that what ends this script ends it with a signal: a shell
+# waits for one in the foreground before it does anything.
+attend() {
+    local status
+    signal=$1
+    shift
+    setsid "$@" </dev/null &
+    attended=$!
+    wait "$attended"
+    status=$?
+    attended=
+    return "$status"
+}
+
 make_root() {
     say "making a root of Debian $suite with $CONTENT"
     sources >"$scratch/sources.list"
     take_site_over
-    mmdebstrap --quiet --mode=root --variant=apt --include="$CONTENT" \
+    attend TERM mmdebstrap --quiet --mode=root --variant=apt \
+        --include="$CONTENT" \
         --setup-hook="cp -r '$site/.' \"\$1\"" \
         --customize-hook="cp -r '$site/.' \"\$1\"" \
         "$suite" "$scratch/root" "$scratch/sources.list" ||
@@ -191,7 +206,7 @@ enter() {
     hostname bare
     # Tests take addresses by the ids of their processes, and the network is
     # that of this machine.
-    echo "$3" >/proc/sys/kernel/ns_last_pid
+    echo "$3" 2>/dev/null >/proc/sys/kernel/ns_last_pid || :
     shift 3
     # Moved, not only changed to: from a root that was changed to, those who
     # enter the namespace would come out here.
@@ -214,18 +229,15 @@ run() {
         "$scratch/machine/root/xloud-nova" || die "could not clone $PWD"
     mapfile -t variables < <(site_variables)
     started=$SECONDS
-    # In the background, so that what ends this script can end it.
-    setsid unshare --mount --uts --ipc --pid --fork --kill-child \
+    # With it ends the first process of its namespaces, and so all of them.
+    attend KILL unshare --mount --uts --ipc --pid --fork --kill-child \
         --mount-proc bash -euc "$(declare -f enter); enter \"\$@\"" enter \
         "$scratch/machine" "$folders" "$$" env -i HOME=/root TERM=dumb \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         CI=true ${XLOUD_RELEASE:+"XLOUD_RELEASE=$XLOUD_RELEASE"} \
         "${variables[@]}" \
-        bash -c 'cd /root/xloud-nova && "$@"' run "$@" </dev/null &
-    namespaces=$!
-    wait "$namespaces"
+        bash -c 'cd /root/xloud-nova && "$@"' run "$@"
     status=$?
-    namespaces=
     if [ "$status" -eq 0 ]; then
         summary+=("$*: passed ($((SECONDS - started)) s)")
     else
@@ -235,17 +247,20 @@ run() {
 }
 
 clean_up() {
-    # With it goes the first process of its namespaces, and so all of them.
-    [ ! "$namespaces" ] || kill -KILL "$namespaces" 2>/dev/null
+    if [ "$attended" ]; then
+        kill "-$signal" "$attended" 2>/dev/null
+        wait "$attended"
+    fi
     for _ in 1 2 3 4 5; do
         # What was killed may still write.
         ! rm -rf --one-file-system "$scratch" 2>/dev/null || break
         sleep 1
     done
+    [ ! -e "$scratch" ] || say "could not remove all of $scratch"
 }
 
 command -v mmdebstrap >/dev/null || require mmdebstrap
-namespaces= failed=0 summary=()
+attended= failed=0 summary=()
 mkdir -p build
 scratch=$(mktemp -d "$PWD/build/bare.XXXXXX") || exit 2
 site=$scratch/site folders=$scratch/folders

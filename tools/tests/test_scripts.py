@@ -17,9 +17,11 @@ for. It finds no commands but a few that read and write text and those of the
 test, no kernel but that of the test, and no variable but those of the test.
 """
 
+import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -39,7 +41,7 @@ DO_IT = 'echo AN ACTION "$0" "$@"; '
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
         'apt-get': DO_IT + 'exit 1', 'dnf': DO_IT + 'exit 1',
         'git': DO_IT + 'exit 1', 'mmdebstrap': DO_IT + 'exit 1',
-        'mount': DO_IT + 'exit 1'}
+        'mount': DO_IT + 'exit 1', 'setsid': 'exec "$@"'}
 OTHER_MACHINE = {**ROOT, 'uname': 'echo aarch64'}
 NOT_ROOT = {**ROOT, 'id': 'echo 1000'}
 CONTAINER = {**ROOT, 'unshare': 'exit 1'}
@@ -198,6 +200,8 @@ class SandboxTest(Case):
 
 
 class BareTest(Case):
+    sleep = shutil.which('sleep')
+
     def test_it_says_why_not_before_it_makes_anything(self):
         for machine, reason in REASONS:
             self.assertIn(reason, self.refused('bare.sh', machine=machine))
@@ -229,6 +233,28 @@ class BareTest(Case):
                           'deb http://here/debian/ trixie-updates main',
                           'deb http://here/safe/ trixie-security main'],
                          self.make_root(archives))
+
+    def test_whoever_ends_it_ends_all_of_it(self):
+        for number, ended_by in ((130, signal.SIGINT), (143, signal.SIGTERM)):
+            for name, text in {
+                    **ROOT, 'cp': 'exit 0', 'find': 'exit 0', 'git': 'exit 0',
+                    'apt-get': 'exit 0', 'sleep': 'exit 0',
+                    # It only ends when it is told to.
+                    'mmdebstrap': f'echo "$$"; exec {self.sleep} 600'
+                    }.items():
+                self.write(f'bin/{name}', text)
+            process = subprocess.Popen(
+                [self.folder / 'tools' / 'bare.sh'], text=True,
+                env={'PATH': f'{self.folder}/bin'}, stdout=subprocess.PIPE)
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            made = next(line for line in process.stdout
+                        if line.strip().isdigit())
+            process.send_signal(ended_by)
+            self.assertEqual(number, process.wait())
+            self.assertEqual([], list((self.folder / 'build').glob('bare*')))
+            with self.assertRaises(ProcessLookupError):
+                os.kill(int(made), 0)
 
     def test_a_machine_that_has_none_uses_the_one_that_everybody_has(self):
         self.assertEqual(
