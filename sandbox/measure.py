@@ -33,7 +33,7 @@ from sandbox import layout
 ROUNDS = 50
 # A resize takes so much longer that fewer say as much.
 RESIZES = 10
-_HEADER = ('', 'rounds', 'least', 'median', '95 %', 'most')
+_HEADER = ('\\', 'rounds', 'least', 'median', '95 %', 'most')
 # Both below the maximum of either flavor, so that each round changes it.
 _MEMORY_MB = (512, 640)
 _PAUSE = 0.02
@@ -74,7 +74,7 @@ def table(rows: ty.Sequence[Row]) -> str:
     text = ['  '.join([line[0].ljust(widths[0]), *(
         cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
         for line in lines]
-    return '\n'.join([rule, text[0] or '\\', rule, *text[1:], rule])
+    return '\n'.join([rule, text[0], rule, *text[1:], rule])
 
 
 class _Measured:

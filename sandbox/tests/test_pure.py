@@ -31,6 +31,7 @@ from sandbox import configuration
 from sandbox import guest
 from sandbox import layout
 from sandbox import machine
+from sandbox import measure
 from sandbox import network
 
 STATUS = {
@@ -77,6 +78,45 @@ class ProblemsTest(unittest.TestCase):
     def test_host_is_silent(self):
         self.assert_problems('does not say', actual_vcpus=None,
                              actual_memory_mb=None)
+
+
+class NextStartTest(unittest.TestCase):
+    CONFIGURATION = """\
+<domain><vcpu placement="static" current="2">4</vcpu>
+<currentMemory unit="KiB">655360</currentMemory></domain>"""
+
+    def assert_problems(self, *expected, configuration=CONFIGURATION):
+        self.assertEqual(list(expected), check.next_start_problems(
+            STATUS, configuration))
+
+    def test_agrees(self):
+        self.assert_problems()
+
+    def test_another_size(self):
+        for wrong in (('"2"', '"3"'), ('655360', '524288')):
+            found = check.next_start_problems(
+                STATUS, self.CONFIGURATION.replace(*wrong))
+            self.assertIn('would start it with', ''.join(found))
+
+    def test_none(self):
+        for configuration in (None, ''):
+            self.assert_problems('libvirt has no configuration of it',
+                                 configuration=configuration)
+
+
+class MeasureTest(unittest.TestCase):
+    def test_table(self):
+        text = measure.table([
+            measure.Row('adjust', [float(number) for number in
+                                   range(100, 200)]),
+            measure.Row('resize', [9000.4])])
+        self.assertEqual("""\
+======  ======  =====  ======  ====  ====
+\\       rounds  least  median  95 %  most
+======  ======  =====  ======  ====  ====
+adjust     100    100     150   195   199
+resize       1   9000    9000  9000  9000
+======  ======  =====  ======  ====  ====""", text)
 
 
 class PromisedTest(unittest.TestCase):

@@ -135,6 +135,7 @@ class DomainTest(DomainTestBase):
 
     def test_queues_of_disks(self):
         """QEMU is started with 2 vCPUs, and without a word gives 2."""
+        self.flags(group='libvirt', num_pcie_ports=8)
         guest = self._start(None, hw_scsi_model='virtio-scsi')
         for target, is_elastic in (('vda', True), ('vdb', False)):
             disk = vconfig.LibvirtConfigGuestDisk()

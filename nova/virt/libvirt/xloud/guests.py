@@ -151,7 +151,9 @@ class ElasticGuests:
             self._unplug(guest, instance, record, target.vcpus)
         if size.has_elastic_memory(flavor) and record.run.has_balloon:
             # Also if it has this much: it may be on the way to another size.
-            self._ask(guest.set_memory, target.memory_mb * units.Ki)
+            self._ask(
+                instance, guest.set_memory, target.memory_mb * units.Ki,
+                _('its hypervisor refuses to change the memory.'))
         if has_vcpus and target.vcpus > held.vcpus:
             self._plug(guest, instance, record, target.vcpus)
 
@@ -390,7 +392,8 @@ class ElasticGuests:
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._refusing.add(instance.uuid)
                 self._forget_unplug(record, before)
-                raise _refusal(error)
+                raise _refusal(instance, error, _(
+                    'its guest or its hypervisor refuses to take out vCPUs.'))
             LOG.info('Not all vCPUs have left yet: %s', error,
                      instance=instance)
         else:
@@ -410,7 +413,8 @@ class ElasticGuests:
                 'comes back. A hard reboot starts it anew.'))
 
     def _plug(self, guest, instance, record, vcpus):
-        self._ask(guest.set_vcpus, vcpus)
+        self._ask(instance, guest.set_vcpus, vcpus,
+                  _('its hypervisor refuses to add vCPUs.'))
         self._check_reached(instance, vcpus)
 
     def _check_count(self, record, must_know=False):
@@ -463,15 +467,20 @@ class ElasticGuests:
         return record is not None and record.vcpus < vcpus
 
     @staticmethod
-    def _ask(request, amount):
+    def _ask(instance, request, amount, refusal):
         try:
             request(amount, live=True)
         except libvirt_guest.libvirt.libvirtError as error:
-            raise _refusal(error)
+            raise _refusal(instance, error, refusal)
 
 
-def _refusal(error) -> Exception:
-    """What to raise for an error of libvirt."""
+def _refusal(instance, error, reason) -> Exception:
+    """What to raise for an error of libvirt.
+
+    Its own text is for the operator: it may name the domain or a path.
+
+    :param reason: for the user
+    """
     libvirt = libvirt_guest.libvirt
     if error.get_error_code() in (
             libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
@@ -480,7 +489,9 @@ def _refusal(error) -> Exception:
             libvirt.VIR_ERR_OPERATION_FAILED,
             libvirt.VIR_ERR_OPERATION_INVALID,
             libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
-        return _refused(error.get_error_message())
+        LOG.warning('The hypervisor refuses to change the guest: %s',
+                    error, instance=instance)
+        return _refused(reason)
     return error
 
 

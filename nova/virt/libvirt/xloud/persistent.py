@@ -43,6 +43,12 @@ def set_boot_size(guest, instance, boot: size.Size) -> None:
     wanted = _elastic(instance.flavor, boot)
     if _elastic(instance.flavor, _size_of(_configuration(guest))) == wanted:
         return
+    if not guest.has_persistent_configuration():
+        # A volume is being migrated, which may take hours. What ends that
+        # makes a configuration and calls keep_boot_size().
+        LOG.info('The boot size of %s is written when the migration of a '
+                 'volume has ended.', boot, instance=instance)
+        return
     if wanted.vcpus:
         guest.set_vcpus(boot.vcpus, persistent=True)
     if wanted.memory_mb:

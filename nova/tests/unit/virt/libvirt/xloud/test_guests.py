@@ -109,6 +109,8 @@ class GuestsTestCase(test.NoDBTestCase):
         error = self.assertRaises(
             exception.ElasticGuestRefused, self._change, target)
         self.assertIn(text, str(error))
+        # Members read it, and only administrators may know this name.
+        self.assertNotIn(self.instance.name, str(error))
 
 
 @ddt.ddt
@@ -422,7 +424,7 @@ class ChangeTest(GuestsTestCase):
 
     def test_vcpus_leave_before_memory(self):
         self.domain.unplug = 'refuse'
-        self.assert_refused('rejected', size.Size(2, 512))
+        self.assert_refused('refuses to take out vCPUs', size.Size(2, 512))
         self.assertEqual(1048576, self.domain.live.memory)
 
     def test_libvirt_does_not_do_what_it_says(self):
@@ -459,8 +461,8 @@ class ChangeTest(GuestsTestCase):
         self.assertEqual(2, self.domain.live.current_vcpus)
 
     def test_more_than_the_maximum(self):
-        self.assert_refused('higher than max', size.Size(3, 4096))
-        self.assert_refused('greater than max', size.Size(8, 1024))
+        self.assert_refused('refuses to change the memory', size.Size(3, 4096))
+        self.assert_refused('refuses to add vCPUs', size.Size(8, 1024))
 
     def test_libvirt_fails(self):
         self.useFixture(fixtures.MockPatchObject(
@@ -495,7 +497,7 @@ class ChangeTest(GuestsTestCase):
             if unplug == 'late':
                 self._change(size.Size(2, 1024))
             else:
-                self.assert_refused('rejected', size.Size(2, 1024))
+                self.assert_refused('refuses to take out vCPUs', size.Size(2, 1024))
             self.assertEqual(3, self._state().vcpus)
             self._change(MAXIMUM)
             self.assertEqual(4, self._state().vcpus)
@@ -505,7 +507,7 @@ class ChangeTest(GuestsTestCase):
         """None left, so that nothing is in doubt."""
         self.domain.type = 'qemu'
         self.domain.unplug = 'refuse'
-        self.assert_refused('rejected', size.Size(2, 1024))
+        self.assert_refused('refuses to take out vCPUs', size.Size(2, 1024))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.guest.libvirtmod_qemu', mock.Mock(
                 virDomainQemuMonitorCommand=self.fail)))
@@ -626,7 +628,7 @@ class EventTest(GuestsTestCase):
         """Or a reconcile would ask again, and again."""
         self._state()
         self.domain.unplug = 'refuse'
-        self.assert_refused('rejected', size.Size(2, 1024))
+        self.assert_refused('refuses to take out vCPUs', size.Size(2, 1024))
         self.emitted.clear()
         self.connection.tell_removal_failed(self.domain, 'vcpu2')
         self.assertEqual([], self._emitted())

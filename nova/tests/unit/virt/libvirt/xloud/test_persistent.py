@@ -102,6 +102,16 @@ class PersistentTest(test.NoDBTestCase):
             self.host, instance,
             mock.Mock(side_effect=fakelibvirt.libvirtError('no'))))
 
+    def test_volume_is_migrated(self):
+        """The domain has no configuration meanwhile; it gets a new one."""
+        self.guest.has_persistent_configuration.return_value = False
+        persistent.set_boot_size(
+            self.guest, test_domain.server(test_domain.ELASTIC), BOOT)
+        self.assertEqual((4, 2097152), (self.vcpus, self.memory))
+        self.guest.has_persistent_configuration.return_value = True
+        self.assertTrue(self._keep(test_domain.ELASTIC, boot=BOOT))
+        self.assertEqual((3, 1048576), (self.vcpus, self.memory))
+
     def test_only_vcpus(self):
         self._keep({'minimum_cpu': '2'})
         self.assertEqual((2, 2097152), (self.vcpus, self.memory))

@@ -1,0 +1,104 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What the manual calls complete is: each text that our modules log."""
+
+import ast
+import re
+import unittest
+
+from tools import tree
+
+MANUAL = 'doc/source/xloud/running.rst'
+LEVELS = {'info', 'warning', 'error', 'exception', 'critical'}
+# A letter or a word stands for it in the table.
+PLACEHOLDER = re.compile(r'%(?:\(\w+\))?[sdr]')
+
+
+def modules():
+    """Ours, without tests."""
+    return sorted(
+        path for path in (tree.ROOT / 'nova').rglob('*.py')
+        if 'tests' not in path.relative_to(tree.ROOT).parts)
+
+
+def logged(source):
+    """What a module logs, with the placeholders that it fills in."""
+    texts = []
+    for node in ast.walk(ast.parse(source)):
+        if (isinstance(node, ast.Call) and
+                isinstance(node.func, ast.Attribute) and
+                node.func.attr in LEVELS and
+                isinstance(node.func.value, ast.Name) and
+                node.func.value.id == 'LOG'):
+            texts.append(ast.literal_eval(node.args[0]))
+    return texts
+
+
+def strings(source):
+    """All that a module may say: it may log what it made elsewhere."""
+    return [node.value for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def pattern(text):
+    """What the table may say of a text, which ends before ": reason"."""
+    beginning = re.sub(r':? %(\(\w+\))?s$', '', text).rstrip('.')
+    pieces = PLACEHOLDER.split(beginning)
+    return re.compile(r'\S+'.join(map(re.escape, pieces)) + r'\.?$')
+
+
+def told(manual):
+    """The texts in the first column of the table "Log"."""
+    _before, _, rest = manual.partition('   * - Log\n')
+    table = re.split(r'\n(?=\S)', rest, maxsplit=1)[0]
+    cells = re.findall(r'^   \* - (.*?)^     - ', table,
+                       re.MULTILINE | re.DOTALL)
+    return [' '.join(text.split())
+            for cell in cells for text in re.findall(r'``(.*?)``', cell,
+                                                     re.DOTALL)]
+
+
+class LogTableTest(unittest.TestCase):
+    """An operator who looks for a text of ours finds it."""
+
+    maxDiff = None
+
+    def test_the_table_has_each_text_and_no_other(self):
+        sources = [path.read_text(encoding='utf-8') for path in modules()]
+        # One that only fills in says what another module made.
+        patterns = {text: pattern(text) for source in sources
+                    for text in logged(source) if PLACEHOLDER.sub('', text)}
+        possible = [pattern(text) for source in sources
+                    for text in strings(source)]
+        rows = told((tree.ROOT / MANUAL).read_text(encoding='utf-8'))
+        missing = [text for text, wanted in sorted(patterns.items())
+                   if not any(wanted.match(row) for row in rows)]
+        gone = [row for row in rows if not any(
+            wanted.match(row) for wanted in possible)]
+        self.assertEqual(
+            ([], []), (missing, gone),
+            f'{MANUAL}: texts without a row, rows without a text')
+
+    def test_a_text_is_found_whatever_it_fills_in(self):
+        for text, row in (('It has %s: %s', 'It has A'),
+                          ('%(one)s is not %(two)d.', 'A is not B.'),
+                          ('Gone.', 'Gone.'), ('Why: %(error)s', 'Why')):
+            self.assertTrue(pattern(text).match(row), (text, row))
+        for text, row in (('It has %s of it', 'It has A'),
+                          ('Gone.', 'Gone away.')):
+            self.assertFalse(pattern(text).match(row), (text, row))
+
+    def test_levels(self):
+        self.assertEqual(['a b', 'c'], logged(
+            "LOG.debug('no')\nLOG.warning('a '\n 'b')\n"
+            "LOG.exception('c', instance=1)\nOTHER.info('no')\n"))
