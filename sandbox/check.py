@@ -427,7 +427,8 @@ class Check:
         self.supervisor.kill(service)
         # It would answer to the same address.
         hosts.ask(self.site, source, 'destroy', server)
-        self._force_down(source, True)
+        self._expect(self._force_down(source, True), True,
+                     f'that {source} is called down')
         try:
             # From 2.95 on the server is shut off afterwards.
             answer = self.admin.compute.post(
@@ -438,10 +439,11 @@ class Check:
             self._wait(lambda: self._host(name) != source and
                        self._is_at_rest(name), f'{name} left {source}')
         finally:
-            self._force_down(source, False)
-            compute.start_host(
-                self.site, self.supervisor, self.admin, source)
-        # Which ends what the evacuation left there.
+            compute.start_service(self.site, self.supervisor, source)
+            # Not before it has ended what the evacuation left there.
+            self._wait(lambda: self._force_down(source, False),
+                       f'{source} may be called up')
+            compute.wait_for_host(self.supervisor, self.admin, source)
         self._wait(lambda: server not in hosts.ask(
             self.site, source, 'list', '--all', '--uuid'),
             f'{source} has forgotten {name}')
@@ -451,11 +453,13 @@ class Check:
         self._restarted(name)
 
     def _force_down(self, host, is_down):
+        """:returns: whether Nova took it"""
         (service,) = (
             service for service in self.admin.compute.services(
                 binary='nova-compute') if service.host == host)
-        self.admin.compute.put(f'/os-services/{service.id}',
-                               json={'forced_down': is_down})
+        return self.admin.compute.put(
+            f'/os-services/{service.id}',
+            json={'forced_down': is_down}).status_code == 200
 
     def _restarted(self, name):
         """Wait until it runs again; its guest was started."""

@@ -126,10 +126,15 @@ def start_control(site: layout.Layout,
 
 def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
                host: str) -> None:
+    start_service(site, supervisor, host)
+    wait_for_host(supervisor, cloud, host)
+
+
+def start_service(site: layout.Layout, supervisor: processes.Supervisor,
+                  host: str) -> None:
     supervisor.start(service(host), hosts.inside(supervisor, host, [
         _BIN / 'nova-compute', *_configured(site, host)]),
         {'PYTHONUNBUFFERED': '1'})
-    wait_for_host(supervisor, cloud, host)
 
 
 def wait_for_host(supervisor: processes.Supervisor, cloud, host: str,

@@ -42,6 +42,8 @@ def server(minimum=None, boot=None, extra_specs=None):
         expected_attrs=['system_metadata', 'numa_topology', 'pci_devices',
                         'resources'])
     instance.vcpu_model = None
+    # As it is made: a server without books keeps what it is charged.
+    instance.vcpus, instance.memory_mb = size.minimum(flavor)
     if boot:
         size.record(instance, desired=boot, boot=boot)
     return instance
