@@ -31,7 +31,11 @@ from tools import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASE = os.environ.get('XLOUD_RELEASE', '2024.1')
-TREE = ROOT / 'build' / f'nova-{RELEASE}'
+# A git commit, PATH_OR_URL@COMMIT, to test the series on in place of the
+# pinned release: upstream's branch with the fixes after it, say.
+BASE = os.environ.get('XLOUD_BASE')
+TREE = ROOT / 'build' / (f'nova-{RELEASE}-on-base' if BASE
+                         else f'nova-{RELEASE}')
 BASE_TREE = ROOT / 'build' / f'nova-{RELEASE}-base'
 ENV = ROOT / 'build' / f'env-{RELEASE}'
 CONSTRAINTS = os.environ.get('TOX_CONSTRAINTS_FILE') or str(
@@ -84,8 +88,10 @@ def added(tree: Path = TREE) -> ty.List[str]:
 
 
 def refresh_tree() -> None:
+    on = ['--base', BASE] if BASE else []
     done = subprocess.run(
-        [sys.executable, '-m', 'xloud_series', 'apply', RELEASE], cwd=ROOT)
+        [sys.executable, '-m', 'xloud_series', 'apply', RELEASE, *on],
+        cwd=ROOT)
     if done.returncode == REFUSED and TREE.exists():
         print(f'testing {_short(TREE)} as it stands', flush=True)
     elif done.returncode:

@@ -15,6 +15,12 @@
 The tree is an ordinary git clone on the branch xloud/RELEASE. If it is
 there, it is moved to what the repository has now; not if that would lose
 uncommitted or unexported work (exit 5).
+
+With --base the series goes onto a git commit instead of the pinned release,
+in the tree build/nova-RELEASE-on-base: a distribution's patched tree, or
+upstream's branch with the fixes after the release. Where a patch does not fit
+there it stops as rebase does; rebase --continue goes on. Nothing of that is
+written to the repository.
 """
 
 from __future__ import annotations

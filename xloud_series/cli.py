@@ -87,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
 
     one = verb('apply', _apply, run_apply)
     one.add_argument('release', nargs='?', metavar='RELEASE')
+    one.add_argument('--base', metavar='PATH_OR_URL@COMMIT',
+                     help='a git commit in place of the pinned release')
     one = verb('export', _export, run_export)
     one.add_argument('release', nargs='?', metavar='RELEASE')
     one.add_argument('--carry', action='append', default=[], metavar='PATH',
@@ -121,6 +123,10 @@ Answer = ty.Tuple[errors.Exit, ty.Any, str]
 
 
 def run_apply(work, args) -> Answer:
+    if args.base:
+        got = _rebase.onto_commit(work, work.repo.release(args.release),
+                                  args.base)
+        return errors.Exit.OK, got, '\n'.join(on_base(got))
     got = _apply.apply(work, work.repo.release(args.release))
     return errors.Exit.OK, got, (
         f'{got["tree"]}: {got["patches"]} patches on {got["base"][:12]}, tip '
@@ -199,14 +205,22 @@ def run_rebase(work, args) -> Answer:
     else:
         got = _rebase.start(work, work.repo.release(args.release), args.to,
                             args.as_name)
-    text = '\n'.join([
-        *written(got),
-        *(f'{what}: {name}' for what, names in (
-            ('resolved by hand', got['resolved']),
-            ('dropped, upstream has it', got['dropped']),
-            ('left out, as you said', got['skipped'])) for name in names),
-        f'{got["tree"]}: tip {got["tip"]}'])
-    return errors.Exit.OK, got, text
+    if 'moved' in got:                    # of apply --base
+        return errors.Exit.OK, got, '\n'.join(on_base(got))
+    return errors.Exit.OK, got, '\n'.join([
+        *written(got), *fates(got), f'{got["tree"]}: tip {got["tip"]}'])
+
+
+def fates(got: ty.Dict) -> ty.List[str]:
+    return [f'{what}: {name}' for what, key in (
+        ('resolved by hand', 'resolved'),
+        ('dropped, upstream has it', 'dropped'),
+        ('left out, as you said', 'skipped')) for name in got.get(key, ())]
+
+
+def on_base(got: ty.Dict) -> ty.List[str]:
+    return [*fates(got), f'{got["tree"]}: the series on {got["base"][:12]}, '
+            f'tip {got["tip"]}' + ('' if got['moved'] else ' (no change)')]
 
 
 def run_patches(work, args) -> Answer:

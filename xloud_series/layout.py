@@ -64,6 +64,13 @@ class Repo:
                 (f'python3 -m xloud_series status {name}',
                  f'python3 -m xloud_series rebase --continue {name}',
                  f'python3 -m xloud_series rebase --abort {name}'))
+        for release in known:
+            if release.on_base.name == name:
+                raise errors.usage(
+                    f'{name} is the series of {release.name} on another base; '
+                    f'only its own tree is exported',
+                    f'bring the commit to {release.shown}: git fetch, git '
+                    f'cherry-pick')
         raise errors.usage(f'unknown release {name!r}; known are: {names}',
                            f'a new one starts with patches/{name}/upstream.txt'
                            if NAME.fullmatch(name) else ())
@@ -93,6 +100,11 @@ class Release:
     @property
     def tree(self) -> Path:
         return self.repo.root / 'build' / f'nova-{self.name}'
+
+    @property
+    def on_base(self) -> Release:
+        """Its series on a base that is not its own: a tree, no folder."""
+        return Release(self.repo, f'{self.name}-on-base')
 
     @property
     def rebase_state(self) -> Path:

@@ -33,9 +33,11 @@ from xloud_series import errors
 from xloud_series import export
 from xloud_series import git as _git
 from xloud_series import layout
+from xloud_series import otherbase
 from xloud_series import patchfile
 from xloud_series import scratch
 from xloud_series import split as _split
+from xloud_series import stack as _stack
 from xloud_series import tree as _tree
 from xloud_series import upstream
 from xloud_series import workspace
@@ -44,6 +46,9 @@ ONTO = 'refs/xloud/rebase-onto'
 FROM = 'refs/xloud/rebase-from'
 OLD = 'refs/xloud/rebase-old'      # the base that FROM stands on
 OFFER = 'refs/xloud/rebase-offer'  # how the patch was resolved before
+SERIES = 'refs/xloud/series'       # apply --base: what was put on it
+# An sdist has it as setuptools writes it: with tabs for the blanks of git's.
+REWRITTEN = 'setup.cfg'
 RESOLVED = 'refs/resolved'         # in the store: by Change-Id, by base
 
 
@@ -60,6 +65,7 @@ class State:
     every: ty.List[ty.List[str]] = dataclasses.field(default_factory=list)
     dropped: ty.List[str] = dataclasses.field(default_factory=list)
     skipped: ty.List[str] = dataclasses.field(default_factory=list)
+    series: bool = True         # write it; else only the tree is wanted
     resolved: ty.List[str] = dataclasses.field(default_factory=list)
 
     @classmethod
@@ -97,14 +103,40 @@ def start(work: workspace.Workspace, release: layout.Release, to: str,
                 f'python3 -m xloud_series rebase {release.name} --to '
                 f'{pinned.version} --as {new.name}')
     onto, pin = upstream.base(work.store, work.repo, pin, workspace.say)
+    return begin(work, tree, State(release.name, str(pin), onto, [], False),
+                 stack)
+
+
+def onto_commit(work: workspace.Workspace, release: layout.Release,
+                spec: str) -> ty.Dict:
+    """The series on another base, in a tree of its own; nothing is written
+    to the repository.
+    """
+    new = release.on_base
+    tree = work.tree(new)
+    if tree.exists:
+        tree.protect('apply --base works in that tree')
+    onto, commit = otherbase.base(work, release, spec)
+    stack = work.build(release)
+    if tree.exists and (tree.git.resolve(_tree.BASE) == onto and
+                        tree.git.resolve(SERIES) == stack.tip):
+        return {'release': new.name, 'tree': new.shown, 'tip': tree.head,
+                'base': commit, 'moved': False}
+    return begin(work, tree, State(release.name, f'{commit} of git', onto, [],
+                                   False, series=False), stack)
+
+
+def begin(work: workspace.Workspace, tree: _tree.Tree, state: State,
+          stack: _stack.Stack) -> ty.Dict:
+    new, onto = tree.release, state.onto
     created = not tree.exists
     if created:
         workspace.say(f'making {new.shown}')
         tree = _tree.create(new, work.store, onto, onto)
     tree.take(work.store, {ONTO: onto, FROM: stack.tip, OLD: stack.base})
-    every = [[step.name, step.commit] for step in stack.steps]
-    state = State(release.name, str(pin), onto, every[:], created,
-                  every=every)
+    state.every = [[step.name, step.commit] for step in stack.steps]
+    state.todo = state.every[:]
+    state.created = created
     state.save(tree)
     tree.restore_generated()
     # Detached: the branch stays where it is until all is well.
@@ -330,10 +362,14 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
         name, commit = state.current
         workspace.say(f'picking {total - len(state.todo)}/{total} {name}')
         result = scratch.cherry_pick(tree.git, commit)
+        state.files = unmerged(tree.git) if result.code else []
+        if state.files == [REWRITTEN] and not state.series:
+            _again(tree.git, state)
+            result = scratch.cherry_pick(tree.git, commit,
+                                         '--strategy-option',
+                                         'ignore-space-change')
+            state.files = unmerged(tree.git) if result.code else []
         if result.code:
-            state.files = sorted({entry.partition('\t')[2] for entry in
-                                  tree.git.fields('ls-files', '--unmerged',
-                                                  '-z')})
             state.save(tree)
             if not state.files:
                 raise _git.GitError(['cherry-pick'], result)
@@ -345,6 +381,11 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
     return finish(work, tree, state)
 
 
+def unmerged(git: _git.Git) -> ty.List[str]:
+    return sorted({entry.partition('\t')[2] for entry in
+                   git.fields('ls-files', '--unmerged', '-z')})
+
+
 def finish(work: workspace.Workspace, tree: _tree.Tree,
            state: State) -> ty.Dict:
     release = tree.release
@@ -353,6 +394,8 @@ def finish(work: workspace.Workspace, tree: _tree.Tree,
             there.union(state.dropped, state.skipped)]
     if lost:
         raise gone(tree, lost)
+    if not state.series:
+        return settle(work, tree, state)
     tree.give(work.store)
     head = ty.cast(str, tree.head)
     pin = upstream.parse(state.pin, 'the rebase')
@@ -361,16 +404,59 @@ def finish(work: workspace.Workspace, tree: _tree.Tree,
         like=layout.Release(work.repo, state.release),
         extra={release.upstream: layout.File(pinned(work, release, pin))})
     export.write(work, release, changes, state.onto, head, tip)
-    for ref in (ONTO, FROM, OLD, OFFER):
-        tree.git.run('update-ref', '-d', ref)
+    forget(tree)
     if not work.files.get(f'{release.folder}/constraints.txt') or (
             release.upstream in changes):
         workspace.say(f'note: {release.folder}/constraints.txt has to be '
                       f'resolved for {pin.name} {pin.version}')
     return {'release': release.name, 'tree': release.shown, 'tip': tip,
-            'base': state.onto, 'dropped': state.dropped,
-            'skipped': state.skipped, 'resolved': state.resolved,
-            **export.changed(changes)}
+            'base': state.onto, **fates(state), **export.changed(changes)}
+
+
+def settle(work: workspace.Workspace, tree: _tree.Tree,
+           state: State) -> ty.Dict:
+    """The tree is all that is wanted. Its ids follow from base and series."""
+    git, tip = tree.git, state.onto
+    for commit in _split.commits(git, state.onto, 'HEAD'):
+        tip = recommit(git, commit.id, commit.tree, tip)
+    compiles(work, tree, state.onto, tip)
+    git.out('update-ref', SERIES, FROM)
+    git.out('update-ref', '-m', 'xloud_series: apply --base',
+            tree.release.branch, tip)
+    git.out('symbolic-ref', 'HEAD', tree.release.branch)
+    tree.settle(state.onto, tip)
+    forget(tree)
+    tree.rebase_state.unlink()
+    return {'release': tree.release.name, 'tree': tree.release.shown,
+            'tip': tip, 'base': state.pin.split()[0], 'moved': True,
+            **fates(state), 'changed': [], 'removed': []}
+
+
+def compiles(work: workspace.Workspace, tree: _tree.Tree, base: str,
+             tip: str) -> None:
+    good = _stack.Compiled(work.repo)
+    with _git.Reader(tree.git) as reader:
+        for change in tree.git.changed(base, tip, '--no-renames'):
+            if change.path.endswith('.py') and change.mode.startswith('100'):
+                error = good.judge(change.blob, change.path,
+                                   reader.read(change.blob) or b'')
+                if error:
+                    raise errors.integrity(
+                        f'{tree.release.shown}/{change.path} does not '
+                        f'compile: {error}',
+                        f'edit and commit it there, and rebase --continue '
+                        f'{tree.release.name}')
+    good.save()
+
+
+def fates(state: State) -> ty.Dict:
+    return {'dropped': state.dropped, 'skipped': state.skipped,
+            'resolved': state.resolved}
+
+
+def forget(tree: _tree.Tree) -> None:
+    for ref in (ONTO, FROM, OLD, OFFER):
+        tree.git.run('update-ref', '-d', ref)
 
 
 def pinned(work: workspace.Workspace, release: layout.Release,
@@ -407,8 +493,7 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     # --force: the half-made resolution is what abort is asked to drop.
     tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
                  release.branch[len('refs/heads/'):])
-    for ref in (ONTO, FROM, OLD, OFFER):
-        tree.git.run('update-ref', '-d', ref)
+    forget(tree)
     tree.rebase_state.unlink()
     tree.prepare()
     return {'release': release.name, 'tree': release.shown, 'tip': tree.head}

@@ -100,8 +100,8 @@ WHO = _git.identity('COMMITTER', *_git.COMMITTER, '0 +0000')
 del WHO['GIT_COMMITTER_DATE']
 
 
-def cherry_pick(git: _git.Git, commit: str) -> _git.Result:
+def cherry_pick(git: _git.Git, commit: str, *how: str) -> _git.Result:
     # keep-redundant: a commit that became empty is ours to drop; git would
     # stop at it as at a conflict.
     return git.run('cherry-pick', '--keep-redundant-commits', '--allow-empty',
-                   commit, env=WHO)
+                   *how, commit, env=WHO)
