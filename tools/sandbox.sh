@@ -30,9 +30,9 @@ case ${1:-} in
     usage
     exit
     ;;
-'' | up | status | test | down) ;;
+'' | up | status | test | measure | down) ;;
 *) die "there is no command or option $1; the commands are up status test" \
-    "down, or none for the demo" ;;
+    "measure down, or none for the demo" ;;
 esac
 [ $# -le 1 ] || die "one command at a time, not also ${*:2}"
 

@@ -16,6 +16,7 @@ from oslo_utils import timeutils
 
 from nova.api.openstack.compute import xloud_adjust
 from nova.compute import vm_states
+from nova import exception
 from nova.policies import base as base_policy
 from nova.policies import xloud_adjust as policies
 from nova.tests.unit.api.openstack import fakes
@@ -68,6 +69,26 @@ class XloudAdjustPolicyTest(base.BasePolicyTest):
                                 policies.POLICY_ROOT % 'show',
                                 self.controller.show,
                                 self.req, self.instance.uuid)
+
+
+class XloudAdjustOwnerPolicyTest(XloudAdjustPolicyTest):
+    """A site may keep both to the user who made the server."""
+
+
+    def test_owner(self):
+        self.instance.user_id = self.project_member_context.user_id
+        self.policy.set_rules(
+            {policies.POLICY_ROOT % name: 'user_id:%(user_id)s'
+             for name in ('adjust', 'show')}, overwrite=False)
+        calls = (
+            (self.controller.show, {}),
+            (self.controller.adjust, {'body': {'current_vcpus': 4}}))
+        for call, kwargs in calls:
+            self.req.environ['nova.context'] = self.project_member_context
+            call(self.req, self.instance.uuid, **kwargs)
+            self.req.environ['nova.context'] = self.project_reader_context
+            self.assertRaises(exception.PolicyNotAuthorized, call, self.req,
+                              self.instance.uuid, **kwargs)
 
 
 class XloudAdjustNoLegacyNoScopePolicyTest(XloudAdjustPolicyTest):
