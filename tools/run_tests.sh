@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run what continuous integration runs, on a machine that has only Python, git
 # and apt or dnf:
-#     tools/run_tests.sh                      every lane but upstream
+#     tools/run_tests.sh                      every lane that CI runs
 #     tools/run_tests.sh LANE...              these lanes
 #     tools/run_tests.sh LANE -- REGEX...     some tests of one lane
 # README.rst says what the lanes are. As root this installs what is missing.
