@@ -96,6 +96,7 @@ class _Measured:
                          lambda _number: self._cloud.get(
                              f'/servers/{server}'), (200,))]
         resized, confirmed = [], []
+        self._check.show(f'resize with confirm, {resizes} times')
         for number in range(resizes):
             flavor = (compute.LARGER, compute.ELASTIC)[number % 2]
             resized.append(self._time(
@@ -106,6 +107,7 @@ class _Measured:
                     list(map(sum, zip(resized, confirmed))))]
 
     def _repeat(self, title, rounds, ask, expected):
+        self._check.show(f'{title}, {rounds} times')
         times = []
         for number in range(rounds):
             answers: ty.List[ty.Any] = []
