@@ -184,7 +184,8 @@ def _boot(site, host):
                  '/etc/shadow')
     # Names of network namespaces are gone with those, as after any boot; the
     # /sys that is there shows the machine's interfaces.
-    lines += ['rm -rf /run/netns', 'mkdir -p /run/sshd', 'mount -t sysfs sysfs /sys',
+    lines += ['rm -rf /run/netns', 'mkdir -p /run/sshd',
+              'mount -t sysfs sysfs /sys',
               'ip link set lo up',
               f'hostname {hostname(host)}',
               f'touch {shlex.quote(str(folder / "booted"))}',

@@ -26,7 +26,6 @@ import time
 import typing as ty
 
 from sandbox import check
-from sandbox import client
 from sandbox import compute
 from sandbox import layout
 

@@ -65,8 +65,10 @@ def key(flavor, image_meta) -> str:
 
 
 def _keys(flavor, image_meta) -> ty.List[str]:
-    """Those that count, the image's first: one of its own sets aside all that
-    the flavor wants, but not the limits."""
+    """Those that count, the image's first.
+
+    One of its own sets aside all that the flavor wants, but not the limits.
+    """
     properties = image_meta.properties
     of_image = ['hw_' + name for name in _WANTED + _LIMITS
                 if properties.get('hw_' + name)]

@@ -99,9 +99,9 @@ class NextStartTest(unittest.TestCase):
             self.assertIn('would start it with', ''.join(found))
 
     def test_none(self):
-        for configuration in (None, ''):
+        for nothing in (None, ''):
             self.assert_problems('libvirt has no configuration of it',
-                                 configuration=configuration)
+                                 configuration=nothing)
 
 
 class MeasureTest(unittest.TestCase):

@@ -74,7 +74,6 @@ class XloudAdjustPolicyTest(base.BasePolicyTest):
 class XloudAdjustOwnerPolicyTest(XloudAdjustPolicyTest):
     """A site may keep both to the user who made the server."""
 
-
     def test_owner(self):
         self.instance.user_id = self.project_member_context.user_id
         self.policy.set_rules(

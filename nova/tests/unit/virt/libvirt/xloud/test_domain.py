@@ -62,7 +62,8 @@ class QueuesTest(test.NoDBTestCase):
             guest = vconfig.LibvirtConfigGuest()
             guest.devices.append(device)
             domain.configure(guest, instance)
-        return etree.fromstring(device.to_xml()).xpath('string(driver/@queues)')
+        return etree.fromstring(
+            device.to_xml()).xpath('string(driver/@queues)')
 
     def _disk(self, bus='virtio'):
         disk = vconfig.LibvirtConfigGuestDisk()

@@ -497,7 +497,8 @@ class ChangeTest(GuestsTestCase):
             if unplug == 'late':
                 self._change(size.Size(2, 1024))
             else:
-                self.assert_refused('refuses to take out vCPUs', size.Size(2, 1024))
+                self.assert_refused(
+                    'refuses to take out vCPUs', size.Size(2, 1024))
             self.assertEqual(3, self._state().vcpus)
             self._change(MAXIMUM)
             self.assertEqual(4, self._state().vcpus)
