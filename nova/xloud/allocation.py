@@ -13,8 +13,12 @@
 """What an elastic server is charged in Placement.
 
 All amounts are absolute, so that doing a thing twice is doing it once. The
-caller says what it believes is allocated: an allocation that is something
-else, or that meanwhile belongs to a migration, is left alone.
+caller says what it believes is allocated: an allocation that is less, or that
+meanwhile belongs to a migration, is left alone. More is in order.
+
+Placement refuses each write that leaves a provider over its capacity in any
+class, also one that asks for less, and one that leaves an amount above the
+max_unit of its inventory.
 """
 
 import random
@@ -38,18 +42,19 @@ _LONGEST_PAUSE = 0.2
 
 
 def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
-           new: size.Size) -> None:
+           new: size.Size) -> size.Size:
     """Change what a server is charged on one provider.
 
-    Its other resources and its resources on other providers stay. If old and
-    new are the same it is only checked.
+    Its other resources stay, and those on other providers. Where it is to
+    grow, nothing of it falls. If old and new are the same it is only
+    checked.
 
-    :param old: what is allocated now
-    :raises ElasticNoRoom: if the provider does not have that much. Nothing
-        was changed.
-    :raises ElasticConflict: if something else is allocated, if somebody else
-        changes the allocation at the same time, or without an answer from
-        Placement, when the change may have been made or not.
+    :param old: what is allocated now, or less than that
+    :returns: what is allocated then
+    :raises ElasticNoRoom: if Placement does not take it. Nothing was changed.
+    :raises ElasticConflict: if less is allocated, if somebody else changes
+        the allocation at the same time, or without an answer from Placement,
+        when the change may have been made or not.
     """
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -57,19 +62,65 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
         allocations = _get(context, reportclient, instance)
         resources = allocations['allocations'].get(
             rp_uuid, {}).get('resources', {})
-        if _size(resources) != old:
+        found = _size(resources)
+        if found is None or size.largest(found, old) != found:
             LOG.info('%(found)s are allocated on %(rp)s, not %(old)s.',
                      {'found': resources, 'rp': rp_uuid, 'old': old},
                      instance=instance)
             raise _conflict(instance, _(
                 'its allocation in Placement is not what it is charged.'))
-        if new == old:
-            return
-        resources.update(_resources(new))
-        if _put(context, reportclient, instance, allocations, old, new):
-            return
+        wanted = size.largest(found, new)
+        if wanted == found and new != old:
+            wanted = new
+        if wanted == found or new == old:
+            return found
+        _set(resources, wanted)
+        response = _put(context, reportclient, instance, allocations)
+        if response.status_code == 409 and not _is_concurrent(response):
+            left = _without_evacuated(allocations, rp_uuid)
+            if left and _obstacles(context, reportclient, left, found):
+                # It was evacuated from a host that takes no writes. What it
+                # had there counts for nobody until that host is back, which
+                # then looks for servers that have left it.
+                for other in left:
+                    del allocations['allocations'][other]
+                response = _put(context, reportclient, instance, allocations)
+        if response.status_code == 204:
+            return wanted
+        if not _is_concurrent(response):
+            raise _refused(context, reportclient, instance, rp_uuid, found,
+                           wanted, response)
+        if 'consumer generation conflict' in _error(response)[1]:
+            raise _conflict(instance, _(
+                'its allocation in Placement was changed at the same time.'))
     raise _conflict(instance, _(
         'Placement was changing the resources of its host all the time.'))
+
+
+def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
+            new: size.Size) -> size.Size:
+    """As much of a growth as a provider has room for now.
+
+    :param old: what is allocated now
+    :returns: between old and new, each dimension on its own
+    """
+    inventory, usages = _provider(context, reportclient, rp_uuid)
+    fits = []
+    for name, has, wants in zip((orc.VCPU, orc.MEMORY_MB), old, new):
+        room = _capacity(inventory, name) - usages.get(name, 0)
+        most = min(has + room, inventory.get(name, {}).get('max_unit', 0))
+        fits.append(max(has, min(wants, most)))
+    return size.Size(*fits)
+
+
+def obstacles(context, reportclient, rp_uuid: str,
+              wanted: size.Size) -> ty.List[str]:
+    """The resource classes because of which Placement takes no change now.
+
+    :param wanted: what a server is to have
+    :returns: those that are over capacity or whose max_unit is below that
+    """
+    return _obstacles(context, reportclient, [rp_uuid], wanted)
 
 
 def charges(context, reportclient, rp_uuid: str) -> ty.Dict[str, size.Size]:
@@ -96,10 +147,9 @@ def _get(context, reportclient, instance):
             'Placement does not tell what is allocated to it.'))
 
 
-def _put(context, reportclient, instance, allocations, old, new):
-    """True if it was done, False if it may be tried again."""
+def _put(context, reportclient, instance, allocations):
     try:
-        response = reportclient.put(
+        return reportclient.put(
             '/allocations/%s' % instance.uuid, allocations,
             version=report.CONSUMER_GENERATION_VERSION,
             global_request_id=context.global_id)
@@ -107,24 +157,70 @@ def _put(context, reportclient, instance, allocations, old, new):
         LOG.warning('Placement did not answer: %s', error, instance=instance)
         raise _conflict(instance, _(
             'Placement did not say whether it took the change.'))
-    if response.status_code == 204:
-        return True
 
-    code, detail = _error(response)
-    if code == 'placement.concurrent_update':
-        # As upstream's report client: Placement has one code for both.
-        if 'consumer generation conflict' not in detail:
-            return False
-        raise _conflict(instance, _(
-            'its allocation in Placement was changed at the same time.'))
+
+def _is_concurrent(response):
+    # As upstream's report client: Placement has one code for two conflicts,
+    # that of a consumer and that of a provider.
+    return _error(response)[0] == 'placement.concurrent_update'
+
+
+def _refused(context, reportclient, instance, rp_uuid, old, new, response):
     LOG.info('Placement refused %(new)s instead of %(old)s: %(detail)s',
-             {'new': new, 'old': old, 'detail': detail}, instance=instance)
-    if response.status_code == 409:
-        raise exception.ElasticNoRoom(
-            instance_uuid=instance.uuid,
-            reason=_('it has %(old)s and there is no place for %(new)s.') %
-            {'old': old, 'new': new})
-    raise _conflict(instance, _('Placement refused the change.'))
+             {'new': new, 'old': old, 'detail': _error(response)[1]},
+             instance=instance)
+    if response.status_code != 409:
+        return _conflict(instance, _('Placement refused the change.'))
+    names = obstacles(context, reportclient, rp_uuid,
+                      size.Size(*map(min, zip(old, new))))
+    if names:
+        reason = _('it has %(old)s, and Placement takes no change while the '
+                   'host is over its capacity or limits in %(names)s.') % {
+                       'old': old, 'names': ', '.join(names)}
+    else:
+        reason = _('it has %(old)s and there is no place for %(new)s.') % {
+            'old': old, 'new': new}
+    return exception.ElasticNoRoom(instance_uuid=instance.uuid, reason=reason)
+
+
+def _without_evacuated(allocations, rp_uuid):
+    """Other hosts on which a server has an allocation."""
+    return [other for other, allocation in allocations['allocations'].items()
+            if other != rp_uuid and _size(allocation['resources'])]
+
+
+def _obstacles(context, reportclient, providers, wanted):
+    names = set()
+    for rp_uuid in providers:
+        try:
+            inventory, usages = _provider(context, reportclient, rp_uuid)
+        except (ks_exc.ClientException, LookupError, ValueError) as error:
+            LOG.warning('Placement does not tell the capacity of %(rp)s: '
+                        '%(error)s', {'rp': rp_uuid, 'error': error})
+            continue
+        names.update(
+            name for name in inventory
+            if usages.get(name, 0) > _capacity(inventory, name))
+        names.update(
+            name for name, number in zip((orc.VCPU, orc.MEMORY_MB), wanted)
+            if number > inventory.get(name, {}).get('max_unit', number))
+    return sorted(names)
+
+
+def _provider(context, reportclient, rp_uuid):
+    """The inventories and the usages of a provider."""
+    return tuple(
+        reportclient.get('/resource_providers/%s/%s' % (rp_uuid, what),
+                         global_request_id=context.global_id).json()[what]
+        for what in ('inventories', 'usages'))
+
+
+def _capacity(inventory, name):
+    if name not in inventory:
+        return 0
+    found = inventory[name]
+    return int((found['total'] - found['reserved']) *
+               found['allocation_ratio'])
 
 
 def _error(response):
@@ -141,11 +237,19 @@ def _conflict(instance, reason):
         instance_uuid=instance.uuid, reason=reason)
 
 
-def _resources(held):
-    return {orc.VCPU: held.vcpus, orc.MEMORY_MB: held.memory_mb}
+def _set(resources, held):
+    resources[_cpu_class(resources)] = held.vcpus
+    resources[orc.MEMORY_MB] = held.memory_mb
+
+
+def _cpu_class(resources):
+    # A server that is older than the series may have pinned CPUs.
+    return (orc.PCPU if orc.PCPU in resources and orc.VCPU not in resources
+            else orc.VCPU)
 
 
 def _size(resources):
-    if not {orc.VCPU, orc.MEMORY_MB} <= set(resources):
+    name = _cpu_class(resources)
+    if not {name, orc.MEMORY_MB} <= set(resources):
         return None
-    return size.Size(resources[orc.VCPU], resources[orc.MEMORY_MB])
+    return size.Size(resources[name], resources[orc.MEMORY_MB])

@@ -286,7 +286,8 @@ def _elastic_view(context, instance, state, by_host):
         sizes, size.outcome(instance), size.changed_at(instance),
         size.started_at(instance), timeutils.utcnow(),
         CONF.xloud.settle_timeout, actual,
-        state is not None and state['memory_pinned'])
+        state is not None and state['memory_pinned'],
+        size.pending(instance))
     return _view(
         instance, blocked, current=_current(instance, desired, boot, actual),
         desired=desired, boot=boot, allocated=sizes.charged, actual=actual,

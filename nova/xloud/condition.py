@@ -104,6 +104,7 @@ def evaluate(
     settle_timeout: int,
     actual: ty.Optional[size.Size],
     memory_pinned: bool = False,
+    pending: ty.Optional[str] = None,
 ) -> ty.Tuple[str, ty.Optional[str]]:
     """The condition of an elastic server.
 
@@ -114,6 +115,7 @@ def evaluate(
     :param actual: what the guest holds, NOTHING if it does not run, None if
         the host does not say
     :param memory_pinned: whether a passed-through device pins its memory
+    :param pending: why the charge does not fall yet
     :returns: (condition, reason), with a reason for all but Settled
     """
     if actual is None:
@@ -138,8 +140,8 @@ def evaluate(
             return PARTIAL, _noted(outcome, PARTIAL) or difference
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):
-        return IN_PROGRESS, _('The charge of %s is being settled.') % (
-            sizes.charged,)
+        return IN_PROGRESS, pending or (
+            _('The charge of %s is being settled.') % (sizes.charged,))
     return SETTLED, None
 
 

@@ -15,31 +15,30 @@
 :func:`decide` is the whole of it and does no I/O. The :class:`Reconciler` of
 a compute service carries out what it decides, in an order in which a crash
 between any two steps leaves no server charged less than it holds, and the
-next reconcile ends it: what is more is first charged in Placement and then
-in the instance row, what is less the other way round.
+next reconcile ends it: nova.xloud.ledger charges.
 """
 
 import datetime
+import threading
+import time
 import typing as ty
 
-from keystoneauth1 import exceptions as ks_exc
 from oslo_concurrency import lockutils
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
-from nova.compute import utils as compute_utils
+from nova.compute import task_states
 from nova.compute import vm_states
 import nova.conf
 import nova.context
 from nova import exception
 from nova.i18n import _
 from nova import objects
-from nova import rpc
 from nova import utils
 from nova.xloud import action
-from nova.xloud import allocation
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
+from nova.xloud import ledger as xloud_ledger
 from nova.xloud import size
 
 CONF = nova.conf.CONF
@@ -50,6 +49,15 @@ LOG = logging.getLogger(__name__)
 # it holds. One that is suspended will, but there is no guest to ask.
 _VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
               vm_states.PAUSED, vm_states.RESIZED)
+# Tasks that move nothing: the server is where it is and may come to hold more.
+_STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
+          task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
+          task_states.IMAGE_BACKUP, task_states.UPDATING_PASSWORD)
+# How long the guests of a host may keep a pass busy.
+_PASS_SECONDS = 60
+# How long a charge stays that falls by itself again and again.
+_LEISURE_SECONDS = 60
+_MOST_LEISURE_SECONDS = 3600
 # Those in which Nova may change the guest.
 _DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
@@ -77,12 +85,14 @@ def decide(
     outcome: ty.Optional[ty.Tuple[str, str]] = None,
     started_at: ty.Optional[datetime.datetime] = None,
     is_config_current: bool = True,
+    room: ty.Optional[size.Size] = None,
 ) -> Decision:
     """What to do about a server. Deciding again afterwards changes nothing.
 
     :param changed_at: when the server was last asked to change or started
     :param started: whether this is the first look at this run of the guest
-    :param has_room: False if the host has no room for more than is charged
+    :param has_room: False if the host has no room for all that it holds
+    :param room: what can be charged then
     :param outcome: what was noted before, as of size.outcome()
     :param started_at: when the server last started
     :param is_config_current: as of size.is_config_current()
@@ -111,8 +121,10 @@ def decide(
     # Another change does not give it more time for that.
     is_excess_borne = not overcommitted and (
         started or condition.is_waiting(started_at, now, settle_timeout))
-    if is_excess_borne or not has_room:
+    if is_excess_borne:
         counted = _smallest(held, sizes.charged)
+    elif not has_room:
+        counted = _smallest(held, room or sizes.charged)
     else:
         counted = held
 
@@ -237,11 +249,23 @@ def note_start(instance, guest) -> None:
         size.mark_started(instance, guest.run, timeutils.utcnow())
 
 
+class _Leisure(ty.NamedTuple):
+    """A guest that moves its balloon by itself costs few writes."""
+
+    # When the server was last asked to change
+    asked: ty.Optional[datetime.datetime]
+    until: datetime.datetime
+    seconds: int
+
+
 class Reconciler:
     """Does for the servers of one compute service what is decided."""
 
     def __init__(self, compute):
         self._compute = compute
+        ledger = xloud_ledger.Ledger(compute)
+        self._ledger = ledger
+        self.charge, self.save = ledger.charge, ledger.save
         # The servers whose allocation was seen to be what they are charged.
         # One that leaves, moves or fails is looked at again. It is empty
         # after a start, so that what a crash left is found.
@@ -249,35 +273,95 @@ class Reconciler:
         # Task states that could not be cleared, by server. Empty after a
         # start, which clears them itself.
         self._to_give_back: ty.Dict[str, str] = {}
+        self._running = threading.Lock()
+        # Where a pass that took too long is to go on
+        self._next: ty.Optional[str] = None
+        # Until when a charge stays that no user asked to change, by server
+        self._leisure: ty.Dict[str, _Leisure] = {}
+        # What guests were asked for that give back vCPUs, by server
+        self._unplugging: ty.Dict[str, ty.Tuple] = {}
 
     def give_back_later(self, instance, task_state) -> None:
         """Clear the task state of a server as soon as that can be saved."""
         self._to_give_back[instance.uuid] = task_state
 
+    def reconcile_soon(self, context) -> None:
+        """All elastic servers of the host, in a thread of its own.
+
+        A guest may take seconds for what it is asked.
+        """
+        if not self._running.acquire(blocking=False):
+            LOG.debug('The last reconcile has not ended.')
+            return
+
+        def run():
+            try:
+                self.reconcile(context)
+            except Exception:
+                LOG.exception('Not reconciled.')
+            finally:
+                self._running.release()
+
+        threading.Thread(target=run, name='xloud-reconcile',
+                         daemon=True).start()
+
     def reconcile(self, context) -> None:
         """All elastic servers of the host."""
-        instances = objects.InstanceList.get_by_host(
-            context, self._compute.host,
-            expected_attrs=['flavor', 'system_metadata'])
+        instances = self._instances(context)
+        if not instances:
+            self._verified.clear()
+            return
         self._give_back(instances)
         servers = {instance.uuid: instance for instance in instances
-                   if self._is_quiet(instance)}
-        self._verified.intersection_update(servers)
+                   if self._is_ours(instance)}
+        self._verified.intersection_update(
+            uuid for uuid, instance in servers.items()
+            if self._is_quiet(instance))
         if not servers:
             return
         guests = self._guests(list(servers.values()))
         if not guests:
             return
-        allocated = self._allocated(context, [
+        allocated = self._ledger.allocated(context, [
             instance for uuid, instance in servers.items()
-            if uuid not in self._verified])
-        for uuid, instance in servers.items():
+            if uuid not in self._verified and self._is_quiet(instance)])
+        deadline = time.monotonic() + _PASS_SECONDS
+        for uuid in self._in_turn(servers):
+            if time.monotonic() > deadline:
+                # Those that are left come first in the next pass.
+                LOG.debug('Guests take their time. The next pass goes on.')
+                self._next = uuid
+                break
             try:
                 if uuid in guests:
-                    self._look_at(context, instance, guests[uuid], allocated)
+                    self._look_at(
+                        context, servers[uuid], guests[uuid], allocated)
             except Exception:
-                # It shall not keep the others from what they need.
-                LOG.exception('Not reconciled.', instance=instance)
+                # It is not to keep the others from what they need.
+                LOG.exception('Not reconciled.', instance=servers[uuid])
+
+    def _instances(self, context):
+        """The elastic servers of the host, without a look at others."""
+        known = self._compute.rt.xloud_servers
+        wanted = sorted(known | set(self._to_give_back))
+        if not wanted:
+            return []
+        instances = objects.InstanceList.get_by_filters(
+            context, {'host': self._compute.host, 'uuid': wanted,
+                      'deleted': False},
+            expected_attrs=['flavor', 'system_metadata'])
+        # What comes back is counted again by the resource tracker.
+        known.difference_update(
+            set(wanted) - {instance.uuid for instance in instances})
+        return instances
+
+    def _in_turn(self, servers):
+        uuids = list(servers)
+        if self._next in servers:
+            first = uuids.index(self._next)
+            uuids = uuids[first:] + uuids[:first]
+        self._next = None
+        return uuids
 
     def reconcile_server(self, context, instance, allocated=None) -> None:
         """One server, unless something else happens to it just now.
@@ -318,6 +402,10 @@ class Reconciler:
             return
         if self._is_quiet(instance):
             self.reconcile_server(context, instance)
+        elif self._is_ours(instance):
+            guest = self._guest(instance)
+            if guest is not None:
+                self._raise(context, instance, guest)
 
     def settle(self, context, instance, guest, task_state=None,
                allocated=None, drive=True, is_configured=False,
@@ -335,6 +423,8 @@ class Reconciler:
         :param request_id: of the adjust that is being settled, if it is one
         """
         self.doubt(instance)
+        if not self._is_unplugging(instance, guest):
+            self._unplugging.pop(instance.uuid, None)
         awaited = self._awaited(instance, guest, request_id)
         is_current = is_configured or size.is_config_current(instance)
         charged = size.charged(instance)
@@ -342,13 +432,25 @@ class Reconciler:
             allocated = charged
         decision = self._decide(instance, guest, is_current)
         if _grows(decision.charge, allocated):
-            try:
-                self.charge(context, instance, allocated, decision.charge)
-                allocated = decision.charge
-            except exception.ElasticNoRoom:
+            allocated = self._ledger.charge_what_fits(
+                context, instance, allocated,
+                size.largest(allocated, decision.charge))
+            if _grows(decision.charge, allocated):
                 decision = self._decide(
-                    instance, guest, is_current, has_room=False)
+                    instance, guest, is_current, has_room=False,
+                    room=size.largest(charged, allocated))
                 self._warn_once(instance, decision)
+        elif self._is_at_leisure(instance, guest, decision, request_id):
+            return
+        is_pending = (
+            size.pending(instance) is not None and
+            decision.charge != charged and
+            not _grows(decision.charge, charged) and
+            not self._ledger.can_release(context, instance))
+        if is_pending:
+            decision = decision._replace(charge=charged)
+        is_unasked = not awaited and decision.charge != charged and (
+            not _grows(decision.charge, charged))
 
         is_partial = (decision.outcome is not None and
                       decision.outcome[0] == condition.PARTIAL)
@@ -358,6 +460,8 @@ class Reconciler:
             note_start(instance, guest)
             size.record(instance, decision.desired, size.boot(instance))
             size.settle(instance, decision.charge)
+            if not is_pending:
+                size.set_pending(instance, None)
             size.note_config(instance, is_current)
             size.clear_outcome(instance)
             if decision.outcome:
@@ -370,44 +474,24 @@ class Reconciler:
         if awaited and has_ended and (is_partial or not request_id):
             action.tell(instance, self._compute.host, awaited,
                         decision.outcome[1] if is_partial else None)
+        if is_unasked:
+            self._note_unasked(instance)
         if _grows(decision.charge, allocated):
             return
-        if decision.charge != allocated:
-            self.charge(context, instance, allocated, decision.charge)
+        if decision.charge != allocated and not is_pending:
+            self._ledger.release(context, instance, allocated,
+                                 decision.charge, task_state)
         self._verified.add(instance.uuid)
         if decision.drive and drive and instance.vm_state in _DRIVEN:
+            if self._is_unplugging(instance, guest, decision.drive):
+                # libvirt waits for it, each time for seconds.
+                return
             is_configured = self._drive(instance, decision.drive)
             guest = self._guest(instance)
+            self._note_unplug(instance, guest, decision.drive)
             if guest is not None:
                 self.settle(context, instance, guest, task_state=task_state,
                             drive=False, is_configured=is_configured)
-
-    def charge(self, context, instance, old, new) -> None:
-        """Change what the server is charged in Placement."""
-        allocation.charge(
-            context, self._compute.reportclient, instance,
-            self._provider(instance), old, new)
-
-    def save(self, context, instance, record, task_state) -> None:
-        """Change the books of a server: its row and the resource tracker.
-
-        :param record: changes the instance object
-        """
-        charged = size.charged(instance)
-        before = instance.obj_clone()
-        record()
-        if size.charged(instance) != charged:
-            _close_billing_period(context, before, self._compute.host)
-        elif size.entries(instance) == size.entries(before):
-            instance.obj_reset_changes(['system_metadata'])
-            return
-        try:
-            self._compute.rt.xloud_recount(
-                instance, charged, expected_task_state=[task_state])
-        except Exception:
-            # Nobody shall save what is only half true.
-            instance.obj_reset_changes()
-            raise
 
     def doubt(self, instance) -> None:
         """Have the allocation of a server looked at again."""
@@ -415,8 +499,15 @@ class Reconciler:
 
     def _look_at(self, context, instance, guest, allocated):
         uuid = instance.uuid
+        if not self._is_quiet(instance):
+            self._raise(context, instance, guest)
+            return
         found = allocated.get(uuid)
         if uuid in allocated and found is None:
+            if size.charges_by_extra_specs(instance.flavor):
+                LOG.debug('Its flavor says what is allocated.',
+                          instance=instance)
+                return
             LOG.warning('The server has no allocation of vCPUs and memory on '
                         'its host. Heal its allocations.', instance=instance)
         elif not self._is_settled(instance, guest, found):
@@ -432,13 +523,14 @@ class Reconciler:
             return None
         return request_id or size.awaited(instance)
 
-    def _decide(self, instance, guest, is_config_current, has_room=True):
+    def _decide(self, instance, guest, is_config_current, has_room=True,
+                room=None):
         return decide(
             condition.sizes_of(instance), guest, size.changed_at(instance),
             timeutils.utcnow(), CONF.xloud.settle_timeout,
             CONF.xloud.guest_memory_reserve_mb, is_started(instance, guest),
             has_room, size.outcome(instance), size.started_at(instance),
-            is_config_current)
+            is_config_current, room)
 
     def _is_settled(self, instance, guest, allocated):
         decision = self._decide(
@@ -471,12 +563,71 @@ class Reconciler:
 
     def _is_quiet(self, instance):
         """Whether nothing else happens to an elastic server of this host."""
+        return (self._is_ours(instance) and instance.task_state is None and
+                instance.vm_state in _VM_STATES)
+
+    def _is_ours(self, instance):
+        """Whether an elastic server and its allocation are on this host."""
         compute = self._compute
         return (instance.host == compute.host and
-                instance.task_state is None and
-                instance.vm_state in _VM_STATES and
+                instance.task_state in _STILL and
+                instance.vm_state in _VM_STATES + (vm_states.ERROR,) and
                 instance.node in compute.rt.compute_nodes and
                 size.is_elastic(instance.flavor))
+
+    def _raise(self, context, instance, guest):
+        """Charge what a guest holds more while something else goes on."""
+        def excess():
+            held = condition.held(condition.sizes_of(instance), guest.holds,
+                                  guest.memory_pinned)
+            return _grows(held, size.charged(instance)) and held
+
+        is_starting = is_started(instance, guest) or condition.is_waiting(
+            size.started_at(instance), timeutils.utcnow(),
+            CONF.xloud.settle_timeout)
+        if not guest.running or is_starting or not excess():
+            return
+        try:
+            @utils.synchronized(instance.uuid, blocking=False)
+            def locked():
+                instance.refresh()
+                held = self._is_ours(instance) and excess()
+                if not held:
+                    return
+                charged = size.charged(instance)
+                allocated = self._ledger.charge_what_fits(
+                    context, instance, charged, size.largest(charged, held))
+                charge = size.largest(charged, _smallest(held, allocated))
+                self._ledger.save(
+                    context, instance,
+                    lambda: size.settle(instance, charge),
+                    instance.task_state)
+            locked()
+        except lockutils.AcquireLockFailedException:
+            LOG.debug('Not charged more: it is in use.', instance=instance)
+        except (exception.InstanceNotFound, exception.ElasticConflict,
+                exception.InstanceUpdateConflict) as error:
+            LOG.debug('Not charged more: %s', error, instance=instance)
+
+    def _is_at_leisure(self, instance, guest, decision, request_id):
+        """Whether a change that nobody asked for can wait."""
+        leisure = self._leisure.get(instance.uuid)
+        if (leisure is None or request_id or decision.drive or
+                not guest.running or is_started(instance, guest) or
+                size.awaited(instance) or
+                _grows(decision.charge, size.charged(instance))):
+            return False
+        return (leisure.asked == size.changed_at(instance) and
+                timeutils.utcnow() < leisure.until)
+
+    def _note_unasked(self, instance):
+        asked, seconds = size.changed_at(instance), _LEISURE_SECONDS
+        leisure = self._leisure.get(instance.uuid)
+        if leisure is not None and leisure.asked == asked:
+            seconds = min(2 * leisure.seconds, _MOST_LEISURE_SECONDS)
+        self._leisure[instance.uuid] = _Leisure(
+            asked, timeutils.utcnow() + datetime.timedelta(seconds=seconds),
+            seconds)
 
     def _guest(self, instance):
         return self._guests([instance]).get(instance.uuid)
@@ -492,31 +643,16 @@ class Reconciler:
                         'hold: %s', error)
             return {}
 
-    def _allocated(self, context, instances):
-        """What Placement says that servers are charged.
+    def _is_unplugging(self, instance, guest, target=None):
+        """Whether the guest was asked already to give back vCPUs."""
+        asked = self._unplugging.get(instance.uuid)
+        return asked is not None and asked[:2] == (
+            guest.run, guest.vcpus) and target in (None, asked[2])
 
-        :returns: dict of Size by uuid, None for a server without allocation
-        """
-        found = {}
-        for node in {instance.node for instance in instances}:
-            here = [i for i in instances if i.node == node]
-            try:
-                charges = allocation.charges(
-                    context, self._compute.reportclient,
-                    self._provider(here[0]))
-            except (exception.ResourceProviderAllocationRetrievalFailed,
-                    ks_exc.ClientException) as error:
-                LOG.warning('Placement does not tell what is allocated on '
-                            '%(node)s: %(error)s',
-                            {'node': node, 'error': error})
-                continue
-            found.update({i.uuid: charges.get(i.uuid) for i in here})
-        return found
-
-    def _provider(self, instance):
-        # Not any provider that the server has an allocation on: after an
-        # evacuation that may be the one which it left.
-        return self._compute.rt.compute_nodes[instance.node].uuid
+    def _note_unplug(self, instance, guest, target):
+        """Remember that it was asked, unless it has done it."""
+        if guest is not None and guest.vcpus > target.vcpus:
+            self._unplugging[instance.uuid] = guest.run, guest.vcpus, target
 
     def _drive(self, instance, target):
         """True if the hypervisor has the boot size in its configuration."""
@@ -534,13 +670,3 @@ class Reconciler:
     def _warn_once(self, instance, decision):
         if (size.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:
             LOG.warning('%s', decision.outcome[1], instance=instance)
-
-
-def _close_billing_period(context, instance, host):
-    try:
-        compute_utils.notify_usage_exists(
-            rpc.get_notifier('compute', host), context, instance, host,
-            current_period=True)
-    except Exception:
-        LOG.exception('The usage so far was not notified.',
-                      instance=instance)

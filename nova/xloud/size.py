@@ -61,6 +61,7 @@ _RUN = _METADATA_PREFIX + 'run'
 _CONDITION = _METADATA_PREFIX + 'condition'
 _REASON = _METADATA_PREFIX + 'reason'
 _AWAITED = _METADATA_PREFIX + 'awaited'
+_PENDING = _METADATA_PREFIX + 'pending'
 
 _OLD_WORDS = ('old_charged', 'old_desired', 'old_boot')
 
@@ -108,6 +109,14 @@ def is_elastic(flavor) -> bool:
     """Whether servers of this flavor have a range of sizes."""
     extra_specs = _extra_specs(flavor)
     return _MINIMUM_VCPUS in extra_specs or _MINIMUM_MEMORY in extra_specs
+
+
+def charges_by_extra_specs(flavor) -> bool:
+    """Whether a flavor names amounts of its own for Placement.
+
+    No new server may combine that with a minimum; an old one may have it.
+    """
+    return any(key.startswith('resources') for key in _extra_specs(flavor))
 
 
 def maximum(flavor) -> Size:
@@ -332,6 +341,16 @@ def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
 def clear_outcome(instance) -> None:
     for key in (_CONDITION, _REASON):
         _set(instance, key, None)
+
+
+def set_pending(instance, reason: ty.Optional[str]) -> None:
+    """Remember why the charge does not fall yet, None once it does."""
+    _set(instance, _PENDING, reason[:255] if reason else None)
+
+
+def pending(instance) -> ty.Optional[str]:
+    """The reason of :func:`set_pending`, if there is one."""
+    return instance.system_metadata.get(_PENDING)
 
 
 def await_guest(instance, request_id: ty.Optional[str]) -> None:

@@ -455,4 +455,4 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             with context.target_cell(
                     context.get_admin_context(),
                     self.host_mappings[host].cell_mapping) as cell:
-                compute.manager._xloud_reconcile(cell)
+                compute.manager._elastic.reconcile(cell)

@@ -61,7 +61,7 @@ class AdjustTestBase(test_vcpu_current.ElasticServersTestBase):
             '/os-xloud-adjust/%s' % server['id']).body['xloud_status']
 
     def _reconcile(self, host='host1'):
-        self.computes[host].manager._xloud_reconcile(
+        self.computes[host].manager._elastic.reconcile(
             nova_context.get_admin_context())
 
     def _charged(self, server):

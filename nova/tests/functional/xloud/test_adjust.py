@@ -76,7 +76,7 @@ class AdjustTestCase(base.ElasticServersTestCase):
 
     def reconcile(self):
         with self.cell() as cell:
-            self.compute.manager._xloud_reconcile(cell)
+            self.compute.manager._elastic.reconcile(cell)
 
     def adjust(self, vcpus=None, memory_mb=None, persist=True, server=None,
                call=None):
@@ -339,7 +339,7 @@ class LiveTestCase(AdjustTestCase):
         url = '/allocations/%s' % self.server['id']
         body = self.placement.get(url, version='1.28').body
         for allocation in body['allocations'].values():
-            allocation['resources']['VCPU'] = 3
+            allocation['resources']['VCPU'] = 1
         self.placement.put(url, body, version='1.28')
         self.assert_refused('not what it is charged', 6)
         self.reconcile()
@@ -617,7 +617,7 @@ class StartTestCase(AdjustTestCase):
     def reconcile_hosts(self):
         with self.cell() as cell:
             for compute in self.computes.values():
-                compute.manager._xloud_reconcile(cell)
+                compute.manager._elastic.reconcile(cell)
 
     def test_no_room_for_what_it_holds(self):
         flavor = self.create_elastic_flavor(
@@ -627,9 +627,11 @@ class StartTestCase(AdjustTestCase):
         self.reboot()
         self.wait()
         full = size.Size(2, base.MAXIMUM.memory_mb)
+        # 512 of 32768 MiB are for the host itself.
+        fits = size.Size(2, 3584)
         for _ in range(3):
             self.reconcile()
-            self.assert_books(base.MINIMUM, base.MINIMUM, base.MINIMUM, full,
+            self.assert_books(fits, base.MINIMUM, fits, full,
                               condition='Overcommitted')
         self.assertEqual(1, self.stdlog.logger.output.count(
             'its host has no room for more'))

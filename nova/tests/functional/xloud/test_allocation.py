@@ -98,7 +98,10 @@ class ChargeTestCase(test.TestCase):
         self.assertEqual(LARGE, self.charged())
         self.charge(LARGE, SMALL)
         self.assertEqual(SMALL, self.charged())
+        # Nothing falls where something grows.
         self.charge(SMALL, size.Size(4, 1024))
+        self.assertEqual(size.Size(4, 2048), self.charged())
+        self.charge(size.Size(4, 2048), size.Size(4, 1024))
         self.assertEqual(size.Size(4, 1024), self.charged())
         allocations = self.allocations()
         self.assertEqual((uuids.project, uuids.user),
@@ -151,9 +154,16 @@ class ChargeTestCase(test.TestCase):
         self.assertEqual(SMALL, self.charged())
         self.assertIsNone(self.charged(uuids.other_host))
 
-    def test_another_amount_is_left_alone(self):
+    def test_less_is_left_alone(self):
         self.assertConflict('not what it is charged', LARGE, SMALL)
         self.assertEqual(SMALL, self.charged())
+
+    def test_more_is_in_order(self):
+        self.allocate(uuids.server, {uuids.host: LARGE})
+        self.charge(SMALL, SMALL)
+        self.charge(SMALL, size.Size(LARGE.vcpus, SMALL.memory_mb))
+        self.assertEqual(size.Size(LARGE.vcpus, SMALL.memory_mb),
+                         self.charged())
 
     def between_get_and_put(self, act):
         real = self.client.put

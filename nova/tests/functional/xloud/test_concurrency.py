@@ -136,7 +136,7 @@ class ConcurrencyTestCase(test_answers.AnswersBase):
     def reconcile_all(self):
         with self.cell() as cell:
             for compute in self.computes.values():
-                compute.manager._xloud_reconcile(cell)
+                compute.manager._elastic.reconcile(cell)
 
     def test_twenty_callers_and_five_servers(self):
         others = self.allocations_of_others()

@@ -165,7 +165,7 @@ class World(test_adjust.AdjustTestCase):
         with self.cell() as cell:
             for host in HOSTS:
                 if host in self.computes:
-                    self.computes[host].manager._xloud_reconcile(cell)
+                    self.computes[host].manager._elastic.reconcile(cell)
 
     def restart(self, host):
         self.computes[host] = self.restart_compute_service(
@@ -382,6 +382,8 @@ class Servers(stateful.RuleBasedStateMachine):
         for guest in SmallDriver.guests.values():
             if guest.behaviour == scripted.FAILING:
                 guest.behaviour = scripted.OBEDIENT
+        for compute in self.world.computes.values():
+            compute.manager._elastic._leisure.clear()
         self.wait()
         self.wait()
         self.world._run_periodics()

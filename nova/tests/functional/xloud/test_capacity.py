@@ -1,0 +1,234 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A host that is over its capacity, and one with little room.
+
+Placement takes no write there, also none that asks for less.
+"""
+
+import datetime
+from unittest import mock
+
+from nova.compute import utils as compute_utils
+from nova import exception
+from nova.scheduler.client import report
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import test_adjust
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+GROWN = test_adjust.GROWN
+
+
+class CapacityBase(test_adjust.AdjustTestCase):
+
+    def change_inventory(self, name, host='host1', **changes):
+        rp_uuid = self._get_provider_uuid_by_host(host)
+        url = '/resource_providers/%s/inventories/%s' % (rp_uuid, name)
+        inventory = self.placement.get(url, version='1.28').body
+        inventory.update(changes)
+        response = self.placement.put(url, inventory, version='1.28')
+        self.assertEqual(200, response.status, response.body)
+
+    def fill(self, memory_mb):
+        return self.create_server(self.create_elastic_flavor(
+            maximum=size.Size(2, memory_mb), minimum=size.Size(2, memory_mb)))
+
+    def assert_pending(self, desired, charge, name):
+        instance = self.instance(self.server)
+        self.assertEqual(desired, size.desired(instance))
+        self.assertEqual(desired, self.guest.held)
+        self.assertIn(name, size.pending(instance))
+        self.assert_charged(self.server, charge, 'host1')
+        self.assert_idle()
+
+
+class OverCapacityTestCase(CapacityBase):
+
+    def shrink_where_placement_refuses(self, name, **changes):
+        self.adjust(6, 6144)
+        before = dict(self.placement.get(
+            '/resource_providers/%s/inventories/%s' % (
+                self._get_provider_uuid_by_host('host1'), name),
+            version='1.28').body)
+        self.change_inventory(name, **changes)
+        self.adjust(2, 2048)
+        self.assert_pending(base.MINIMUM, GROWN, name)
+        for _ in range(2):
+            self.reconcile()
+        self.assert_pending(base.MINIMUM, GROWN, name)
+        self.assertEqual(1, self.stdlog.logger.output.count(
+            'The charge falls later'))
+        self.assertNotIn('Traceback', self.stdlog.logger.output)
+        # What it is charged it may take again, and give back.
+        self.adjust(4, 4096)
+        self.assert_pending(size.Size(4, 4096), GROWN, name)
+        # More it may not, and hears why.
+        self.assert_refused(name, 7)
+        # It goes without anybody who asks.
+        before.pop('resource_provider_generation')
+        self.change_inventory(name, **before)
+        self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        self.assertIsNone(size.pending(self.instance(self.server)))
+
+    def test_memory(self):
+        self.fill(20480)
+        self.shrink_where_placement_refuses('MEMORY_MB', allocation_ratio=0.5)
+
+    def test_disk(self):
+        self.shrink_where_placement_refuses('DISK_GB', reserved=1028)
+
+    def test_max_unit(self):
+        self.shrink_where_placement_refuses('VCPU', max_unit=1)
+
+    def test_growth_names_the_class_that_is_over(self):
+        self.change_inventory('DISK_GB', reserved=1028)
+        self.assert_refused('DISK_GB', 4)
+        self.adjust(2, 2048)
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_more_allocated_than_charged(self):
+        """Somebody healed it with a tool that knows the maximum only."""
+        url = '/allocations/%s' % self.server['id']
+        body = self.placement.get(url, version='1.28').body
+        for allocation in body['allocations'].values():
+            allocation['resources'].update(VCPU=8, MEMORY_MB=8192)
+        self.placement.put(url, body, version='1.28')
+        self.adjust(4, 4096)
+        self.assertEqual(size.Size(4, 4096),
+                         size.charged(self.instance(self.server)))
+        self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+    def test_the_host_that_it_was_evacuated_from(self):
+        """It is down, reserved, and keeps an allocation until it is back."""
+        host2 = self.start_host('host2')
+        self.compute.stop()
+        service = self.admin_api.get_services(
+            host='host1', binary='nova-compute')[0]
+        self.admin_api.put_service(service['id'], {'forced_down': True})
+        self._evacuate_server(self.server, expected_host='host2',
+                              expected_migration_status='done')
+        with self.cell() as cell:
+            host2.manager._elastic.reconcile(cell)
+        self.change_inventory('VCPU', reserved=16)
+        self.change_inventory('MEMORY_MB', reserved=32768)
+        self.assertIn('host1', self.allocated(self.server['id']))
+        self.adjust(6, 6144)
+        self.assertEqual(
+            GROWN, self.allocated(self.server['id'])['host2'])
+        self.adjust(2, 2048)
+        self.assertEqual(
+            base.MINIMUM, self.allocated(self.server['id'])['host2'])
+
+
+class LessThanHeldTestCase(CapacityBase):
+    """What a guest takes by itself is charged where it can be."""
+
+    def take(self, vcpus, memory_mb):
+        self.wait()
+        self.guest.held = size.Size(vcpus, memory_mb)
+        self.reconcile()
+
+    def set_state(self, **fields):
+        instance = self.instance(self.server)
+        for field, value in fields.items():
+            setattr(instance, field, value)
+        with self.cell() as cell:
+            instance._context = cell
+            instance.save()
+
+    def test_during_a_snapshot_and_in_error(self):
+        for fields in ({'task_state': 'image_uploading'},
+                       {'task_state': None, 'vm_state': 'error'}):
+            self.set_state(**fields)
+            self.guest.held = size.Size(2, self.guest.held.memory_mb + 1024)
+            self.wait()
+            self.reconcile()
+            self.assert_charged(self.server, self.guest.held, 'host1')
+            # Nothing else is done meanwhile.
+            instance = self.instance(self.server)
+            self.assertEqual(base.MINIMUM, size.desired(instance))
+            self.assertEqual(fields['task_state'], instance.task_state)
+            self.assertEqual([], self.driver.requests)
+        self.set_state(vm_state='active')
+        self.reconcile()
+        self.assert_charged(self.server, self.guest.held, 'host1')
+
+    def test_not_while_it_moves(self):
+        self.set_state(task_state='migrating')
+        self.guest.held = GROWN
+        self.wait()
+        self.reconcile()
+        self.assert_charged(self.server, base.MINIMUM, 'host1')
+
+    def test_as_much_as_fits(self):
+        other = self.fill(28672)
+        self.take(8, 8192)
+        instance = self.instance(self.server)
+        self.assertEqual('Overcommitted', size.outcome(instance)[0])
+        # 512 MiB are for the host itself.
+        self.assert_charged(self.server, size.Size(8, 3584), 'host1')
+        self._delete_server(other)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(8, 8192), 'host1')
+
+    def test_a_guest_that_moves_its_balloon_for_ever(self):
+        self.adjust(4, 4096)
+        self.wait(3600)
+        self.reconcile()
+        writes, bills = [], []
+        put, bill = (report.SchedulerReportClient.put,
+                     compute_utils.notify_usage_exists)
+
+        def count_put(*args, **kwargs):
+            writes.append(args)
+            return put(*args, **kwargs)
+
+        def count_bill(*args, **kwargs):
+            bills.append(args)
+            return bill(*args, **kwargs)
+
+        with mock.patch.object(report.SchedulerReportClient, 'put',
+                               count_put), \
+                mock.patch.object(compute_utils, 'notify_usage_exists',
+                                  count_bill):
+            for number in range(120):
+                self.guest.held = size.Size(4, 4096 if number % 2 else 5000)
+                self.compute.manager.handle_events(
+                    elastic_guest.GuestChangedEvent(self.server['id']))
+                charged = size.charged(self.instance(self.server))
+                self.assertLessEqual(self.guest.held.memory_mb,
+                                     charged.memory_mb)
+                self.later += datetime.timedelta(seconds=3)
+        # Six minutes: after 0, 60 and 180 seconds it falls and rises again.
+        self.assertLessEqual(len(writes), 8)
+        self.assertLessEqual(len(bills), 8)
+        # Its owner does not wait.
+        self.guest.held = size.Size(4, 4096)
+        self.adjust(2, 2048)
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_nothing_is_asked_for_plain_servers(self):
+        self._delete_server(self.server)
+        plain = self.create_server(
+            self._create_flavor(vcpu=2, memory_mb=2048))
+        self.compute = self.restart_compute_service(self.compute)
+        self.driver.observations.clear()
+        self.reconcile()
+        with mock.patch('nova.objects.InstanceList.get_by_filters',
+                        side_effect=exception.NovaException):
+            self.reconcile()
+        self.assertEqual([], self.driver.observations)
+        self._delete_server(plain)

@@ -1,0 +1,169 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The charge of elastic servers: the one writer of it, in row and Placement.
+
+What is more is first charged in Placement and then in the row, what is less
+the other way round, so that a crash leaves no server with less in Placement
+than its row says. More is in order, and goes when Placement takes it.
+
+Placement takes no change on a host that is over its capacity. What a server
+has there then counts as charged, in the row as well, and the books say why,
+until Placement takes less.
+"""
+
+import typing as ty
+
+from keystoneauth1 import exceptions as ks_exc
+from oslo_log import log as logging
+
+from nova.compute import utils as compute_utils
+from nova import exception
+from nova.i18n import _
+from nova import rpc
+from nova.xloud import allocation
+from nova.xloud import size
+
+LOG = logging.getLogger(__name__)
+
+
+class Ledger:
+    """What the servers of one compute service are charged."""
+
+    def __init__(self, compute):
+        self._compute = compute
+
+    def charge(self, context, instance, old, new) -> size.Size:
+        """Change what the server is charged in Placement.
+
+        :param old: what is allocated, or less
+        :returns: what is allocated then, which may be more
+        """
+        return allocation.charge(
+            context, self._compute.reportclient, instance,
+            self._provider(instance), old, new)
+
+    def charge_what_fits(self, context, instance, old, new) -> size.Size:
+        """The same as far as its host has room.
+
+        :returns: what is allocated then, at least old
+        """
+        try:
+            return self.charge(context, instance, old, new)
+        except exception.ElasticNoRoom:
+            try:
+                fits = allocation.fitting(
+                    context, self._compute.reportclient, instance,
+                    self._provider(instance), old, new)
+                if fits == old:
+                    return old
+                return self.charge(context, instance, old, fits)
+            except exception.ElasticNoRoom:
+                return old
+            except (ks_exc.ClientException, LookupError,
+                    ValueError) as error:
+                LOG.warning('Placement does not tell what room there is: %s',
+                            error, instance=instance)
+                return old
+
+    def release(self, context, instance, old, new, task_state) -> bool:
+        """Have less allocated. The row of the server says so already.
+
+        If Placement does not take it, the row gets back what is allocated.
+
+        :param old: what is allocated
+        :returns: whether it was done
+        """
+        try:
+            self.charge(context, instance, old, new)
+            return True
+        except exception.ElasticNoRoom as error:
+            reason = error.kwargs.get('reason', error.format_message())
+
+        def record():
+            if size.pending(instance) is None:
+                LOG.warning('The charge falls later: %s', reason,
+                            instance=instance)
+            size.settle(instance, size.largest(old, new))
+            size.set_pending(instance, _(
+                'The charge falls when Placement takes it: %s') % reason)
+
+        self.save(context, instance, record, task_state)
+        return False
+
+    def can_release(self, context, instance) -> bool:
+        """Whether Placement may take less for a server, of which it did not.
+
+        Nothing is changed to find out.
+        """
+        wanted = size.largest(size.desired(instance), size.boot(instance))
+        return not allocation.obstacles(
+            context, self._compute.reportclient, self._provider(instance),
+            wanted)
+
+    def save(self, context, instance, record, task_state) -> None:
+        """Change the books of a server: its row and the resource tracker.
+
+        :param record: changes the instance object
+        """
+        charged = size.charged(instance)
+        before = instance.obj_clone()
+        record()
+        if size.charged(instance) != charged:
+            _close_billing_period(context, before, self._compute.host)
+        elif size.entries(instance) == size.entries(before):
+            instance.obj_reset_changes(['system_metadata'])
+            return
+        try:
+            self._compute.rt.xloud_recount(
+                instance, charged, expected_task_state=[task_state])
+        except Exception:
+            # Nobody is to save what is only half true.
+            instance.obj_reset_changes()
+            raise
+
+    def allocated(self, context, instances) -> ty.Dict[
+            str, ty.Optional[size.Size]]:
+        """What Placement says that servers are charged.
+
+        :returns: by uuid, None for a server without allocation
+        """
+        found: ty.Dict[str, ty.Optional[size.Size]] = {}
+        for node in {instance.node for instance in instances}:
+            here = [i for i in instances if i.node == node]
+            try:
+                charges = allocation.charges(
+                    context, self._compute.reportclient,
+                    self._provider(here[0]))
+            except (exception.ResourceProviderAllocationRetrievalFailed,
+                    ks_exc.ClientException) as error:
+                LOG.warning('Placement does not tell what is allocated on '
+                            '%(node)s: %(error)s',
+                            {'node': node, 'error': error})
+                continue
+            found.update({i.uuid: charges.get(i.uuid) for i in here})
+        return found
+
+    def _provider(self, instance):
+        # Not any provider that the server has an allocation on: after an
+        # evacuation that may be the one which it left.
+        return self._compute.rt.compute_nodes[instance.node].uuid
+
+
+def _close_billing_period(context, instance, host):
+    try:
+        compute_utils.notify_usage_exists(
+            rpc.get_notifier('compute', host), context, instance, host,
+            current_period=True)
+    except Exception:
+        LOG.exception('The usage so far was not notified.',
+                      instance=instance)
