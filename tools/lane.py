@@ -45,7 +45,8 @@ TEST_ENVIRON = {
     'NOVA_RAISE_ON_GREENLET_LEAK': 'True',
     'OS_STDERR_CAPTURE': '1',
     'OS_STDOUT_CAPTURE': '1',
-    'OS_TEST_TIMEOUT': '160',
+    # Upstream's 160 seconds are not enough for some on a busy machine.
+    'OS_TEST_TIMEOUT': os.environ.get('OS_TEST_TIMEOUT', '600'),
     'PYTHONDONTWRITEBYTECODE': '1',
     'SQLALCHEMY_WARN_20': '1',
 }

@@ -18,6 +18,7 @@ import unittest
 from unittest import mock
 
 from tools import lane
+from tools import selection
 from tools import tree
 
 TESTS = """
@@ -210,7 +211,24 @@ class RunStestrTest(unittest.TestCase):
         self.assertRegex(text, r' s  suite\.test_some\.Some\.test_good')
 
     def test_each_lane_of_tests_has_a_limit(self):
-        self.assertEqual(set(lane.LANES) - {'pep8', 'docs'}, set(lane.AGAIN))
+        self.assertEqual(set(lane.LANES) - {'pep8', 'docs', 'machine'},
+                         set(lane.AGAIN))
+
+    def test_what_is_picked_runs_and_what_is_not_known_is_named(self):
+        package = self.folder / 'nova' / 'tests' / 'unit'
+        package.mkdir(parents=True)
+        for folder in (package, *package.parents[:2]):
+            (folder / '__init__.py').touch()
+        (package / 'test_some.py').write_text(TESTS)
+        picked = selection.Picked(
+            [], [], ['nova.tests.unit.test_some.Some.test_good'],
+            ['nova/a.py:A.b'])
+        with mock.patch.object(tree, 'TREE', self.folder), (
+                mock.patch.object(lane, 'pick', lambda name: picked)):
+            outcome = lane.suite('unit', [])
+        self.assertEqual('x: 1 passed, 0 failed, 0 skipped',
+                         outcome.closing_line('x'))
+        self.assertIn('nova/a.py:A.b', '\n'.join(self.shown))
 
 
 class OutcomeTest(unittest.TestCase):

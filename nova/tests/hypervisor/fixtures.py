@@ -255,7 +255,7 @@ class OwnLibvirtd(fixtures.Fixture):
         pid = self._pid()
         self._namespace.stdin.write(b'\n')
         self._namespace.stdin.flush()
-        wait_for(lambda: self._pid() not in ('', pid), 30,
+        wait_for(lambda: self._pid() not in ('', pid), 120,
                  'another libvirtd starts')
         self._wait_until_it_answers()
 
@@ -278,7 +278,7 @@ class OwnLibvirtd(fixtures.Fixture):
 
     def _wait_until_it_answers(self):
         try:
-            wait_for(self._answers, 30, 'libvirtd answers on %s' % self.uri)
+            wait_for(self._answers, 120, 'libvirtd answers on %s' % self.uri)
         except AssertionError as error:
             raise AssertionError('%s: %s' % (error, self._last_words()))
 
@@ -299,7 +299,7 @@ class OwnLibvirtd(fixtures.Fixture):
 
     def _stop(self):
         self._namespace.stdin.close()
-        self._namespace.wait(30)
+        self._namespace.wait(120)
 
 
 class Seen(ty.NamedTuple):

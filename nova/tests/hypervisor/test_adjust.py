@@ -32,7 +32,7 @@ class AdjustTestCase(base.HypervisorTestCase):
                                        (size.Size(3, 768), 4)):
                 self.adjust(server, *asked)
                 self.assert_all_see(server, asked, stale_vcpus=stale_vcpus)
-                fixtures.wait_for(lambda: asked in watched, 30,
+                fixtures.wait_for(lambda: asked in watched, 120,
                                   'the charge of %s was watched' % (asked,))
 
         self.restart(server, 'hard')

@@ -149,7 +149,7 @@ class MovesTestCase(base.HypervisorTestCase):
             self.wait_until_active(
                 server, **{'OS-EXT-SRV-ATTR:host': self.host})
         self._wait_for_migration_status(server, ['error'])
-        fixtures.wait_for(lambda: self.seen(server).uptime > uptime, 30,
+        fixtures.wait_for(lambda: self.seen(server).uptime > uptime, 120,
                           'the guest goes on')
 
     def _assert_failed(self, server, event):

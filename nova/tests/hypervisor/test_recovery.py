@@ -73,7 +73,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
                 # libvirt goes on with what it was asked for.
                 self.addCleanup(utils.spawn(real, *args).wait)
                 fixtures.wait_for(
-                    lambda: self.views(server).guest == when, 30,
+                    lambda: self.views(server).guest == when, 120,
                     'the guest holds %s' % (when,))
             raise Killed()
 
@@ -105,7 +105,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
         shrink = utils.spawn(self.adjust, server, 1, expect=409)
-        fixtures.wait_for(lambda: self._is_marked(server), 30,
+        fixtures.wait_for(lambda: self._is_marked(server), 120,
                           'a vCPU is asked for')
         self.libvirtds[0].restart()
         self.assertIn('undone', shrink.wait())
@@ -125,7 +125,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
             self.adjust, server, *base.MINIMUM,
             expect=409 if self.is_emulated else 202)
         # Under emulation libvirt now waits to be told that the vCPU left.
-        fixtures.wait_for(lambda: self.seen(server).vcpus == 1, 30,
+        fixtures.wait_for(lambda: self.seen(server).vcpus == 1, 120,
                           'the vCPU leaves')
         self.libvirtds[0].restart()
         answer = shrink.wait()

@@ -52,7 +52,7 @@ def charge(test, server):
 
     watcher = eventlet.spawn(watch)
     try:
-        fixtures.wait_for(lambda: held, 30, 'the first look')
+        fixtures.wait_for(lambda: held, 120, 'the first look')
         yield held
     finally:
         is_over = True

@@ -22,6 +22,7 @@ from nova import context as nova_context
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import xloud_libvirt
+from nova.tests.fixtures import xloud_patience
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
@@ -34,13 +35,14 @@ DESIRED = size.Size(4, 1792)
 BOOT = size.Size(3, 1024)
 
 
-class ElasticServersTestBase(base.ServersTestBase):
+class ElasticServersTestBase(xloud_patience.Patience, base.ServersTestBase):
 
     api_major_version = 'v2.1'
     microversion = 'latest'
     ADMIN_API = True
 
     def setUp(self):
+        self.useFixture(xloud_patience.PromptMessages())
         super().setUp()
         self.useFixture(xloud_libvirt.ElasticLibvirtFixture())
         self.start_compute('host1')

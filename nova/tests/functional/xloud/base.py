@@ -18,6 +18,7 @@ from nova import conf
 from nova import context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import xloud_patience
 from nova.tests.functional import integrated_helpers
 from nova import utils
 from nova.virt import fake
@@ -42,7 +43,9 @@ class ElasticFakeDriver(fake.FakeDriver):
     local_gb = 1028
 
 
-class ElasticServersTestCase(integrated_helpers.ProviderUsageBaseTestCase):
+class ElasticServersTestCase(
+        xloud_patience.Patience,
+        integrated_helpers.ProviderUsageBaseTestCase):
     """Nova's services and Placement, without a compute.
 
     A test starts the hosts that it wants with :meth:`start_host`. The
@@ -54,6 +57,7 @@ class ElasticServersTestCase(integrated_helpers.ProviderUsageBaseTestCase):
 
     def setUp(self):
         self.useFixture(nova_fixtures.HostNameWeigherFixture())
+        self.useFixture(xloud_patience.PromptMessages())
         super().setUp()
         # Quota has tests of its own.
         self.flags(cores=-1, ram=-1, instances=-1, group='quota')
