@@ -157,7 +157,10 @@ class ToolTest(unittest.TestCase):
         pinned = set(re.findall(r'^([a-z0-9-]+)==', lock, re.MULTILINE))
         config = configparser.RawConfigParser()
         config.read_string(text_of('tox.ini'))
+        # An environment that installs in its own way is not held to the lock.
         wanted = {dep for section in config.sections()
+                  if section == 'testenv' or
+                  not config.has_option(section, 'install_command')
                   for dep in config.get(section, 'deps', fallback='').split()}
         wanted.update(re.split('[<=]', name)[0]
                       for name in tree.BUILT_WITH + tree.BESIDE_NOVA)
