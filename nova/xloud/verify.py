@@ -70,7 +70,8 @@ def load_manifest() -> ty.Dict[str, ty.Any]:
         return MANIFEST
     beside = Path(__file__).with_name(_BESIDE)
     try:
-        return json.loads(beside.read_text(encoding='utf-8'))
+        return json.loads(  # noqa: N324
+            beside.read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise Unverifiable(
             'This copy has no manifest. Only packages have one: build '
@@ -219,12 +220,13 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
                                asked.tests))
     except Unverifiable as reason:
         if asked.json:
-            print(json.dumps({'whole': None, 'reason': str(reason)}))
+            print(json.dumps(  # noqa: N324
+                {'whole': None, 'reason': str(reason)}))
         else:
             print(reason, file=sys.stderr)
         return CANNOT_TELL
     if asked.json:
-        print(json.dumps({
+        print(json.dumps({  # noqa: N324
             'whole': not findings, 'version': manifest['version'],
             'site_packages': str(site_packages),
             'findings': [finding._asdict() for finding in findings],

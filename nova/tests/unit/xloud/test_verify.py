@@ -149,7 +149,7 @@ class VerifyTestCase(test.NoDBTestCase):
         self.assertEqual(
             [{'kind': 'foreign', 'path': 'nova/other.py',
               'text': 'it is not of this build'}],
-            json.loads(said)['findings'])
+            json.loads(said)['findings'])  # noqa: N324
         (self.root / 'nova/__init__.py').unlink()
         code, said = self.run_main()
         self.assertEqual(2, code)
