@@ -251,6 +251,11 @@ def _ask_guest(compute_api, context, instance):
             _('The host of the server cannot change it.'))
     except exception.Invalid:
         return None, _silent()
+    if state.get('is_missing'):
+        return None, blockers.both(
+            blockers.GUEST_MISSING,
+            _('The server should run, and its host has no guest of it that '
+              'does.'))
     if _actual(state) is None:
         return None, _silent()
     return state, blockers.of_host(compute_api, context, instance)
@@ -280,6 +285,8 @@ def _elastic_view(context, instance, state, by_host):
     blocked = fixed + [blocker for blocker in blocked
                        if blocker.dimension not in fixed_dimensions]
 
+    # An older host does not say it.
+    online = (state or {}).get('online_vcpus')
     sizes = condition.sizes_of(instance)
     desired, boot = sizes.desired, sizes.boot
     found, reason = condition.evaluate(
@@ -287,11 +294,13 @@ def _elastic_view(context, instance, state, by_host):
         size.started_at(instance), timeutils.utcnow(),
         CONF.xloud.settle_timeout, actual,
         state is not None and state['memory_pinned'],
-        size.pending(instance))
+        size.pending(instance),
+        size.is_settling(instance), (state or {}).get('is_returning', False),
+        online)
     return _view(
         instance, blocked, current=_current(instance, desired, boot, actual),
         desired=desired, boot=boot, allocated=sizes.charged, actual=actual,
-        found=found, reason=reason,
+        found=found, reason=reason, online=online,
         balloon=state is not None and state['balloon_driver_active'])
 
 
@@ -324,8 +333,9 @@ def _fixed_view(instance):
 
 
 def _view(instance, blocked, *, current, desired, boot, allocated, actual,
-          found, reason=None, balloon=False):
+          found, reason=None, balloon=False, online=None):
     view = {
+        'online_vcpus': online,
         'balloon_driver_active': balloon,
         # Memory is changed by the balloon alone. Clients ask for the others.
         'attached_dimms_mb': 0,

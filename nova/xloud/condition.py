@@ -105,6 +105,9 @@ def evaluate(
     actual: ty.Optional[size.Size],
     memory_pinned: bool = False,
     pending: ty.Optional[str] = None,
+    is_settling: bool = True,
+    is_returning: bool = False,
+    online_vcpus: ty.Optional[int] = None,
 ) -> ty.Tuple[str, ty.Optional[str]]:
     """The condition of an elastic server.
 
@@ -116,6 +119,11 @@ def evaluate(
         the host does not say
     :param memory_pinned: whether a passed-through device pins its memory
     :param pending: why the charge does not fall yet
+    :param is_settling: False if the guest held what is desired when it was
+        last looked at
+    :param is_returning: whether its balloon driver has just come back
+    :param online_vcpus: how many vCPUs the guest says it uses, None if it
+        does not say
     :returns: (condition, reason), with a reason for all but Settled
     """
     if actual is None:
@@ -123,7 +131,10 @@ def evaluate(
     if actual != NOTHING:
         actual = held(sizes, actual, memory_pinned)
         noted = outcome[0] if outcome else None
-        is_starting = is_waiting(started_at, now, settle_timeout)
+        # What a guest does by itself is looked at before it is judged.
+        is_starting = (
+            is_returning or not is_settling and outcome is None or
+            is_waiting(started_at, now, settle_timeout))
         if _exceeds(actual, sizes.charged) and (
                 not is_starting or noted == OVERCOMMITTED):
             return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
@@ -138,11 +149,23 @@ def evaluate(
         # When the guest refused, what it held then became what is desired.
         if actual != sizes.desired or noted == PARTIAL:
             return PARTIAL, _noted(outcome, PARTIAL) or difference
+        if online_vcpus is not None and online_vcpus < actual.vcpus:
+            is_waited_for = is_starting or is_waiting(
+                changed_at, now, settle_timeout)
+            return (IN_PROGRESS if is_waited_for else PARTIAL,
+                    offline(online_vcpus, actual.vcpus))
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):
         return IN_PROGRESS, pending or (
             _('The charge of %s is being settled.') % (sizes.charged,))
     return SETTLED, None
+
+
+def offline(online_vcpus: int, vcpus: int) -> str:
+    """The reason of a guest that does not use all of its vCPUs."""
+    return _('The guest has %(vcpus)d vCPUs and uses %(online)d: the others '
+             'are plugged and not online in it.') % {
+                 'vcpus': vcpus, 'online': online_vcpus}
 
 
 def _noted(outcome, condition):

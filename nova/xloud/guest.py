@@ -14,8 +14,12 @@
 
 import typing as ty
 
+from nova.compute import power_state
+from nova.compute import vm_states
 from nova.virt import event
 from nova.xloud import size
+
+_RUNNING = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.RESCUED)
 
 
 class GuestState(ty.NamedTuple):
@@ -40,15 +44,39 @@ class GuestState(ty.NamedTuple):
     # the hypervisor's daemon and on another host after a live migration. No
     # two guests have the same. None if that is not known.
     run: ty.Optional[str] = None
+    # Its balloon driver has just come back after a reset from inside, and
+    # takes again what it had taken before.
+    is_returning: bool = False
+    # How many vCPUs the guest itself says are online. None if nobody in it
+    # says that.
+    online_vcpus: ty.Optional[int] = None
 
     @property
     def holds(self) -> size.Size:
         return size.Size(self.vcpus, self.memory_mb)
 
+    @property
+    def has_offline_vcpus(self) -> bool:
+        """Whether it has vCPUs that it is known not to use."""
+        return (self.online_vcpus is not None and
+                self.online_vcpus < self.vcpus)
+
 
 NOT_RUNNING = GuestState(
     running=False, vcpus=0, memory_mb=0, balloon_active=False,
     used_memory_mb=None, memory_pinned=False)
+
+
+def is_missing(instance, is_running: bool) -> bool:
+    """Whether no guest runs where the instance says that one does.
+
+    It runs on another host, of which Nova has yet to hear, or it stopped and
+    Nova's own power sync will say so. Until then nobody knows what it holds.
+    """
+    return not is_running and (
+        instance.vm_state in _RUNNING or
+        instance.vm_state == vm_states.RESIZED and
+        instance.power_state == power_state.RUNNING)
 
 
 class GuestChangedEvent(event.InstanceEvent):

@@ -28,6 +28,7 @@ from nova import exception
 from nova.i18n import _
 from nova import utils
 from nova.xloud import condition
+from nova.xloud import guest as elastic_guest
 from nova.xloud import reconcile
 from nova.xloud import size
 
@@ -92,10 +93,8 @@ class ElasticServers:
         :raises: NotImplementedError if the hypervisor has no elastic servers
         """
         guest = self._guest(instance)
-        if not guest.running and (
-                instance.task_state == task_states.MIGRATING):
-            # It runs on the other host, to which it does not belong yet.
-            return _view(None)
+        if elastic_guest.is_missing(instance, guest.running):
+            return _view(None, is_missing=True)
         return _view(guest)
 
     def _take(self, instance):
@@ -226,6 +225,8 @@ class ElasticServers:
             guest = self._guest(instance)
         except exception.ElasticConflict:
             return _view(None)
+        if elastic_guest.is_missing(instance, guest.running):
+            return _view(None, is_missing=True)
         try:
             self._reconciler.settle(
                 context, instance, guest, task_state=_TASK, drive=False,
@@ -305,8 +306,11 @@ def _failure(error, outcome):
         'reason': reason, 'outcome': outcome}
 
 
-def _view(guest):
+def _view(guest, is_missing=False):
     return {
+        'is_missing': is_missing,
+        'online_vcpus': guest.online_vcpus if guest else None,
+        'is_returning': bool(guest and guest.is_returning),
         'actual_vcpus': guest.vcpus if guest else None,
         'actual_memory_mb': guest.memory_mb if guest else None,
         'balloon_driver_active': bool(guest and guest.balloon_active),

@@ -119,8 +119,10 @@ def decide(
         changed_at, now, settle_timeout)
     # A guest that starts holds the maximum until its balloon driver loads.
     # Another change does not give it more time for that.
+    # One that was reset from inside does so too, for a moment.
     is_excess_borne = not overcommitted and (
-        started or condition.is_waiting(started_at, now, settle_timeout))
+        started or guest.is_returning or
+        condition.is_waiting(started_at, now, settle_timeout))
     if is_excess_borne:
         counted = _smallest(held, sizes.charged)
     elif not has_room:
@@ -142,7 +144,9 @@ def decide(
         outcome = condition.OVERCOMMITTED, _(
             'The server holds %(held)s, is charged %(charge)s and its host '
             'has no room for more.') % {'held': held, 'charge': charge}
-    return Decision(desired, charge, drive, outcome, held == desired)
+    is_reached = held == desired and not (
+        waiting and guest.has_offline_vcpus)
+    return Decision(desired, charge, drive, outcome, is_reached)
 
 
 def check_memory(guest, wanted_mb: int, reserve_mb: int) -> None:
@@ -247,6 +251,23 @@ def is_started(instance, guest) -> bool:
 def note_start(instance, guest) -> None:
     if is_started(instance, guest):
         size.mark_started(instance, guest.run, timeutils.utcnow())
+
+
+def has_strayed(instance, guest, now: datetime.datetime) -> bool:
+    """Whether a guest that was settled no longer is, and nobody asked.
+
+    It was reset from inside, and its balloon driver is not back yet, or
+    somebody changed it behind Nova's back. It has as much time to come back
+    as for a change.
+    """
+    if (not guest.running or is_started(instance, guest) or
+            size.is_settling(instance) or size.outcome(instance) or
+            condition.is_waiting(size.changed_at(instance), now,
+                                 CONF.xloud.settle_timeout)):
+        return False
+    sizes = condition.sizes_of(instance)
+    return sizes.desired != condition.held(
+        sizes, guest.holds, guest.memory_pinned)
 
 
 class _Leisure(ty.NamedTuple):
@@ -430,6 +451,7 @@ class Reconciler:
         charged = size.charged(instance)
         if allocated is None:
             allocated = charged
+        has_strayed_now = has_strayed(instance, guest, timeutils.utcnow())
         decision = self._decide(instance, guest, is_current)
         if _grows(decision.charge, allocated):
             allocated = self._ledger.charge_what_fits(
@@ -458,6 +480,9 @@ class Reconciler:
 
         def record():
             note_start(instance, guest)
+            if has_strayed_now:
+                size.mark_changed(instance, timeutils.utcnow())
+            size.note_settling(instance, not has_ended)
             size.record(instance, decision.desired, size.boot(instance))
             size.settle(instance, decision.charge)
             if not is_pending:
@@ -472,8 +497,11 @@ class Reconciler:
         # If it ended with the request, the events of that say enough, unless
         # the guest refused.
         if awaited and has_ended and (is_partial or not request_id):
-            action.tell(instance, self._compute.host, awaited,
-                        decision.outcome[1] if is_partial else None)
+            reason = decision.outcome[1] if is_partial else None
+            if guest.has_offline_vcpus:
+                reason = reason or condition.offline(
+                    guest.online_vcpus, guest.vcpus)
+            action.tell(instance, self._compute.host, awaited, reason)
         if is_unasked:
             self._note_unasked(instance)
         if _grows(decision.charge, allocated):
@@ -525,9 +553,12 @@ class Reconciler:
 
     def _decide(self, instance, guest, is_config_current, has_room=True,
                 room=None):
+        now = timeutils.utcnow()
+        changed_at = now if has_strayed(
+            instance, guest, now) else size.changed_at(instance)
         return decide(
-            condition.sizes_of(instance), guest, size.changed_at(instance),
-            timeutils.utcnow(), CONF.xloud.settle_timeout,
+            condition.sizes_of(instance), guest, changed_at,
+            now, CONF.xloud.settle_timeout,
             CONF.xloud.guest_memory_reserve_mb, is_started(instance, guest),
             has_room, size.outcome(instance), size.started_at(instance),
             is_config_current, room)
@@ -536,8 +567,9 @@ class Reconciler:
         decision = self._decide(
             instance, guest, size.is_config_current(instance))
         sizes = condition.sizes_of(instance)
-        is_told = size.awaited(instance) is None or not decision.is_reached
-        return not is_started(instance, guest) and is_told and (
+        is_noted = not (size.is_settling(instance) and decision.is_reached)
+        is_noted &= not has_strayed(instance, guest, timeutils.utcnow())
+        return not is_started(instance, guest) and is_noted and (
             decision._replace(is_reached=True) == Decision(
                 sizes.desired, sizes.charged, None, size.outcome(instance),
                 True)) and allocated in (None, sizes.charged)
@@ -634,8 +666,12 @@ class Reconciler:
 
     def _guests(self, instances):
         """What is known of guests, without those that give no answer."""
+        by_uuid = {instance.uuid: instance for instance in instances}
         try:
-            return self._compute.driver.get_elastic_guests(instances)
+            guests = self._compute.driver.get_elastic_guests(instances)
+            return {uuid: guest for uuid, guest in guests.items()
+                    if not elastic_guest.is_missing(
+                        by_uuid[uuid], guest.running)}
         except NotImplementedError:
             return {}
         except Exception as error:

@@ -95,7 +95,9 @@ class XloudAPI:
         :returns: dict of actual_vcpus and actual_memory_mb, which are None
             if the hypervisor does not say and 0 if the guest does not run,
             balloon_driver_active, memory_pinned, used_memory_mb and
-            cannot_plug
+            cannot_plug; a newer host adds is_missing, whether no guest runs
+            though one should, and is_returning and online_vcpus, as
+            GuestState has them
         :raises: ElasticConflict
         """
         client = self._client(context, instance, timeout=STATE_TIMEOUT)

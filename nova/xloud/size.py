@@ -62,6 +62,7 @@ _CONDITION = _METADATA_PREFIX + 'condition'
 _REASON = _METADATA_PREFIX + 'reason'
 _AWAITED = _METADATA_PREFIX + 'awaited'
 _PENDING = _METADATA_PREFIX + 'pending'
+_SETTLING = _METADATA_PREFIX + 'settling'
 
 _OLD_WORDS = ('old_charged', 'old_desired', 'old_boot')
 
@@ -361,6 +362,19 @@ def await_guest(instance, request_id: ty.Optional[str]) -> None:
 def awaited(instance) -> ty.Optional[str]:
     """The request id of :func:`await_guest`, if there is one."""
     return instance.system_metadata.get(_AWAITED)
+
+
+def note_settling(instance, is_settling: bool) -> None:
+    """Note whether the guest has yet to hold what is desired."""
+    if is_settling:
+        instance.system_metadata[_SETTLING] = 'True'
+    else:
+        instance.system_metadata.pop(_SETTLING, None)
+
+
+def is_settling(instance) -> bool:
+    """Whether the guest was last seen on its way to what is desired."""
+    return _SETTLING in instance.system_metadata or bool(awaited(instance))
 
 
 def is_size_metadata(key: str) -> bool:

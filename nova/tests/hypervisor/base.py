@@ -223,20 +223,25 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.guests.ElasticGuests._emit', watched))
 
-    def create_image(self, *words):
+    def create_image(self, *words, has_agent=False):
         """An image of which the tiny guest is started.
 
         :param words: for its kernel, what it does differently
+        :param has_agent: whether it has a QEMU guest agent
         """
+        guest = self.tiny_guest
+        properties = {'hw_qemu_guest_agent': 'yes'} if has_agent else {}
         kernel, ramdisk = (
             self._upload(disk_format, pathlib.Path(path).read_bytes())
-            for disk_format, path in (('aki', self.tiny_guest.kernel),
-                                      ('ari', self.tiny_guest.ramdisk)))
+            for disk_format, path in (
+                ('aki', guest.kernel),
+                ('ari', guest.ramdisk_with_agent if has_agent
+                 else guest.ramdisk)))
         return self._upload(
             'raw', bytes(1 << 20), kernel_id=kernel, ramdisk_id=ramdisk,
             hw_machine_type='q35',
             os_command_line=' '.join(
-                [hypervisor_fixtures.COMMAND_LINE, *words]))
+                [hypervisor_fixtures.COMMAND_LINE, *words]), **properties)
 
     def _upload(self, disk_format, content, **properties):
         return self.glance.create(context.get_admin_context(), {
@@ -250,17 +255,18 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             'deleted_at': None, 'deleted': False, 'tags': [],
             'properties': properties}, data=io.BytesIO(content))['id']
 
-    def boot(self, *words, minimum=MINIMUM):
+    def boot(self, *words, minimum=MINIMUM, **image):
         """Create an elastic server with the tiny guest and wait for it.
 
-        :param words: as of create_image()
+        :param words, image: as of create_image()
         """
         flavor = self._create_flavor(
             vcpu=MAXIMUM.vcpus, memory_mb=MAXIMUM.memory_mb, disk=0,
             ephemeral=0, extra_spec=dict(
                 zip(size.MINIMUM_KEYS, map(str, minimum))))
         server = self.create_server(
-            flavor, image_uuid=self.create_image(*words), host=self.host)
+            flavor, image_uuid=self.create_image(*words, **image),
+            host=self.host)
         self.addOnException(lambda _: self._tell_console(server))
         self.wait_until_booted(server)
         return server

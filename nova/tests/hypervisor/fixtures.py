@@ -101,6 +101,7 @@ _LAST_WORDS = re.compile(
 # What a guest does differently when its kernel is started with the word.
 NO_BALLOON = 'tiny.no_balloon'
 KEEP_VCPUS = 'tiny.keep_vcpus'
+KEEP_OFFLINE = 'tiny.keep_offline'
 USE_128_MB = 'tiny.use_128_mb'
 
 _INIT = """\
@@ -120,7 +121,7 @@ case "$words" in *tiny.use_128_mb*)
     $B dd if=/dev/zero of=/used bs=1M count=128 2>/dev/null
 esac
 for m in button evdev virtio_ring virtio virtio_pci_legacy_dev \\
-        virtio_pci_modern_dev virtio_pci virtio_balloon; do
+        virtio_pci_modern_dev virtio_pci virtio_balloon virtio_console; do
     case "$m $words" in virtio_balloon*tiny.no_balloon*) continue; esac
     [ -e /$m.ko ] && $B insmod /$m.ko
 done
@@ -129,8 +130,14 @@ for event in /dev/input/event*; do
     $B dd if="$event" of=/dev/null bs=24 count=1 2>/dev/null &&
         $B poweroff -f &
 done
+# There is no udev that would give the port its name.
+for port in /sys/class/virtio-ports/*; do
+    [ -x /qemu-ga ] && [ "$($B cat $port/name)" = org.qemu.guest_agent.0 ] &&
+        /qemu-ga -d -p /dev/${port##*/} -t / -f /qemu-ga.pid
+done
 while :; do
     for c in /sys/devices/system/cpu/cpu*/online; do
+        case "$words" in *tiny.keep_offline*) continue; esac
         [ "$($B cat $c)" = 0 ] && echo 1 > $c
     done 2>/dev/null
     read -r up _ </proc/uptime
@@ -340,6 +347,7 @@ class TinyGuest(fixtures.Fixture):
 
     :param folder: where to make it
     :ivar kernel, ramdisk: the files
+    :ivar ramdisk_with_agent: the same with a QEMU guest agent
     """
 
     # Whether one booted on the processor, once this process has tried it.
@@ -383,7 +391,41 @@ class TinyGuest(fixtures.Fixture):
             output.write(_INIT)
         os.chmod(init, 0o755)
         self.ramdisk = os.path.join(path, 'ramdisk')
-        with open(self.ramdisk, 'wb') as output:
+        self._pack(content, self.ramdisk)
+        self._path = path
+        self._console_module = os.path.join(
+            root, 'lib', 'modules', release, 'kernel', 'drivers', 'char',
+            'virtio_console.ko')
+
+    @property
+    def ramdisk_with_agent(self):
+        ramdisk = os.path.join(self._path, 'ramdisk_with_agent')
+        if os.path.exists(ramdisk):
+            return ramdisk
+        agent = shutil.which('qemu-ga', path=_PATH)
+        if agent is None:
+            raise Missing('There is no qemu-ga on this machine. On Debian: '
+                          'apt-get install qemu-guest-agent')
+        content = os.path.join(self._path, 'agent')
+        os.mkdir(content)
+        shutil.copy(agent, os.path.join(content, 'qemu-ga'))
+        needed = subprocess.run(['ldd', agent], check=True, text=True,
+                                stdout=subprocess.PIPE).stdout
+        for library in re.findall(r'(/\S+) \(0x', needed):
+            os.makedirs(content + os.path.dirname(library), exist_ok=True)
+            shutil.copy(library, content + library)
+        for module in glob.glob(self._console_module + '*'):
+            with open(os.path.join(content, 'virtio_console.ko'),
+                      'wb') as output:
+                output.write(_unpacked(module))
+        # The kernel takes several archives in one file.
+        shutil.copy(self.ramdisk, ramdisk)
+        self._pack(content, ramdisk)
+        return ramdisk
+
+    @staticmethod
+    def _pack(content, ramdisk):
+        with open(ramdisk, 'ab') as output:
             subprocess.run(
                 'find . | cpio --quiet -o -H newc', shell=True, check=True,
                 cwd=content, stdout=output)

@@ -12,10 +12,12 @@
 
 """What is interrupted ends well."""
 
+import time
 from unittest import mock
 
 from lxml import etree
 
+import nova.conf
 from nova import context
 from nova import objects
 from nova.tests.hypervisor import base
@@ -24,6 +26,7 @@ from nova import utils
 from nova.xloud import manager
 from nova.xloud import size
 
+CONF = nova.conf.CONF
 GROWN = size.Size(2, 512)
 
 
@@ -99,6 +102,39 @@ class RecoveryTestCase(base.HypervisorTestCase):
             self.compute, keep_hypervisor_state=False)
         # A periodic task that it begins with
         self.reconcile()
+
+    def test_guest_resets_itself(self):
+        """It is no start, and nobody pays for the way back."""
+        self.flags(settle_timeout=5, group='xloud')
+        server = self.boot()
+        grown = size.Size(2, 384)
+        self.adjust(server, *grown, persist=False)
+        self.assert_all_see(server, grown, boot=base.MINIMUM, reconcile=True)
+        time.sleep(CONF.xloud.settle_timeout + 1)
+        self.flags(settle_timeout=120, group='xloud')
+        bills = len(self._bills())
+        conditions = set()
+        self.domain(server).reset()
+
+        def is_back():
+            self.reconcile()
+            status = self.status(server)
+            conditions.add(status['condition'])
+            self.assertEqual(grown, (status['desired_vcpus'],
+                                     status['desired_memory_mb']))
+            # On its way down, and there
+            return (status['condition'] == 'Settled' and
+                    'InProgress' in conditions)
+
+        fixtures.wait_for(is_back, 120, 'the balloon driver comes back')
+        self.wait_until_booted(server)
+        self.assert_all_see(server, grown, boot=base.MINIMUM, reconcile=True)
+        self.assertEqual({'InProgress', 'Settled'}, conditions)
+        self.assertEqual(bills, len(self._bills()))
+
+    def _bills(self):
+        return [told for told in self.notifier.notifications
+                if told.event_type == 'compute.instance.exists']
 
     def test_libvirtd_restarts_before_a_vcpu_leaves(self):
         server = self.boot(fixtures.KEEP_VCPUS)

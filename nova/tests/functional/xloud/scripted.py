@@ -39,6 +39,7 @@ class Guest:
         self.behaviour = OBEDIENT
         self.used_mb = 64
         self.memory_pinned = False
+        self.online_vcpus = None
         # What the next soft reboot gives.
         self.config = size.boot(instance)
         self.maximum = size.maximum(instance.flavor)
@@ -49,11 +50,18 @@ class Guest:
         self.run = next(_runs)
         self.config = self.target = boot
         self.has_balloon = has_balloon
+        self.is_returning = False
         self.held = boot if has_balloon else size.Size(
             boot.vcpus, self.maximum.memory_mb)
 
+    def reset(self):
+        """The same run; what it wants is not known to a new driver yet."""
+        self.is_returning = True
+        self.held = size.Size(self.held.vcpus, self.maximum.memory_mb)
+
     def load_balloon(self):
         self.has_balloon = True
+        self.is_returning = False
         self.held = size.Size(self.held.vcpus, self.target.memory_mb)
 
     def ask(self, target):
@@ -77,7 +85,9 @@ class Guest:
             memory_mb=math.ceil(self.held.memory_mb),
             balloon_active=self.has_balloon,
             used_memory_mb=self.used_mb if self.has_balloon else None,
-            memory_pinned=self.memory_pinned, run=str(self.run))
+            memory_pinned=self.memory_pinned, run=str(self.run),
+            is_returning=self.is_returning,
+            online_vcpus=self.online_vcpus)
 
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):

@@ -23,6 +23,7 @@ from oslo_db import exception as db_exc
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 
+from nova.compute import power_state
 from nova.compute import task_states
 from nova import context
 from nova import exception
@@ -92,6 +93,10 @@ class AdjustTestCase(base.ElasticServersTestCase):
             return call(cell, instance, vcpus=vcpus, memory_mb=memory_mb,
                         persist=persist)
 
+    def status(self):
+        return self.api.api_get(
+            '/os-xloud-adjust/' + self.server['id']).body['xloud_status']
+
     def assert_refused(self, text, *args, **kwargs):
         before = self.books(self.server)
         charged = self.allocated(self.server['id'])
@@ -131,7 +136,9 @@ class LiveTestCase(AdjustTestCase):
         self.assertEqual(
             {'actual_vcpus': 6, 'actual_memory_mb': 6144,
              'balloon_driver_active': True, 'memory_pinned': False,
-             'used_memory_mb': 64, 'cannot_plug': False}, view)
+             'used_memory_mb': 64, 'cannot_plug': False,
+             'is_missing': False, 'is_returning': False,
+             'online_vcpus': None}, view)
         self.assert_books(GROWN, GROWN)
         self.adjust(2)
         self.assert_books(size.Size(2, 6144), size.Size(2, 6144))
@@ -224,6 +231,35 @@ class LiveTestCase(AdjustTestCase):
         self.wait()
         self.reconcile()
         self.assert_books(GROWN, base.MINIMUM, condition='Partial')
+
+    def test_vcpus_that_nobody_brings_online(self):
+        """They are plugged and charged, and the guest says it has fewer."""
+        self.guest.online_vcpus = 2
+        self.adjust(6)
+        larger = size.Size(6, 2048)
+        status = self.status()
+        self.assertEqual(('InProgress', 6, 2), (
+            status['condition'], status['actual_vcpus'],
+            status['online_vcpus']))
+        self.assert_books(larger, larger)
+        self.wait()
+        self.reconcile()
+        self.assert_books(larger, larger)
+        reason = 'The guest has 6 vCPUs and uses 2'
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.xloud.api.timeutils', mock.Mock(
+                utcnow=lambda: timeutils.utcnow() + self.later)))
+        status = self.status()
+        self.assertEqual('Partial', status['condition'])
+        self.assertIn(reason, status['reason'])
+        last = self.api.get_instance_actions(self.server['id'])[0]
+        self.assertIn(reason, str(self.api.get_instance_action_details(
+            self.server['id'], last['request_id'])['events']))
+
+        self.guest.online_vcpus = 6
+        status = self.status()
+        self.assertEqual(('Settled', None, 6), (
+            status['condition'], status['reason'], status['online_vcpus']))
 
     def test_a_lost_request_is_made_again(self):
         self.guest.behaviour = scripted.LOST
@@ -532,6 +568,72 @@ class StartTestCase(AdjustTestCase):
         self.guest.start(base.MINIMUM)
         self.adjust(3, persist=False)
         self.assert_books(size.Size(3, 2048), base.MINIMUM)
+
+    def _settle_and_watch_bills(self):
+        self.adjust(4, 4096)
+        self.wait()
+        self.reconcile()
+        told = []
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.compute.utils.notify_usage_exists',
+            lambda notifier, ctxt, instance, host, **kwargs: told.append(
+                size.charged(instance))))
+        return told
+
+    def test_a_reset_from_inside(self):
+        """It is no start, and soon holds again what it held."""
+        asked, full = size.Size(4, 4096), size.Size(4, 8192)
+        bills = self._settle_and_watch_bills()
+        self.guest.behaviour = scripted.LATE
+        self.guest.reset()
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.reconcile()
+        self.assert_books(asked, asked, charge=asked, held=full)
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.guest.load_balloon()
+        self.reconcile()
+        self.assert_books(asked, asked)
+        self.assertEqual('Settled', self.status()['condition'])
+        self.assertEqual([], bills)
+
+    def test_a_guest_that_strays(self):
+        """It is charged at once and asked to come back, as long as that."""
+        asked, full = size.Size(4, 4096), size.Size(4, 8192)
+        self._settle_and_watch_bills()
+        self.guest.behaviour = scripted.LOST
+        self.guest.held = full
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.reconcile()
+        self.assert_books(asked, asked, held=full)
+        self.assertEqual(asked, self.driver.requests[-1][1])
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.wait()
+        self.reconcile()
+        self.assert_books(full, asked, condition='Partial')
+
+        self.adjust(4, 4096)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
+        self.assert_books(asked, asked)
+
+    def test_no_guest_where_one_should_run(self):
+        """It may run elsewhere: only a power sync says that it does not."""
+        self.adjust(6, 6144, persist=False)
+        self.driver.instances[self.server['id']].state = power_state.SHUTDOWN
+        self.wait()
+        self.reconcile()
+        self.assert_charged(self.server, GROWN, 'host1')
+        status = self.status()
+        self.assertEqual(
+            ('Unknown', None, {'guest_missing'}),
+            (status['condition'], status['actual_vcpus'],
+             {blocker['code'] for blocker in status['blockers']}))
+        self.assert_refused('just started or stopped', 4, 4096)
+
+        self.api.post_server_action(self.server['id'], {'os-stop': None})
+        self._wait_for_state_change(self.server, 'SHUTOFF')
+        self.reconcile()
+        self.assert_charged(self.server, base.MINIMUM, 'host1')
 
     def test_stopped_and_started(self):
         self.adjust(6, 6144, persist=False)

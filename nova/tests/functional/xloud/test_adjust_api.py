@@ -550,6 +550,7 @@ class StatusTestCase(AdjustTestBase):
             'boot_vcpus': 2, 'boot_memory_mb': 1024,
             'allocated_vcpus': 2, 'allocated_memory_mb': 1024,
             'actual_vcpus': 2, 'actual_memory_mb': 1024,
+            'online_vcpus': None,
             'vcpu_step': 1, 'condition': 'Settled', 'reason': None,
             'blockers': [],
         }

@@ -387,6 +387,8 @@ class Servers(stateful.RuleBasedStateMachine):
         self.wait()
         self.wait()
         self.world._run_periodics()
+        # What the power sync found is no longer waited for.
+        self.world.reconcile()
         allocations = self.world.allocations()
         for server in self.known.values():
             self.check_at_rest(

@@ -63,6 +63,33 @@ class ConditionTestCase(test.NoDBTestCase):
             self.assertEqual(
                 expected, evaluate(middle._replace(memory_mb=memory_mb))[0])
 
+    def test_a_guest_that_strays(self):
+        """It was settled, and nobody has looked at it since."""
+        for charged in (middle, large):
+            self.assertEqual(condition.IN_PROGRESS, evaluate(
+                large, charged=charged, is_settling=False)[0])
+        self.assertEqual(condition.PARTIAL, evaluate(
+            large, is_settling=False,
+            outcome=(condition.PARTIAL, 'so'))[0])
+        self.assertEqual(condition.OVERCOMMITTED, evaluate(
+            large, charged=middle, is_settling=False,
+            outcome=(condition.OVERCOMMITTED, 'so'))[0])
+
+    def test_a_balloon_driver_that_comes_back(self):
+        self.assertEqual(condition.IN_PROGRESS, evaluate(
+            large, charged=middle, is_returning=True)[0])
+
+    def test_vcpus_that_are_not_online(self):
+        for online, expected in ((None, condition.SETTLED),
+                                 (1, condition.PARTIAL),
+                                 (2, condition.SETTLED)):
+            found, reason = evaluate(middle, online_vcpus=online)
+            self.assertEqual(expected, found)
+        self.assertIn('has 2 vCPUs and uses 1',
+                      evaluate(middle, online_vcpus=1)[1])
+        self.assertEqual(condition.IN_PROGRESS, evaluate(
+            middle, changed_at=NOW, online_vcpus=1)[0])
+
     def test_a_guest_that_does_not_run_holds_nothing(self):
         self.assertEqual((condition.SETTLED, None),
                          evaluate(condition.NOTHING))

@@ -24,8 +24,12 @@ class DeviceAddedEvent(libvirtevent.DeviceEvent):
     """A guest got a device while it runs."""
 
 
+class GuestResetEvent(libvirtevent.LibvirtEvent):
+    """A guest started anew by itself, in the same run."""
+
+
 def register(connection, host) -> None:
-    """Have both queued by a Host, as it does with the events that it knows.
+    """Have them queued by a Host, as it does with the events that it knows.
 
     Not where it registers those: on a host without elastic servers nothing
     else is to be heard.
@@ -38,6 +42,8 @@ def register(connection, host) -> None:
         host)
     connection.domainEventRegisterAny(
         None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, _device_added, host)
+    connection.domainEventRegisterAny(
+        None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, _guest_reset, host)
 
 
 def is_about_vcpu(event) -> bool:
@@ -50,7 +56,7 @@ def queue_of(host):
     return getattr(host, '_event_handler', host)
 
 
-# Both run in libvirt's own thread, which must not log and only knows libvirt
+# These run in libvirt's own thread, which must not log and only knows libvirt
 # and this queue.
 
 def _balloon_changed(connection, domain, actual, host):
@@ -60,3 +66,7 @@ def _balloon_changed(connection, domain, actual, host):
 def _device_added(connection, domain, alias, host):
     queue_of(host)._queue_event(
         DeviceAddedEvent(domain.UUIDString(), alias))
+
+
+def _guest_reset(connection, domain, host):
+    queue_of(host)._queue_event(GuestResetEvent(domain.UUIDString()))

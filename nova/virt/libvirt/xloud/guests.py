@@ -34,6 +34,7 @@ from nova.i18n import _
 from nova import utils
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt.xloud import agent
 from nova.virt.libvirt.xloud import events
 from nova.virt.libvirt.xloud import patience
 from nova.virt.libvirt.xloud import persistent
@@ -116,6 +117,7 @@ class ElasticGuests:
                 self.keep_boot_size(instance)
         records = self._records(
             [instance.uuid for instance in instances], wait)
+        self._ask_agents(records)
         states = {}
         for instance in instances:
             record = records.get(instance.uuid, _GONE)
@@ -124,6 +126,20 @@ class ElasticGuests:
             elif record is not None:
                 states[instance.uuid] = self._state(record)
         return states
+
+    def _ask_agents(self, records):
+        """Ask those guests that may say something new of their vCPUs.
+
+        Of many, only those that had not all of them online.
+        """
+        deadline = time.monotonic() + agent.SECONDS
+        for record in records.values():
+            if record is None or record.run.agent is None:
+                continue
+            is_known = len(records) > 1 and (
+                record.run.agent.online == record.vcpus)
+            if not is_known and time.monotonic() < deadline:
+                record.run.agent.ask()
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
         """As ComputeDriver.set_elastic_guest()."""
@@ -197,10 +213,15 @@ class ElasticGuests:
         if not isinstance(event, libvirtevent.LibvirtEvent):
             return False
         is_ours = isinstance(
-            event, (events.BalloonChangedEvent, events.DeviceAddedEvent))
+            event, (events.BalloonChangedEvent, events.DeviceAddedEvent,
+                    events.GuestResetEvent))
         uuid = event.get_instance_uuid()
         if uuid not in self._domains:
             return is_ours
+        if isinstance(event, events.GuestResetEvent):
+            if uuid in self._runs:
+                self._runs[uuid].note_reset()
+            return True
         if events.is_about_vcpu(event):
             is_known = uuid in self._refusing and isinstance(
                 event, libvirtevent.DeviceRemovalFailedEvent)
@@ -358,7 +379,9 @@ class ElasticGuests:
             used_memory_mb=used,
             memory_pinned=run.is_pinned,
             cannot_plug=record.has_lost_vcpu,
-            run=run.name)
+            run=run.name,
+            is_returning=run.is_returning,
+            online_vcpus=run.agent and run.agent.online)
 
     def _count_vcpus(self, record):
         """How many vCPUs the guest has.

@@ -16,7 +16,6 @@ A QEMU that is stopped or hangs never answers, and the call that asked it
 never returns. libvirt lets later calls wait for the first one for 30 seconds.
 """
 
-import functools
 import threading
 import typing as ty
 
@@ -66,7 +65,11 @@ class Patient:
         found = getattr(self._wrapped, name)
         if not callable(found):
             return found
-        return functools.partial(call, found, seconds=self._seconds)
+
+        def patiently(*args, seconds=self._seconds, **kwargs):
+            return call(found, *args, seconds=seconds, **kwargs)
+
+        return patiently
 
 
 def _too_late(seconds):

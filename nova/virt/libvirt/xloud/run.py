@@ -19,6 +19,8 @@ the metadata of the persistent configuration. The id of a domain alone does
 not name a run: libvirtd gives the same ids again after its own restart.
 """
 
+import math
+import time
 import typing as ty
 
 from lxml import etree
@@ -27,6 +29,7 @@ from oslo_utils import uuidutils
 
 import nova.conf
 from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt.xloud import agent
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -38,6 +41,11 @@ _TAG = '{%s}run' % _NAMESPACE
 # virDomainState and virDomainRunningReason. Reasons of another state have
 # the same numbers: 1 of a paused domain is that somebody paused it.
 _BOOTED = 1, 1
+
+# How long a balloon driver may need after a reset to take what it had, and how
+# often that is believed.
+_RETURN_SECONDS = 60
+_RESET_INTERVAL = 600
 
 # For a guest that has none, on a host that gives none to new guests.
 _PERIOD = 10
@@ -61,6 +69,7 @@ class Run:
     :ivar unplug: the number of vCPUs that was asked for when some were to
         leave a guest that is emulated, since libvirt is not told, else None
     :ivar period: seconds between two statistics of the balloon, 0 for none
+    :ivar agent: of the guest, None if it can have none
     :ivar is_emulated: whether QEMU emulates its processors, by software
     """
 
@@ -78,9 +87,14 @@ class Run:
         self.unplug: ty.Optional[int] = None
         self.is_pinned = False
         self.has_balloon = False
+        self.agent: ty.Optional[agent.Agent] = None
         self.period = 0
         self._wrong_memory: ty.Optional[int] = None
         self._balloon: ty.Dict[str, int] = {}
+        # What it had before a reset whose end has not been seen yet
+        self._memory_at_reset: ty.Optional[int] = None
+        self._memory: ty.Optional[int] = None
+        self._reset_at = self._returned_at = -math.inf
         xml = self.look_at_devices()
         # Not what the option says: an image may ask for an architecture that
         # has to be emulated.
@@ -97,6 +111,10 @@ class Run:
         balloon = xml.find('./devices/memballoon')
         self.has_balloon = (
             balloon is not None and balloon.get('model') != 'none')
+        has_agent = bool(xml.xpath(
+            './devices/channel/target[@name="%s"]' % agent.NAME))
+        if has_agent != (self.agent is not None):
+            self.agent = agent.Agent(self.domain) if has_agent else None
         return xml
 
     def complete(self, statistics) -> ty.Dict[str, ty.Any]:
@@ -111,7 +129,29 @@ class Run:
         if 'balloon.last-update' in statistics:
             self._balloon = {key: value for key, value in statistics.items()
                              if key.startswith('balloon.')}
+        self._memory = told
+        if self._memory_at_reset is not None and told > self._memory_at_reset:
+            self._returned_at = time.monotonic()
+            self._memory_at_reset = None
         return {**self._balloon, **statistics, 'balloon.current': told}
+
+    def note_reset(self) -> None:
+        """The guest started anew by itself.
+
+        QEMU repeats what its balloon driver said before, until a new one says
+        that it has taken nothing yet.
+        """
+        if self.agent is not None:
+            self.agent.forget()
+        now = time.monotonic()
+        if now - self._reset_at > _RESET_INTERVAL:
+            self._reset_at = now
+            self._memory_at_reset = self._memory
+
+    @property
+    def is_returning(self) -> bool:
+        """Whether a balloon driver takes again what it had at a reset."""
+        return time.monotonic() - self._returned_at < _RETURN_SECONDS
 
     def note_unplug(self, vcpus: ty.Optional[int]) -> bool:
         """Remember that vCPUs were asked to leave, None for no longer.

@@ -69,6 +69,7 @@ _status = {
         'allocated_memory_mb': _amount,
         'actual_vcpus': _known_amount,
         'actual_memory_mb': _known_amount,
+        'online_vcpus': _known_amount,
         'vcpu_step': {'type': 'integer', 'minimum': 1},
         'condition': {'type': 'string', 'enum': list(condition.ALL)},
         'reason': {'type': ['string', 'null']},

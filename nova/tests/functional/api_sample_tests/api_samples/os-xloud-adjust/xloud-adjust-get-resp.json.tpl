@@ -19,6 +19,7 @@
         "max_vcpus": 8,
         "min_memory_mb": 1024,
         "min_vcpus": 2,
+        "online_vcpus": null,
         "reason": null,
         "vcpu_step": 1
     }

@@ -25,6 +25,7 @@
         "max_vcpus": 8,
         "min_memory_mb": 1024,
         "min_vcpus": 2,
+        "online_vcpus": null,
         "reason": "The server holds 2 vCPUs, 4096 MiB instead of the desired 2 vCPUs, 1024 MiB.",
         "vcpu_step": 1
     }

@@ -300,6 +300,83 @@ class StateTest(GuestsTestCase):
         self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
 
 
+class AgentTest(GuestsTestCase):
+
+    AGENT = ("<channel type='unix'><target type='virtio' "
+             "name='org.qemu.guest_agent.0'/></channel>")
+
+    def setUp(self):
+        super().setUp()
+        self.devices = BALLOON + self.AGENT
+        self.domain.online = '0-1'
+
+    def test_online(self):
+        for online, count in (('0-1', 2), ('0,2', 2), ('0-2', 3)):
+            self.domain.online = online
+            state = self._state()
+            self.assertEqual((3, count), (state.vcpus, state.online_vcpus))
+            self.assertIs(count < 3, state.has_offline_vcpus)
+
+    def test_no_agent(self):
+        self.domain.online = None
+        self.assertIsNone(self._state().online_vcpus)
+        # It comes when the guest has booted.
+        self.domain.online = '0-2'
+        self.assertEqual(3, self._state().online_vcpus)
+        # A server of another image is not asked.
+        self.devices = BALLOON
+        self.driver._elastic_guests._runs.clear()
+        self.domain.guestVcpus = self.fail
+        self.assertIsNone(self._state().online_vcpus)
+
+    def test_nonsense(self):
+        self.domain.guestVcpus = lambda flags=0: {'online': 'all of them'}
+        state = self._state()
+        self.assertEqual((3, None), (state.vcpus, state.online_vcpus))
+
+    def test_agent_that_hangs_is_left_alone(self):
+        self._state()
+        released = threading.Event()
+        self.addCleanup(released.set)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.agent.SECONDS', 0.1))
+        asked = []
+
+        def hang():
+            asked.append(1)
+            released.wait(10)
+
+        self.domain.guestVcpus = hang
+        for _ in range(3):
+            self.assertIsNone(self._state().online_vcpus)
+        self.assertEqual(1, len(asked))
+        # The guest starts anew by itself.
+        self.connection.tell_reset(self.domain)
+        del self.domain.guestVcpus
+        self.assertEqual(2, self._state().online_vcpus)
+
+    def test_of_many_only_those_in_doubt_are_asked(self):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        domain = self.connection.defineXML(
+            (XML % {'uuid': other.uuid}).replace('>guest<', '>other<'))
+        domain.create()
+        servers = [self.instance, other]
+
+        def online():
+            return self.driver.get_elastic_guests(servers)[
+                self.instance.uuid].online_vcpus
+
+        self.assertEqual(2, online())
+        self.domain.online = '0-2'
+        self.assertEqual(3, online())
+        with mock.patch.object(self.domain, 'guestVcpus', self.fail):
+            self.assertEqual(3, online())
+        self._change(MAXIMUM)
+        self.domain.online = '0-3'
+        self.assertEqual(4, online())
+
+
 class RunTest(GuestsTestCase):
 
     def _forget(self):
@@ -595,6 +672,7 @@ class EventTest(GuestsTestCase):
         uuid = self.instance.uuid
         for event in (events.BalloonChangedEvent(uuid),
                       events.DeviceAddedEvent(uuid, 'hostdev0'),
+                      events.GuestResetEvent(uuid),
                       libvirtevent.DeviceRemovedEvent(uuid, 'vcpu3')):
             self.driver.emit_event(event)
         self.assertEqual([], self._emitted())
@@ -609,6 +687,33 @@ class EventTest(GuestsTestCase):
         self.assert_emitted()
         self.connection.tell_removal_failed(self.domain, 'vcpu2')
         self.assert_emitted()
+
+    def test_reset(self):
+        """A driver that comes back takes again what it had, some time."""
+        start = time.monotonic()
+        clock = self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.run.time.monotonic',
+            return_value=start)).mock
+        run = self._state().run
+        self.connection.tell_reset(self.domain)
+        self.assertEqual([], self._emitted())
+        # QEMU repeats what the driver said before.
+        self.assertFalse(self._state().is_returning)
+        clock.return_value = start + 300
+        self.domain.live.memory = 2097152
+        self.assertTrue(self._state().is_returning)
+        self.assertEqual(run, self._state().run)
+        clock.return_value = start + 361
+        self.assertFalse(self._state().is_returning)
+
+        # Not for one that is reset all the time
+        for later, is_believed in ((600, False), (1000, True)):
+            self.domain.live.memory = 1048576
+            self._state()
+            clock.return_value = start + later
+            self.connection.tell_reset(self.domain)
+            self.domain.live.memory = 2097152
+            self.assertEqual(is_believed, self._state().is_returning)
 
     def test_others_still_get_theirs(self):
         self._state()

@@ -1,0 +1,76 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a guest says of itself counts where it can say it."""
+
+import libvirt_qemu
+from oslo_serialization import jsonutils
+
+from nova.tests.hypervisor import base
+from nova.tests.hypervisor import fixtures
+from nova.xloud import size
+
+
+class AgentTestCase(base.HypervisorTestCase):
+
+    def test_online(self):
+        server = self.boot(fixtures.KEEP_OFFLINE, has_agent=True)
+        fixtures.wait_for(lambda: self._online(server) == 1, 60,
+                          'the agent answers')
+        self.assert_all_see(server, base.MINIMUM, reconcile=True)
+        # What is plugged, and nobody in the guest brings it online
+        self.flags(settle_timeout=10, group='xloud')
+        status = self.adjust(server, 2)
+        self.assertEqual(('InProgress', 2, 1), self._brief(status))
+        fixtures.wait_for(
+            lambda: self._brief(self.status(server)) == ('Partial', 2, 1),
+            60, 'its time is over')
+        self.assertIn('has 2 vCPUs and uses 1', self.status(server)['reason'])
+        self.assert_charged(
+            server, base.MINIMUM._replace(vcpus=2), self.host)
+        # Now somebody does, as with a rule for udev.
+        self.domain(server).setGuestVcpus('1', 1)
+        fixtures.wait_for(lambda: self._online(server) == 2, 60,
+                          'the agent says so')
+        self.assert_all_see(server, base.MINIMUM._replace(vcpus=2),
+                            reconcile=True)
+
+    def test_agent_hangs(self):
+        """It costs nobody anything."""
+        server = self.boot(has_agent=True)
+        fixtures.wait_for(lambda: self._online(server) == 1, 60,
+                          'the agent answers')
+        self._stop_agent(server)
+        self.assert_all_see(server, base.MINIMUM)
+        self.adjust(server, memory_mb=512)
+        self.assert_all_see(server, size.Size(1, 512), reconcile=True)
+        # It was asked once.
+        self.assertEqual(
+            1, self.stdlog.logger.output.count('is not asked for a while'))
+
+    def _online(self, server):
+        return self.status(server)['online_vcpus']
+
+    @staticmethod
+    def _brief(status):
+        return (status['condition'], status['actual_vcpus'],
+                status['online_vcpus'])
+
+    def _stop_agent(self, server):
+        """Have it hang, as a process that waits for a disk does."""
+        command = jsonutils.dumps({'execute': 'guest-exec', 'arguments': {
+            'path': '/bin/busybox', 'arg': [
+                'sh', '-c', '/bin/busybox sleep 1; '
+                '/bin/busybox kill -STOP $(/bin/busybox cat /qemu-ga.pid)']}})
+        libvirt_qemu.qemuAgentCommand(self.domain(server), command, 60, 0)
+        fixtures.wait_for(lambda: self._online(server) is None, 60,
+                          'the agent hangs')

@@ -1,0 +1,75 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a guest itself says of its vCPUs, by its QEMU guest agent.
+
+QEMU and libvirt know which vCPUs are plugged. Whether the guest uses them only
+the guest knows, and its agent, if it has one, says so. An agent may be absent,
+old or hang, and it is the guest's: nobody waits for one for long, or often.
+"""
+
+import time
+import typing as ty
+
+from oslo_log import log as logging
+
+from nova.virt import hardware
+
+LOG = logging.getLogger(__name__)
+
+NAME = 'org.qemu.guest_agent.0'
+
+# For one answer, and for all of those that are asked at once.
+SECONDS = 2
+# Until one that did not answer is asked again.
+_SILENCE_SECONDS = 300
+
+
+class Agent:
+    """The agent of one run of a guest.
+
+    :ivar online: the number of vCPUs that it last said are online, None if it
+        does not say
+    """
+
+    def __init__(self, domain):
+        """:param domain: patience.Patient of a virDomain"""
+        self._domain = domain
+        self._silent_until = 0.0
+        self._is_asked = False
+        self.online: ty.Optional[int] = None
+
+    def ask(self) -> None:
+        """Have it say how many vCPUs are online."""
+        begin = time.monotonic()
+        if self._is_asked or begin < self._silent_until:
+            return
+        self._is_asked = True
+        online = None
+        try:
+            said = self._domain.guestVcpus(seconds=SECONDS)
+            online = len(hardware.parse_cpu_spec(said['online']))
+        except Exception as error:
+            # That it is not there costs no time, and changes at any moment.
+            if time.monotonic() - begin >= SECONDS / 2:
+                self._silent_until = time.monotonic() + _SILENCE_SECONDS
+                LOG.info('The agent of %(domain)s is not asked for a while: '
+                         '%(error)s', {'domain': self._domain.UUIDString(),
+                                       'error': error})
+        finally:
+            self.online = online
+            self._is_asked = False
+
+    def forget(self) -> None:
+        """The guest starts anew, and its agent with it."""
+        self._silent_until = 0.0
+        self.online = None
