@@ -150,9 +150,9 @@ def evaluate(
         if actual != sizes.desired or noted == PARTIAL:
             return PARTIAL, _noted(outcome, PARTIAL) or difference
         if online_vcpus is not None and online_vcpus < actual.vcpus:
-            is_waited_for = is_starting or is_waiting(
-                changed_at, now, settle_timeout)
-            return (IN_PROGRESS if is_waited_for else PARTIAL,
+            # A start is a change, too.
+            has_time = is_waiting(changed_at, now, settle_timeout)
+            return (IN_PROGRESS if has_time else PARTIAL,
                     offline(online_vcpus, actual.vcpus))
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):

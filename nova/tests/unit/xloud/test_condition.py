@@ -83,8 +83,9 @@ class ConditionTestCase(test.NoDBTestCase):
         for online, expected in ((None, condition.SETTLED),
                                  (1, condition.PARTIAL),
                                  (2, condition.SETTLED)):
-            found, reason = evaluate(middle, online_vcpus=online)
-            self.assertEqual(expected, found)
+            for is_settling in (True, False):
+                self.assertEqual(expected, evaluate(
+                    middle, online_vcpus=online, is_settling=is_settling)[0])
         self.assertIn('has 2 vCPUs and uses 1',
                       evaluate(middle, online_vcpus=1)[1])
         self.assertEqual(condition.IN_PROGRESS, evaluate(
