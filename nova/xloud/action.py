@@ -10,47 +10,141 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What became of an adjust after its answer, told in its instance action.
+"""The history of the sizes of a server, in its instance actions.
 
-The events of an instance action end with the request. A guest may take its
-time or refuse, so that one more event tells what became of it.
+An adjust is an action, with the sizes before and after in its message. So is
+what happens to the charge later, without a request. Whoever may see the
+server sees the messages: they say what was charged, and from when on.
 """
 
-from oslo_log import log as logging
+import contextlib
+import traceback
+import typing as ty
 
+from oslo_context import context as oslo_context
+from oslo_log import log as logging
+from oslo_utils import timeutils
+
+from nova.compute import instance_actions
 import nova.context
+from nova.db.main import api as db
 from nova import exception
 from nova import objects
 
 LOG = logging.getLogger(__name__)
 
-EVENT = 'compute_settle'
+SETTLE = 'compute_settle'
+
+# What a request ends with in which nothing failed.
+_REFUSALS = (exception.Invalid, exception.OverQuota, NotImplementedError,
+             exception.InstanceNotFound)
+# The column of the message.
+_LENGTH = 255
+
+
+def changes(before, after) -> str:
+    """What is another size than before, for people and for bills.
+
+    :param before: and
+    :param after: nova.xloud.condition.Sizes
+    """
+    return '; '.join(
+        '%s %s -> %s' % (word, getattr(before, word), getattr(after, word))
+        for word in ('desired', 'boot', 'charged')
+        if getattr(before, word) != getattr(after, word))
+
+
+def start(context, instance) -> None:
+    """Begin the action of an adjust, in nova-api."""
+    objects.InstanceAction.action_start(
+        context, instance.uuid, instance_actions.XLOUD_ADJUST,
+        want_result=False)
+
+
+def finish(context, instance, message: str) -> None:
+    """End the action of an adjust, in nova-api."""
+    values = objects.InstanceAction.pack_action_finish(context, instance.uuid)
+    try:
+        db.action_finish(
+            context, dict(values, message=message[:_LENGTH] or None))
+    except Exception as error:
+        LOG.warning('The instance action does not say how the change ended: '
+                    '%s', error, instance=instance)
+
+
+@contextlib.contextmanager
+def event(context, instance_uuid: str, name: str, host: str):
+    """Add a part of an adjust to its action.
+
+    :returns: a list; what is put into it are the details of a success
+    """
+    details: ty.List[str] = []
+    started_at = timeutils.utcnow(with_timezone=True)
+    try:
+        yield details
+    except Exception as error:
+        trace = None
+        if not isinstance(error, _REFUSALS):
+            trace = traceback.format_exc()
+        _add(context, instance_uuid, context.request_id, name, host,
+             started_at, _text(error), trace, is_error=True)
+        raise
+    _add(context, instance_uuid, context.request_id, name, host, started_at,
+         ' '.join(details))
+
+
+def settled(instance, host: str, before, after) -> None:
+    """Record that the sizes of a server have changed without a request."""
+    text = changes(before, after)
+    if not text:
+        return
+    now = timeutils.utcnow(with_timezone=True)
+    context = nova.context.get_admin_context()
+    # One of its own, by which the API finds it.
+    request_id = oslo_context.generate_request_id()
+    try:
+        objects.InstanceAction(
+            context, action=instance_actions.XLOUD_SETTLE,
+            instance_uuid=instance.uuid, request_id=request_id,
+            project_id=instance.project_id, user_id=None, start_time=now,
+            finish_time=now, updated_at=now, message=text[:_LENGTH]).create()
+    except Exception as error:
+        LOG.warning('No instance action says that the sizes have changed '
+                    '(%(changes)s): %(error)s',
+                    {'changes': text, 'error': error}, instance=instance)
 
 
 def tell(instance, host, request_id, refusal=None) -> None:
-    """Add to the action of a request what became of it.
+    """Add to the action of a request what became of it after its answer.
 
     :param refusal: why the guest does not hold what was asked for, None if
         it does
     """
-    context = nova.context.get_admin_context()
-    # By this an event finds its action.
-    context.request_id = request_id
-    event = objects.InstanceActionEvent
+    _add(nova.context.get_admin_context(), instance.uuid, request_id, SETTLE,
+         host, timeutils.utcnow(with_timezone=True), refusal,
+         is_error=refusal is not None)
+
+
+def _add(context, instance_uuid, request_id, name, host, started_at, details,
+         trace=None, is_error=False):
     try:
-        event.event_start(context, instance.uuid, EVENT, want_result=False,
-                          host=host)
-        if refusal is None:
-            event.event_finish(context, instance.uuid, EVENT,
-                               want_result=False)
-        else:
-            # A failure is known by its traceback, and there is none.
-            event.event_finish_with_failure(
-                context, instance.uuid, EVENT, exc_val=refusal, exc_tb='',
-                want_result=False)
+        objects.InstanceActionEvent(
+            context, event=name, host=host, start_time=started_at,
+            finish_time=timeutils.utcnow(with_timezone=True),
+            result='Error' if is_error else 'Success', traceback=trace,
+            details=details or None,
+        ).create(instance_uuid, request_id)
     except exception.InstanceActionNotFound:
-        LOG.debug('Its action is gone.', instance=instance)
+        LOG.debug('Its action is gone.', instance_uuid=instance_uuid)
     except Exception as error:
-        # The status of the server tells it all the same.
-        LOG.warning('The instance action does not tell how the change ended: '
-                    '%s', error, instance=instance)
+        # The status of the server says it all the same.
+        LOG.warning('The instance action does not say what happened: %s',
+                    error, instance_uuid=instance_uuid)
+
+
+def _text(error):
+    if isinstance(error, exception.NovaException):
+        return error.format_message()
+    if isinstance(error, NotImplementedError):
+        return 'Its host cannot change it.'
+    return type(error).__name__

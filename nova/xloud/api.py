@@ -13,7 +13,9 @@
 """Elastic servers as nova-api sees them: adjust one, tell how it is.
 
 What can be refused without asking the host is refused here, before anything
-changes. The host decides the rest.
+changes or is recorded. Then the server is taken, and its host decides the
+rest. What is answered in the end is what the row of the server says, not
+what became of a message.
 """
 
 import typing as ty
@@ -21,9 +23,9 @@ import typing as ty
 import os_resource_classes as orc
 from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
+from oslo_utils import excutils
 from oslo_utils import timeutils
 
-from nova.compute import instance_actions
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 import nova.conf
@@ -32,10 +34,12 @@ from nova.i18n import _
 from nova.limit import placement as placement_limits
 from nova.limit import utils as limit_utils
 from nova import objects
+from nova.xloud import action
 from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import task
 from nova.xloud import topology
 
 CONF = nova.conf.CONF
@@ -63,24 +67,76 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
     :raises: InvalidRequest if this can never be, ElasticConflict and
         ElasticNoRoom if it cannot be now, OverQuota
     """
-    objects.InstanceAction.action_start(
-        context, instance.uuid, instance_actions.XLOUD_ADJUST,
-        want_result=False)
-    with compute_utils.EventReporter(
-            context, 'api_xloud_adjust', CONF.host, instance.uuid):
-        _check_request(instance, vcpus, memory_mb)
-        blocked = _check_now(
-            compute_api, context, instance, vcpus, memory_mb, persist)
-        _check_quota(context, instance, vcpus, memory_mb)
-        try:
-            state = rpcapi.XloudAPI().adjust(
-                context, instance, vcpus, memory_mb, persist)
-        except NotImplementedError:
-            raise exception.ElasticConflict(
-                instance_uuid=instance.uuid,
-                reason=_('its host cannot change it.'))
+    _check_request(instance, vcpus, memory_mb)
+    blocked = _check_now(
+        compute_api, context, instance, vcpus, memory_mb, persist)
+    growth = _growth(instance, vcpus, memory_mb)
+    _check_quota(context, instance, growth)
+    before = condition.sizes_of(instance)
+    request = rpcapi.Request.about(
+        instance, context.request_id, vcpus, memory_mb, persist)
+
+    task.take(context, instance, request.token)
+    state = _carry_out(context, instance, request, growth)
     instance.refresh()
+    action.finish(context, instance, action.changes(
+        before, condition.sizes_of(instance)))
     return _elastic_view(context, instance, state, blocked)
+
+
+def _carry_out(context, instance, request, growth):
+    """Have the host do it.
+
+    :returns: what the guest holds then, None if that is not known
+    """
+    try:
+        action.start(context, instance)
+        with action.event(
+                context, instance.uuid, 'api_xloud_adjust', CONF.host):
+            try:
+                if max(growth) > 0 and CONF.quota.recheck_quota:
+                    return _grow(context, instance, request, growth)
+                return rpcapi.XloudAPI().adjust(context, instance, request)
+            except NotImplementedError:
+                raise exception.ElasticConflict(
+                    instance_uuid=instance.uuid,
+                    reason=_('its host cannot change it.'))
+    except Exception as error:
+        if not task.give_back(context, instance, request.token):
+            action.finish(context, instance, 'Error')
+            raise
+        LOG.warning('The host has accepted the change and does not say how '
+                    'it ended: %s', error, instance=instance)
+
+
+def _grow(context, instance, request, growth):
+    """Charge the server for its growth first, and count that.
+
+    Others who grow at the same time have passed the first check as well.
+    """
+    api = rpcapi.XloudAPI()
+    charged = api.claim(context, instance, request)
+    try:
+        _check_quota(context, instance, growth, is_charged=True)
+        return api.adjust(
+            context, instance, request._replace(charged=list(charged)))
+    except rpcapi.HostSilent:
+        # What is claimed for nothing, reconcile gives up.
+        raise
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            _release(api, context, instance, request)
+
+
+def _release(api, context, instance, request):
+    try:
+        api.release(context, instance, request)
+    except exception.ElasticConflict as error:
+        # Its host has done so already, or has accepted the request.
+        LOG.debug('Nothing is given up: %s', error, instance=instance)
+    except Exception as error:
+        LOG.warning('What was claimed for the server is given up later: %s',
+                    error, instance=instance)
 
 
 def status(compute_api, context, instance):
@@ -177,25 +233,33 @@ def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
     return by_host
 
 
-def _check_quota(context, instance, vcpus, memory_mb):
+def _growth(instance, vcpus, memory_mb) -> size.Size:
+    """What a change adds to the charge of a server, nothing if negative."""
+    charged = size.charged(instance)
+    return size.Size((vcpus or 0) - charged.vcpus,
+                     (memory_mb or 0) - charged.memory_mb)
+
+
+def _check_quota(context, instance, growth, is_charged=False):
     """Check that the project of the server may be charged for what it grows.
 
     Limits that the project exceeds already in something else do not matter.
+
+    :param is_charged: whether the growth is counted already
     """
-    charged = size.charged(instance)
-    growth = size.Size((vcpus or 0) - charged.vcpus,
-                       (memory_mb or 0) - charged.memory_mb)
     if max(growth) <= 0:
         return
     if limit_utils.use_unified_limits():
-        _check_unified_limits(context, instance.project_id, growth)
+        _check_unified_limits(
+            context, instance.project_id, growth, is_charged)
     else:
-        _check_legacy_quota(context, instance, growth)
+        _check_legacy_quota(context, instance, growth, is_charged)
 
 
-def _check_unified_limits(context, project_id, growth):
-    deltas = _positive({'class:' + orc.VCPU: growth.vcpus,
-                        'class:' + orc.MEMORY_MB: growth.memory_mb})
+def _check_unified_limits(context, project_id, growth, is_charged):
+    deltas = _deltas('class:' + orc.VCPU, 'class:' + orc.MEMORY_MB, growth)
+    if is_charged:
+        deltas = dict.fromkeys(deltas, 0)
     # Upstream's own check also looks at all that the flavor has.
     enforcer = placement_limits._get_enforcer(context, project_id)
     try:
@@ -207,19 +271,23 @@ def _check_unified_limits(context, project_id, growth):
             raise exception.TooManyInstances(str(error))
 
 
-def _check_legacy_quota(context, instance, growth):
-    deltas = _positive({'cores': growth.vcpus, 'ram': growth.memory_mb})
+def _check_legacy_quota(context, instance, growth, is_charged):
+    asked = _deltas('cores', 'ram', growth)
+    deltas = dict.fromkeys(asked, 0) if is_charged else asked
     project_id, user_id = instance.project_id, instance.user_id
     try:
         objects.Quotas.check_deltas(
             context, deltas, project_id, user_id=user_id,
             check_project_id=project_id, check_user_id=user_id)
     except exception.OverQuota as error:
-        quotas = error.kwargs['quotas']
-        headroom = compute_utils.get_headroom(
-            quotas, error.kwargs['usages'], deltas)
+        quotas, usages = error.kwargs['quotas'], error.kwargs['usages']
+        if is_charged:
+            # What it asks for is not what it has.
+            usages = dict(usages, **{
+                key: usages[key] - asked[key] for key in asked})
+        headroom = compute_utils.get_headroom(quotas, usages, asked)
         overs, requested, allowed, used = compute_utils.get_over_quota_detail(
-            headroom, error.kwargs['overs'], quotas, deltas)
+            headroom, error.kwargs['overs'], quotas, asked)
         LOG.info('%(overs)s quota of project %(project)s exceeded, tried to '
                  'adjust a server.',
                  {'overs': overs, 'project': project_id}, instance=instance)
@@ -227,8 +295,10 @@ def _check_legacy_quota(context, instance, growth):
             overs=overs, req=requested, used=used, allowed=allowed)
 
 
-def _positive(deltas):
-    return {key: delta for key, delta in deltas.items() if delta > 0}
+def _deltas(vcpus_key, memory_key, growth):
+    return {key: delta for key, delta in
+            ((vcpus_key, growth.vcpus), (memory_key, growth.memory_mb))
+            if delta > 0}
 
 
 def _ask_guest(compute_api, context, instance):

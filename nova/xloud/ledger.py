@@ -30,8 +30,11 @@ from nova.compute import utils as compute_utils
 from nova import exception
 from nova.i18n import _
 from nova import rpc
+from nova.xloud import action
 from nova.xloud import allocation
+from nova.xloud import condition
 from nova.xloud import size
+from nova.xloud import task
 
 LOG = logging.getLogger(__name__)
 
@@ -130,6 +133,11 @@ class Ledger:
             # Nobody is to save what is only half true.
             instance.obj_reset_changes()
             raise
+        if task_state != task.TASK:
+            # An adjust says it by itself.
+            action.settled(instance, self._compute.host,
+                           condition.sizes_of(before),
+                           condition.sizes_of(instance))
 
     def allocated(self, context, instances) -> ty.Dict[
             str, ty.Optional[size.Size]]:

@@ -15,78 +15,76 @@
 What it leaves half done when it dies is ended by nova.xloud.reconcile.
 """
 
+import contextlib
+
 from oslo_log import log as logging
 import oslo_messaging as messaging
 from oslo_utils import timeutils
 
 from nova.compute import manager as compute_manager
-from nova.compute import task_states
-from nova.compute import utils as compute_utils
 from nova.compute import vm_states
 import nova.conf
 from nova import exception
 from nova.i18n import _
-from nova import utils
+from nova import objects
+from nova.xloud import action
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
 from nova.xloud import reconcile
+from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import task
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# An existing one, so that no version changes. It keeps moves, snapshots and
-# other changes away, and a compute service that starts clears it.
-_TASK = task_states.RESIZE_PREP
+# What a caller is told, and what is no failure of the service.
+_REFUSALS = (exception.Invalid, exception.InstanceNotFound,
+             NotImplementedError)
+
+_expected = messaging.expected_exceptions(*_REFUSALS)
+
+# What the work and its notifications read of an instance.
+_EXPECTED_ATTRS = ('flavor', 'info_cache', 'metadata', 'system_metadata')
 
 
 def plug_into(compute) -> reconcile.Reconciler:
     """Give a ComputeManager what elastic servers need."""
-    reconciler = reconcile.Reconciler(compute)
-    compute.additional_endpoints.append(ElasticServers(compute, reconciler))
+    unclaimed = task.Unclaimed()
+    reconciler = reconcile.Reconciler(compute, unclaimed)
+    compute.additional_endpoints += [
+        GuestStates(compute), ElasticServers(compute, reconciler, unclaimed)]
     return reconciler
 
 
-class ElasticServers:
-    """Server side of the 'xloud' RPC namespace: see nova.xloud.rpcapi."""
+class Endpoint:
+
+    def __init__(self, compute):
+        self.host = compute.host
+        self._compute = compute
+
+    def _guest(self, instance, wait=False):
+        try:
+            guest = self._compute.driver.get_elastic_guests(
+                [instance], wait).get(instance.uuid)
+        except NotImplementedError:
+            # Unlike silence this does not pass: nova-api tells them apart.
+            raise
+        except Exception as error:
+            LOG.warning('The hypervisor does not tell what the server holds: '
+                        '%s', error, instance=instance)
+            raise _conflict(instance, _('its hypervisor does not answer.'))
+        if guest is None:
+            raise _conflict(instance, _('its guest does not answer.'))
+        return guest
+
+
+class GuestStates(Endpoint):
+    """What is left of version 1 of the 'xloud' RPC namespace."""
 
     target = messaging.Target(namespace='xloud', version='1.0')
 
-    def __init__(self, compute, reconciler):
-        self.host = compute.host
-        self._compute = compute
-        self._reconciler = reconciler
-
-    # Not reverts_task_state: it would also clear the task state of another
-    # operation, because of which this one was refused.
-    @messaging.expected_exceptions(
-        exception.Invalid, exception.InstanceNotFound, NotImplementedError)
-    @compute_manager.wrap_exception()
-    @compute_utils.wrap_instance_event(prefix='compute')
-    @compute_manager.wrap_instance_fault
-    def adjust(self, context, instance, vcpus, memory_mb, persist):
-        """Change the size of a server.
-
-        :param vcpus: None to keep what is desired
-        :param memory_mb: None to keep what is desired
-        :param persist: whether its next start gives the new size too
-        :returns: as guest_state(), after the change
-        :raises: ElasticNoRoom or ElasticConflict, when the server is as it
-            was before, and as guest_state()
-        """
-        @utils.synchronized(instance.uuid)
-        def locked():
-            self._take(instance)
-            try:
-                return self._adjust(
-                    context, instance, vcpus, memory_mb, persist)
-            finally:
-                self._give_back(instance)
-
-        return locked()
-
-    @messaging.expected_exceptions(
-        exception.Invalid, exception.InstanceNotFound, NotImplementedError)
+    @_expected
     def guest_state(self, context, instance):
         """What the guest of a server holds.
 
@@ -97,68 +95,229 @@ class ElasticServers:
             return _view(None, is_missing=True)
         return _view(guest)
 
-    def _take(self, instance):
-        instance.task_state = _TASK
-        try:
-            instance.save(
-                expected_vm_state=[vm_states.ACTIVE, vm_states.STOPPED],
-                expected_task_state=[None])
-        except exception.InstanceUpdateConflict:
-            raise _conflict(instance, _(
-                'something else happens to it, or it is neither active nor '
-                'shut off.'))
+    @_expected
+    def adjust(self, context, instance, vcpus, memory_mb, persist):
+        """Refuse what a nova-api of version 1 asks for.
 
-    def _give_back(self, instance):
-        instance.task_state = None
+        It has not taken the task of the server, so that nobody knows whether
+        it still waits.
+        """
+        raise _conflict(instance, _(
+            'nova-api is not upgraded to the version of its host yet. Try '
+            'again after the upgrade.'))
+
+
+class ElasticServers(Endpoint):
+    """Server side of the 'xloud' RPC namespace: see nova.xloud.rpcapi."""
+
+    target = messaging.Target(namespace='xloud', version='2.0')
+
+    def __init__(self, compute, reconciler, unclaimed):
+        super().__init__(compute)
+        self._reconciler = reconciler
+        self._unclaimed = unclaimed
+
+    @_expected
+    def claim(self, context, instance_uuid, request):
+        """Charge a server for its growth, so that it can be counted.
+
+        :returns: what the server is charged then
+        :raises: ElasticNoRoom or ElasticConflict, when the server is as it
+            was before
+        """
+        request = rpcapi.Request(**request)
+        with self._working_on(context, instance_uuid, request) as instance:
+            guest, known, desired, boot = self._plan(instance, request)
+            charge = size.largest(known.charged, desired, boot)
+
+            def record():
+                size.settle(instance, charge)
+                task.note(instance, request.token, task.CLAIMED)
+
+            self._charge(context, instance, request, known, charge, record)
+            return list(size.charged(instance))
+
+    @_expected
+    def adjust(self, context, instance_uuid, request):
+        """Change the size of a server.
+
+        :param request: nova.xloud.rpcapi.Request as a dict
+        :returns: as guest_state(), after the change
+        :raises: ElasticNoRoom or ElasticConflict, when the server is as it
+            was before, unless its task says that the request was accepted
+        """
+        request = rpcapi.Request(**request)
+        refusal, state = self._adjust_or_refuse(
+            context, instance_uuid, request)
+        if refusal is not None:
+            raise refusal
+        return state
+
+    # A refusal is nothing that an operator must be notified of.
+    @compute_manager.wrap_exception()
+    def _adjust_or_refuse(self, context, instance_uuid, request):
         try:
-            instance.save(expected_task_state=[_TASK])
+            with action.event(context, instance_uuid, 'compute_adjust',
+                              self.host) as details, self._working_on(
+                                  context, instance_uuid, request) as instance:
+                before = condition.sizes_of(instance)
+                state = self._adjust(context, instance, request)
+                details.append(action.changes(
+                    before, condition.sizes_of(instance)))
+                return None, state
+        except _REFUSALS as error:
+            return error, None
+
+    @_expected
+    def release(self, context, instance_uuid, request):
+        """Give up what claim() has charged, as the request was refused."""
+        request = rpcapi.Request(**request)
+        with self._working_on(context, instance_uuid, request) as instance:
+            self._reconciler.settle(
+                context, instance, self._guest(instance),
+                task_state=task.TASK, drive=False)
+
+    @contextlib.contextmanager
+    def _working_on(self, context, instance_uuid, request):
+        """The server as it is now, if the request may still be carried out.
+
+        What becomes of its task if not, nova-api decides.
+        """
+        with task.locked(instance_uuid), (
+                self._unclaimed.at_work(request.token)):
+            instance = objects.Instance.get_by_uuid(
+                context, instance_uuid, expected_attrs=list(_EXPECTED_ATTRS))
+            self._check(instance, request)
+            yield instance
+
+    def _check(self, instance, request):
+        if not task.is_running(instance) or task.of(instance) not in (
+                task.Task(request.token, task.OFFERED),
+                task.Task(request.token, task.CLAIMED)):
+            raise _conflict(instance, _(
+                'something else happens to it, or the request is not waited '
+                'for any more.'))
+        if instance.host != self.host:
+            raise _conflict(instance, _('it has moved to another host.'))
+        if instance.node not in self._compute.rt.compute_nodes:
+            raise _conflict(instance, _('its host is not ready.'))
+        if instance.vm_state not in (vm_states.ACTIVE, vm_states.STOPPED):
+            raise _conflict(instance, _(
+                'it is neither active nor shut off.'))
+        if task.range_of(instance) != list(request.flavor):
+            raise _conflict(instance, _(
+                'its flavor was changed. It allows %(minimum)s to '
+                '%(maximum)s now.') % {
+                    'minimum': size.minimum(instance.flavor),
+                    'maximum': size.maximum(instance.flavor)})
+
+    def _plan(self, instance, request):
+        """The new desired and boot size of a server, if it can have them.
+
+        :returns: what its guest holds, its Sizes so far, desired, boot
+        """
+        guest = self._guest(instance, wait=True)
+        known = sizes = condition.sizes_of(instance)
+        if reconcile.is_started(instance, guest):
+            sizes = sizes._replace(desired=sizes.boot)
+        desired, boot = self._wanted(instance, guest, sizes, request)
+        claim = size.largest(sizes.charged, desired, boot)
+        for claimed, charged, checked in zip(
+                claim, known.charged, request.charged):
+            if claimed > charged and charged < checked:
+                raise _conflict(instance, _(
+                    'it is charged less than when its quota was checked. '
+                    'Try again.'))
+        return guest, known, desired, boot
+
+    def _adjust(self, context, instance, request):
+        guest, known, desired, boot = self._plan(instance, request)
+        sizes = known
+        if reconcile.is_started(instance, guest):
+            sizes = known._replace(desired=known.boot)
+
+        def record():
+            self._note(instance, guest, desired, boot)
+            task.note(instance, request.token, task.ACCEPTED)
+
+        self._charge(context, instance, request, known,
+                     size.largest(known.charged, desired, boot), record)
+        try:
+            self._act(instance, guest, desired, boot)
+        except Exception as error:
+            if not isinstance(error, exception.ElasticGuestRefused):
+                LOG.exception('The guest was not changed.', instance=instance)
+            outcome = self._undo(context, instance, request, guest, sizes)
+            raise _conflict(instance, _failure(error, outcome))
+        state = self._settle(context, instance, request.token)
+        self._end(instance, request)
+        return state
+
+    def _charge(self, context, instance, request, known, charge, record):
+        """Claim what a server is to be charged, and record that.
+
+        :param known: its Sizes so far
+        :param record: changes the instance, which is saved then
+        :raises: ElasticNoRoom or ElasticConflict, when nothing was changed
+        """
+        self._reconciler.doubt(instance)
+        # Also without growth: it says whether the books are in order.
+        self._reconciler.charge(context, instance, known.charged, charge)
+        try:
+            self._reconciler.save(context, instance, record, task.TASK)
+        except Exception as error:
+            LOG.warning('The new size was not recorded: %s', error,
+                        instance=instance)
+            if self._is_recorded(context, instance, charge, known):
+                return
+            raise _conflict(instance, _(
+                'the new size could not be recorded. Nothing was changed.'))
+
+    def _is_recorded(self, context, instance, charge, known):
+        """Whether a save is done that failed, else give its claim up."""
+        try:
+            instance.refresh()
+        except exception.InstanceNotFound:
+            raise
+        except Exception as error:
+            # nova-api looks as well, and says what it finds.
+            LOG.warning('It is not known what is recorded: %s', error,
+                        instance=instance)
+            return False
+        if (condition.sizes_of(instance) != known or
+                _state(instance) == task.ACCEPTED):
+            # The answer was lost. It has still to be counted.
+            self._compute.rt.xloud_recount(
+                instance, known.charged, expected_task_state=[task.TASK])
+            return True
+        try:
+            self._reconciler.charge(context, instance, charge, known.charged)
+        except Exception as error:
+            LOG.warning('The claim of %(claim)s is given up later: %(error)s',
+                        {'claim': charge, 'error': error}, instance=instance)
+        return False
+
+    def _end(self, instance, request):
+        try:
+            task.end(instance, request.token)
         except (exception.InstanceNotFound,
                 exception.InstanceUpdateConflict) as error:
             LOG.debug('It is being deleted: %s', error, instance=instance)
         except Exception as error:
             LOG.warning('Its task state is cleared later: %s', error,
                         instance=instance)
-            self._reconciler.give_back_later(instance, _TASK)
 
-    def _adjust(self, context, instance, vcpus, memory_mb, persist):
-        if instance.host != self.host:
-            raise _conflict(instance, _('it has moved to another host.'))
-        if instance.node not in self._compute.rt.compute_nodes:
-            raise _conflict(instance, _('its host is not ready.'))
-        guest = self._guest(instance, wait=True)
-        known = sizes = condition.sizes_of(instance)
-        if reconcile.is_started(instance, guest):
-            sizes = sizes._replace(desired=sizes.boot)
-        desired, boot = self._wanted(
-            instance, guest, sizes, vcpus, memory_mb, persist)
-        claim = size.largest(sizes.charged, desired, boot)
-
-        self._reconciler.doubt(instance)
-        # Also without growth: it says whether the books are in order.
-        self._reconciler.charge(context, instance, sizes.charged, claim)
+    def _reload(self, instance):
         try:
-            self._record(context, instance, guest, desired, boot)
+            instance.refresh()
         except Exception as error:
-            LOG.warning('The new size was not recorded: %s', error,
+            LOG.warning('It is not known what is recorded: %s', error,
                         instance=instance)
-            if self._give_up_claim(context, instance, claim, known):
-                raise _conflict(instance, _(
-                    'the new size could not be recorded. Nothing was '
-                    'changed.'))
-            raise _conflict(instance, _(
-                'it is not known whether the new size was recorded. Look at '
-                'the status of the server before trying again.'))
-        try:
-            self._act(instance, guest, desired, boot)
-        except Exception as error:
-            if not isinstance(error, exception.ElasticGuestRefused):
-                LOG.exception('The guest was not changed.', instance=instance)
-            outcome = self._undo(context, instance, guest, sizes)
-            raise _conflict(instance, _failure(error, outcome))
-        return self._settle(context, instance, context.request_id)
+            # nova-api looks as well, and says what it finds.
+            raise _conflict(instance, _('its database does not answer.'))
 
-    def _wanted(self, instance, guest, sizes, vcpus, memory_mb, persist):
-        """The new desired and boot size, if the server can have them now."""
+    def _wanted(self, instance, guest, sizes, request):
+        persist, memory_mb = request.persist, request.memory_mb
         is_active = instance.vm_state == vm_states.ACTIVE
         if guest.running != is_active:
             raise _conflict(instance, _(
@@ -167,7 +326,7 @@ class ElasticServers:
             raise _conflict(instance, _(
                 'it is shut off. Only a size that persists can be given to '
                 'it, for its next start.'))
-        asked = size.Size(vcpus, memory_mb)
+        asked = request.vcpus, memory_mb
         desired, boot = (
             size.Size(*(kept if new is None else new
                         for new, kept in zip(asked, known)))
@@ -176,13 +335,6 @@ class ElasticServers:
             boot = sizes.boot
         elif not is_active:
             desired = boot
-        for wanted in (desired, boot):
-            if (size.largest(wanted, sizes.minimum) != wanted or
-                    size.largest(wanted, sizes.maximum) != sizes.maximum):
-                raise _conflict(instance, _(
-                    'its flavor was changed and allows %(minimum)s to '
-                    '%(maximum)s.') % {'minimum': sizes.minimum,
-                                       'maximum': sizes.maximum})
         if is_active and memory_mb is not None:
             self._check_memory(instance, guest, memory_mb)
         return desired, boot
@@ -196,18 +348,15 @@ class ElasticServers:
         except ValueError as error:
             raise _conflict(instance, error)
 
-    def _record(self, context, instance, guest, desired, boot):
-        def record():
-            reconcile.note_start(instance, guest)
-            if boot != size.boot(instance):
-                size.note_config(instance, is_current=False)
-            size.record(instance, desired, boot)
-            size.mark_changed(instance, timeutils.utcnow())
-            outcome = size.outcome(instance)
-            if outcome and outcome[0] == condition.PARTIAL:
-                size.clear_outcome(instance)
-
-        self._reconciler.save(context, instance, record, _TASK)
+    def _note(self, instance, guest, desired, boot):
+        reconcile.note_start(instance, guest)
+        if boot != size.boot(instance):
+            size.note_config(instance, is_current=False)
+        size.record(instance, desired, boot)
+        size.mark_changed(instance, timeutils.utcnow())
+        outcome = size.outcome(instance)
+        if outcome and outcome[0] == condition.PARTIAL:
+            size.clear_outcome(instance)
 
     def _act(self, instance, guest, desired, boot):
         target = desired
@@ -227,27 +376,41 @@ class ElasticServers:
             return _view(None)
         if elastic_guest.is_missing(instance, guest.running):
             return _view(None, is_missing=True)
+        charged = size.charged(instance)
         try:
             self._reconciler.settle(
-                context, instance, guest, task_state=_TASK, drive=False,
+                context, instance, guest, task_state=task.TASK, drive=False,
                 is_configured=True, request_id=request_id)
         except Exception as error:
             LOG.warning('The change is settled later: %s', error,
                         instance=instance)
+            # What it says may have been saved, or not.
+            self._reload(instance)
+            if size.charged(instance) != charged:
+                # The answer was lost. It has still to be counted.
+                self._compute.rt.xloud_recount(
+                    instance, charged, expected_task_state=[task.TASK])
         return _view(guest)
 
-    def _undo(self, context, instance, guest, sizes):
+    def _undo(self, context, instance, request, guest, sizes):
         """Go back to the sizes before, and tell the user how far that got.
 
         They are recorded first, also if the hypervisor has gone away: what
         is recorded is what a reconcile will drive the guest to.
         """
+        def record():
+            self._note(instance, guest, sizes.desired, sizes.boot)
+            task.note(instance, request.token, task.REFUSED)
+
         try:
-            self._record(context, instance, guest, sizes.desired, sizes.boot)
+            self._reconciler.save(context, instance, record, task.TASK)
         except Exception as error:
-            LOG.warning('The change is not undone: %s', error,
-                        instance=instance)
-            return _('It is tried again later.')
+            LOG.warning('That the change is undone was not recorded: %s',
+                        error, instance=instance)
+            self._reload(instance)
+            if _state(instance) != task.REFUSED:
+                # It stays accepted, and nova-api does not refuse it.
+                return _('It is tried again later.')
         try:
             self._act(instance, self._guest(instance), sizes.desired,
                       sizes.boot)
@@ -258,43 +421,10 @@ class ElasticServers:
         self._settle(context, instance)
         return _('The change was undone.')
 
-    def _give_up_claim(self, context, instance, claim, known):
-        """Nothing shall be left of a change that was not recorded.
 
-        :param known: the Sizes that were recorded before
-        :returns: False if it may be recorded after all, and will be made
-        """
-        try:
-            instance.refresh()
-        except exception.InstanceNotFound:
-            raise
-        except Exception as error:
-            LOG.warning('It is not known what is recorded: %s', error,
-                        instance=instance)
-            return False
-        if condition.sizes_of(instance) != known:
-            return False
-        try:
-            self._reconciler.charge(context, instance, claim, known.charged)
-        except Exception as error:
-            LOG.warning('The claim of %(claim)s is given up later: %(error)s',
-                        {'claim': claim, 'error': error}, instance=instance)
-        return True
-
-    def _guest(self, instance, wait=False):
-        try:
-            guest = self._compute.driver.get_elastic_guests(
-                [instance], wait).get(instance.uuid)
-        except NotImplementedError:
-            # Unlike silence this does not pass: nova-api tells them apart.
-            raise
-        except Exception as error:
-            LOG.warning('The hypervisor does not tell what the server holds: '
-                        '%s', error, instance=instance)
-            raise _conflict(instance, _('its hypervisor does not answer.'))
-        if guest is None:
-            raise _conflict(instance, _('its guest does not answer.'))
-        return guest
+def _state(instance):
+    known = task.of(instance)
+    return known.state if known else None
 
 
 def _failure(error, outcome):

@@ -282,18 +282,17 @@ class _Leisure(ty.NamedTuple):
 class Reconciler:
     """Does for the servers of one compute service what is decided."""
 
-    def __init__(self, compute):
+    def __init__(self, compute, unclaimed):
+        """:param unclaimed: nova.xloud.task.Unclaimed"""
         self._compute = compute
         ledger = xloud_ledger.Ledger(compute)
         self._ledger = ledger
         self.charge, self.save = ledger.charge, ledger.save
+        self._unclaimed = unclaimed
         # The servers whose allocation was seen to be what they are charged.
         # One that leaves, moves or fails is looked at again. It is empty
         # after a start, so that what a crash left is found.
         self._verified: ty.Set[str] = set()
-        # Task states that could not be cleared, by server. Empty after a
-        # start, which clears them itself.
-        self._to_give_back: ty.Dict[str, str] = {}
         self._running = threading.Lock()
         # Where a pass that took too long is to go on
         self._next: ty.Optional[str] = None
@@ -301,10 +300,6 @@ class Reconciler:
         self._leisure: ty.Dict[str, _Leisure] = {}
         # What guests were asked for that give back vCPUs, by server
         self._unplugging: ty.Dict[str, ty.Tuple] = {}
-
-    def give_back_later(self, instance, task_state) -> None:
-        """Clear the task state of a server as soon as that can be saved."""
-        self._to_give_back[instance.uuid] = task_state
 
     def reconcile_soon(self, context) -> None:
         """All elastic servers of the host, in a thread of its own.
@@ -332,7 +327,7 @@ class Reconciler:
         if not instances:
             self._verified.clear()
             return
-        self._give_back(instances)
+        self._unclaimed.give_back(context, instances)
         servers = {instance.uuid: instance for instance in instances
                    if self._is_ours(instance)}
         self._verified.intersection_update(
@@ -364,7 +359,7 @@ class Reconciler:
     def _instances(self, context):
         """The elastic servers of the host, without a look at others."""
         known = self._compute.rt.xloud_servers
-        wanted = sorted(known | set(self._to_give_back))
+        wanted = sorted(known)
         if not wanted:
             return []
         instances = objects.InstanceList.get_by_filters(
@@ -573,25 +568,6 @@ class Reconciler:
             decision._replace(is_reached=True) == Decision(
                 sizes.desired, sizes.charged, None, size.outcome(instance),
                 True)) and allocated in (None, sizes.charged)
-
-    def _give_back(self, instances):
-        here = {instance.uuid: instance for instance in instances}
-        for uuid, task_state in list(self._to_give_back.items()):
-            instance = here.get(uuid)
-            if instance is not None and instance.task_state == task_state:
-                instance.task_state = None
-                try:
-                    instance.save(expected_task_state=[task_state])
-                except (exception.InstanceNotFound,
-                        exception.InstanceUpdateConflict) as error:
-                    LOG.debug('It is being deleted: %s', error,
-                              instance=instance)
-                except Exception as error:
-                    LOG.warning('Its task state is cleared later: %s', error,
-                                instance=instance)
-                    continue
-            # Else somebody cleared it, or the server is gone.
-            del self._to_give_back[uuid]
 
     def _is_quiet(self, instance):
         """Whether nothing else happens to an elastic server of this host."""

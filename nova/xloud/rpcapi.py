@@ -16,6 +16,8 @@ It has a namespace of its own on the compute topic, so that no version of
 upstream's changes and a compute service that does not have it says so.
 """
 
+import typing as ty
+
 from oslo_concurrency import lockutils
 import oslo_messaging as messaging
 
@@ -25,6 +27,8 @@ from nova import exception
 from nova.i18n import _
 from nova.objects import base as objects_base
 from nova import rpc
+from nova.xloud import size
+from nova.xloud import task
 
 CONF = nova.conf.CONF
 
@@ -42,12 +46,37 @@ class HostSilent(exception.ElasticConflict):
     """No answer came. What was asked for may have been done or not."""
 
 
+class Request(ty.NamedTuple):
+    """What nova-api asks for, and what it has checked for that."""
+
+    # Of the task of the server, which must be this request's.
+    token: str
+    # None to keep what is desired.
+    vcpus: ty.Optional[int]
+    memory_mb: ty.Optional[int]
+    # Whether the next start of the server gives the new size too.
+    persist: bool
+    # As of task.range_of() and size.charged().
+    flavor: ty.Sequence[int]
+    charged: ty.Sequence[int]
+
+    @classmethod
+    def about(cls, instance, token, vcpus, memory_mb, persist):
+        return cls(token, vcpus, memory_mb, persist,
+                   flavor=task.range_of(instance),
+                   charged=list(size.charged(instance)))
+
+
 class XloudAPI:
     """Client side of the 'xloud' RPC namespace.
 
     API version history:
 
         * 1.0 - adjust() and guest_state()
+        * 2.0 - claim(), adjust() and release() with a Request. A service
+          that has them refuses the adjust() of 1.0, whose sender has not
+          taken the task of the server, and one that has not refuses them.
+          guest_state() stays as it is, so that each answers the other.
     """
 
     @property
@@ -60,34 +89,49 @@ class XloudAPI:
                 if _ROUTER is None:
                     target = messaging.Target(
                         topic=compute_rpcapi.RPC_TOPIC, namespace='xloud',
-                        version='1.0')
+                        version='2.0')
                     _ROUTER = rpc.ClientRouter(rpc.get_client(
                         target,
                         serializer=objects_base.NovaObjectSerializer()))
         return _ROUTER
 
-    def adjust(self, context, instance, vcpus, memory_mb, persist):
+    def claim(self, context, instance, request):
+        """Charge a server for its growth before it grows.
+
+        :returns: what it is charged then
+        :raises: ElasticNoRoom and ElasticConflict
+        """
+        return size.Size(*self._ask(context, instance, 'claim', request))
+
+    def adjust(self, context, instance, request):
         """Change the size of a server.
 
-        :param vcpus: None to keep what is desired
-        :param memory_mb: None to keep what is desired
         :returns: what the guest holds after the change, as guest_state()
         :raises: ElasticNoRoom and ElasticConflict
         """
+        return self._ask(context, instance, 'adjust', request)
+
+    def release(self, context, instance, request):
+        """Charge a server again for what it has, after claim()."""
+        self._ask(context, instance, 'release', request)
+
+    def _ask(self, context, instance, method, request):
         # A guest may take seconds for each vCPU that it gives back. While it
         # does, the host says at shorter intervals that it is alive.
         client = self._client(
             context, instance, timeout=CONF.long_rpc_timeout,
             call_monitor_timeout=CONF.rpc_response_timeout)
         try:
-            return _call(client, context, instance, 'adjust', vcpus=vcpus,
-                         memory_mb=memory_mb, persist=persist)
+            # Not the object: what is saved of one that was read here may
+            # not be so any more.
+            return _call(client, context, instance, method, {
+                'instance_uuid': instance.uuid,
+                'request': request._asdict()})
         except messaging.MessagingTimeout:
             raise HostSilent(
                 instance_uuid=instance.uuid,
-                reason=_('its host did not answer in time, so the outcome is '
-                         'unknown. Look at the status of the server before '
-                         'trying again.'))
+                reason=_('its host did not answer in time. Nothing was '
+                         'changed.'))
 
     def guest_state(self, context, instance):
         """What the guest of a server holds.
@@ -100,9 +144,11 @@ class XloudAPI:
             GuestState has them
         :raises: ElasticConflict
         """
-        client = self._client(context, instance, timeout=STATE_TIMEOUT)
+        client = self._client(
+            context, instance, timeout=STATE_TIMEOUT, version='1.0')
         try:
-            return _call(client, context, instance, 'guest_state')
+            return _call(client, context, instance, 'guest_state',
+                         {'instance': instance})
         except messaging.MessagingTimeout:
             raise HostSilent(
                 instance_uuid=instance.uuid,
@@ -113,9 +159,9 @@ class XloudAPI:
             server=instance.host, **kwargs)
 
 
-def _call(client, context, instance, method, **kwargs):
+def _call(client, context, instance, method, arguments):
     try:
-        return client.call(context, method, instance=instance, **kwargs)
+        return client.call(context, method, **arguments)
     except messaging.UnsupportedVersion:
         raise _not_upgraded(instance)
     except messaging.RemoteError as error:
@@ -129,5 +175,6 @@ def _call(client, context, instance, method, **kwargs):
 def _not_upgraded(instance):
     return HostNotUpgraded(
         instance_uuid=instance.uuid,
-        reason=_('the compute service of its host is not upgraded to elastic '
-                 'servers yet.'))
+        reason=_('the compute service of its host is not upgraded to this '
+                 'version of elastic servers yet. Try again after the '
+                 'upgrade.'))

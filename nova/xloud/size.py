@@ -63,6 +63,8 @@ _REASON = _METADATA_PREFIX + 'reason'
 _AWAITED = _METADATA_PREFIX + 'awaited'
 _PENDING = _METADATA_PREFIX + 'pending'
 _SETTLING = _METADATA_PREFIX + 'settling'
+# Which request changes the server: see nova.xloud.task.
+TASK = _METADATA_PREFIX + 'task'
 
 _OLD_WORDS = ('old_charged', 'old_desired', 'old_boot')
 
@@ -366,15 +368,22 @@ def awaited(instance) -> ty.Optional[str]:
 
 def note_settling(instance, is_settling: bool) -> None:
     """Note whether the guest has yet to hold what is desired."""
-    if is_settling:
-        instance.system_metadata[_SETTLING] = 'True'
-    else:
-        instance.system_metadata.pop(_SETTLING, None)
+    _set(instance, _SETTLING, 'True' if is_settling else None)
 
 
 def is_settling(instance) -> bool:
     """Whether the guest was last seen on its way to what is desired."""
     return _SETTLING in instance.system_metadata or bool(awaited(instance))
+
+
+def note_task(instance, value: ty.Optional[str]) -> None:
+    """Remember whose change of the server is running, or None."""
+    _set(instance, TASK, value)
+
+
+def task(instance) -> ty.Optional[str]:
+    """What :func:`note_task` noted."""
+    return instance.system_metadata.get(TASK)
 
 
 def is_size_metadata(key: str) -> bool:

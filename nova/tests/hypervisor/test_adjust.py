@@ -193,8 +193,9 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
 
     def told(self, server):
         """What the instance action of the last adjust says."""
-        last = self.api.get_instance_actions(server['id'])[0]
-        self.assertEqual('xloud_adjust', last['action'])
+        last = next(
+            found for found in self.api.get_instance_actions(server['id'])
+            if found['action'] == 'xloud_adjust')
         return [(event['event'], event['result'], event['details'])
                 for event in self.api.get_instance_action_details(
                     server['id'], last['request_id'])['events']]

@@ -23,8 +23,10 @@ from nova import objects
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
 from nova import utils
-from nova.xloud import manager
+from nova.xloud import action
+from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import task
 
 CONF = nova.conf.CONF
 GROWN = size.Size(2, 512)
@@ -84,16 +86,17 @@ class RecoveryTestCase(base.HypervisorTestCase):
         with context.target_cell(
                 context.get_admin_context(),
                 self.host_mappings[self.host].cell_mapping) as cell, \
-                mock.patch.object(driver, 'set_elastic_guest', die), \
-                mock.patch.object(manager.ElasticServers, '_give_back'):
+                mock.patch.object(driver, 'set_elastic_guest', die):
             instance = objects.Instance.get_by_uuid(
                 cell, server['id'],
                 expected_attrs=['flavor', 'system_metadata'])
-            objects.InstanceAction.action_start(
-                cell, instance.uuid, 'xloud_adjust', want_result=False)
+            request = rpcapi.Request.about(
+                instance, cell.request_id, *wanted, persist=True)
+            task.take(cell, instance, request.token)
+            action.start(cell, instance)
             self.assertRaises(
-                Killed, endpoint.adjust, cell, instance, *wanted,
-                persist=True)
+                Killed, endpoint.adjust, cell, instance.uuid,
+                request._asdict())
 
     def _start_again(self):
         # The dead one hears nothing more.

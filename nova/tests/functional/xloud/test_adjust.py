@@ -14,7 +14,6 @@
 
 import contextlib
 import datetime
-import threading
 from unittest import mock
 
 import fixtures
@@ -31,9 +30,11 @@ from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
+from nova.xloud import action
 from nova.xloud import guest as elastic_guest
 from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import task
 
 GROWN = size.Size(6, 6144)
 
@@ -87,11 +88,19 @@ class AdjustTestCase(base.ElasticServersTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell, server['id'],
                 expected_attrs=['flavor', 'system_metadata'])
-            objects.InstanceAction.action_start(
-                cell, instance.uuid, 'xloud_adjust', want_result=False)
-            call = call or rpcapi.XloudAPI().adjust
-            return call(cell, instance, vcpus=vcpus, memory_mb=memory_mb,
-                        persist=persist)
+            request = rpcapi.Request.about(
+                instance, cell.request_id, vcpus, memory_mb, persist)
+            return self.carry_out(
+                cell, instance, request, call or rpcapi.XloudAPI().adjust)
+
+    def carry_out(self, cell, instance, request, call):
+        task.take(cell, instance, request.token)
+        action.start(cell, instance)
+        try:
+            return call(cell, instance, request)
+        except Exception:
+            if not task.give_back(cell, instance, request.token):
+                raise
 
     def status(self):
         return self.api.api_get(
@@ -315,10 +324,10 @@ class LiveTestCase(AdjustTestCase):
                 self.compute.manager._elastic, 'save',
                 side_effect=[mock.DEFAULT, exception.NovaException()],
                 wraps=record):
-            error = self.assertRaises(
-                exception.ElasticConflict, self.adjust, 6, 6144)
-        self.assertIn('tried again later', error.format_message())
+            # It is not refused, as it is not undone.
+            self.assertIsNone(self.adjust(6, 6144))
         self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
         self.reconcile()
         self.assert_books(GROWN, GROWN)
 
@@ -362,12 +371,18 @@ class LiveTestCase(AdjustTestCase):
         with mock.patch.object(
                 self.compute.manager.rt, 'xloud_recount', side_effect=away), \
                 mock.patch.object(objects.Instance, 'save', cannot_give_back):
-            error = self.assertRaises(
-                exception.ElasticConflict, self.adjust, 6, 6144)
-            self.assertIn('could not be recorded', error.format_message())
+            self.assertRaises(
+                db_exc.DBConnectionError, self.adjust, 6, 6144)
             self.reconcile()
         self.assertEqual(
             'resize_prep', self.instance(self.server).task_state)
+        # Its nova-api may still be at it.
+        self.reconcile()
+        self.assertEqual(
+            'resize_prep', self.instance(self.server).task_state)
+        with mock.patch.object(task, 'PATIENCE', 0):
+            self.reconcile()
+        self.assert_idle()
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
@@ -412,28 +427,6 @@ class LiveTestCase(AdjustTestCase):
         with mock.patch.object(endpoint, 'host', 'host9'):
             self.assert_refused('moved to another host', 6)
 
-    def test_several_callers_at_once(self):
-        outcomes = []
-
-        def call(number):
-            try:
-                outcomes.append(self.adjust(number, 1024 * number))
-            except exception.ElasticConflict as error:
-                outcomes.append(error)
-
-        threads = [threading.Thread(target=call, args=(number,))
-                   for number in (3, 4, 5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(3, len(outcomes))
-        done = [view for view in outcomes if isinstance(view, dict)]
-        self.assertGreater(len(done), 0)
-        instance = self.instance(self.server)
-        self.assertIn(size.desired(instance).vcpus, (3, 4, 5))
-        self.assert_books(size.desired(instance), size.desired(instance))
-
     def test_deleted_meanwhile(self):
         def delete(*args):
             self.api.delete_server(self.server['id'])
@@ -451,9 +444,14 @@ class LiveTestCase(AdjustTestCase):
         instance = self.instance(self.server)
         self._delete_server(self.server)
         with self.cell() as cell:
+            request = rpcapi.Request.about(
+                instance, 'token', vcpus=6, memory_mb=None, persist=True)
+            self.assertRaises(
+                exception.InstanceNotFound, task.take, cell, instance,
+                'token')
             self.assertRaises(
                 exception.InstanceNotFound, rpcapi.XloudAPI().adjust, cell,
-                instance, vcpus=6, memory_mb=None, persist=True)
+                instance, request)
         self.assert_nothing_left(self.server['id'])
 
     def test_instance_action(self):
@@ -498,16 +496,48 @@ class LiveTestCase(AdjustTestCase):
     def assert_told(self, result, text=''):
         """How the last adjust ended after its answer, None for not yet."""
         with self.cell() as cell:
-            actions = objects.InstanceActionList.get_by_instance_uuid(
-                cell, self.server['id'])
+            actions = [
+                found for found in
+                objects.InstanceActionList.get_by_instance_uuid(
+                    cell, self.server['id'])
+                if found.action == 'xloud_adjust']
             events = objects.InstanceActionEventList.get_by_action(
                 cell, actions[0].id)
         self.assertEqual(result and [result], [
             event.result for event in events
             if event.event == 'compute_settle'] or None)
-        self.assertEqual('Error' if text else None, actions[0].message)
         if text:
             self.assertIn(text, events[0].details)
+
+    def settlements(self):
+        """How the sizes have changed without a request, the last one first."""
+        with self.cell() as cell:
+            return [
+                found.message for found in
+                objects.InstanceActionList.get_by_instance_uuid(
+                    cell, self.server['id'])
+                if found.action == 'xloud_settle']
+
+    def test_history_of_sizes(self):
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(2, 2048)
+        self.reconcile()
+        self.assertEqual([], self.settlements())
+        self.guest.follow()
+        self.reconcile()
+        self.assertEqual(
+            ['charged 6 vCPUs, 6144 MiB -> 2 vCPUs, 2048 MiB'],
+            self.settlements())
+        self.reconcile()
+        self.assertEqual(1, len(self.settlements()))
+        self.guest.behaviour = scripted.LOST
+        self.adjust(4)
+        self.wait()
+        self.reconcile()
+        self.assertEqual(
+            'desired 4 vCPUs, 2048 MiB -> 2 vCPUs, 2048 MiB',
+            self.settlements()[0])
 
     def test_the_billing_period_ends_before(self):
         told = []

@@ -28,6 +28,7 @@ from nova.tests.functional.api import client
 from nova.tests.functional import integrated_helpers
 from nova.virt import fake
 from nova.xloud import size
+from nova.xloud import task
 from nova.xloud import traits
 
 MINIMUM = size.Size(2, 1024)
@@ -47,7 +48,7 @@ class Driver(fake.MediumFakeDriver):
 class Endpoint:
     """The compute service's side of the RPC, which does as it is told."""
 
-    target = messaging.Target(namespace='xloud', version='1.0')
+    target = messaging.Target(namespace='xloud', version='2.0')
 
     def __init__(self, actual):
         self.actual = actual
@@ -59,11 +60,28 @@ class Endpoint:
         self.questions = 0
 
     @messaging.expected_exceptions(exception.Invalid)
-    def adjust(self, context, instance, vcpus, memory_mb, persist):
+    def claim(self, context, instance_uuid, request):
+        asked = size.Size(request['vcpus'] or 0, request['memory_mb'] or 0)
+        return list(size.largest(asked, size.Size(*request['charged'])))
+
+    @messaging.expected_exceptions(exception.Invalid)
+    def release(self, context, instance_uuid, request):
+        pass
+
+    @messaging.expected_exceptions(exception.Invalid)
+    def adjust(self, context, instance_uuid, request):
+        vcpus, memory_mb = request['vcpus'], request['memory_mb']
+        persist = request['persist']
         self.adjusts.append((vcpus, memory_mb, persist))
         time.sleep(self.delay)
         if self.error:
             raise self.error
+        instance = objects.Instance.get_by_uuid(
+            context, instance_uuid,
+            expected_attrs=['flavor', 'system_metadata'])
+        if task.of(instance) != task.Task(request['token'], task.OFFERED):
+            raise exception.ElasticConflict(
+                instance_uuid=instance_uuid, reason='not waited for')
         desired, boot = size.desired(instance), size.boot(instance)
         if vcpus is not None:
             desired = desired._replace(vcpus=vcpus)
@@ -71,7 +89,7 @@ class Endpoint:
             desired = desired._replace(memory_mb=memory_mb)
         size.record(instance, desired, desired if persist else boot)
         size.mark_changed(instance, timeutils.utcnow())
-        instance.save()
+        task.end(instance, request['token'])
         self.actual = desired
         return self._state()
 
@@ -90,6 +108,15 @@ class Endpoint:
                 'used_memory_mb': 256 if self.balloon else None}
 
 
+class States:
+    """The part that has another version."""
+
+    target = messaging.Target(namespace='xloud', version='1.0')
+
+    def __init__(self, endpoint):
+        self.guest_state = endpoint.guest_state
+
+
 class AdjustTestBase(integrated_helpers._IntegratedTestBase):
 
     CAST_AS_CALL = False
@@ -104,7 +131,7 @@ class AdjustTestBase(integrated_helpers._IntegratedTestBase):
         self.endpoint = Endpoint(MINIMUM)
         # Before those of the service itself, so that they are not reached.
         self.endpoints = self.compute.rpcserver.dispatcher.endpoints
-        self.endpoints.insert(0, self.endpoint)
+        self.endpoints[:0] = [self.endpoint, States(self.endpoint)]
 
     def _setup_compute_service(self):
         self.useFixture(fixtures.MonkeyPatch(
@@ -181,11 +208,19 @@ class AdjustTestBase(integrated_helpers._IntegratedTestBase):
         self.assertIn(text, message)
         after = self._instance(server)
         self.assertEqual(
-            (before.vcpus, before.memory_mb, before.system_metadata),
-            (after.vcpus, after.memory_mb, after.system_metadata))
-        if self.endpoint.error is None:
+            (before.vcpus, before.memory_mb, self._metadata(before)),
+            (after.vcpus, after.memory_mb, self._metadata(after)))
+        self.assertIsNone(after.task_state)
+        if self.endpoint.error is None and not self.endpoint.delay:
             self.assertEqual(asked, len(self.endpoint.adjusts))
         return message
+
+    @staticmethod
+    def _metadata(instance):
+        # Each look into the books for a change counts, and the end of an
+        # earlier request is forgotten.
+        return {key: value for key, value in instance.system_metadata.items()
+                if key not in (size.BOOKS, size.TASK)}
 
 
 class AdjustTestCase(AdjustTestBase):
@@ -445,9 +480,12 @@ class AdjustTestCase(AdjustTestBase):
         server = self._create_elastic()
         self.flags(long_rpc_timeout=1)
         self.endpoint.delay = 2
-        message = self._adjust(server, 409, current_vcpus=4)
-        self.assertIn('outcome is unknown', message)
+        self._refuse(409, server, 'did not answer in time')
         self.assertEqual(1, len(self.endpoint.adjusts))
+        # What was refused does not happen later.
+        time.sleep(3)
+        self.assertEqual(MINIMUM, self.endpoint.actual)
+        self.assertEqual(2, self._status(server)['desired_vcpus'])
 
     def test_placement_does_not_answer(self):
         server = self._create_elastic()
@@ -519,12 +557,14 @@ class AdjustTestCase(AdjustTestBase):
         actions = [
             action for action in self.api.get_instance_actions(server['id'])
             if action['action'] == instance_actions.XLOUD_ADJUST]
-        # The newest is the first.
-        self.assertEqual(['Error', 'Error', None],
-                         [action['message'] for action in actions])
+        # The newest is the first. What nova-api refuses is none.
+        self.assertEqual(
+            ['Error', 'desired 2 vCPUs, 1024 MiB -> 4 vCPUs, 1024 MiB; '
+             'boot 2 vCPUs, 1024 MiB -> 4 vCPUs, 1024 MiB; '
+             'charged 2 vCPUs, 1024 MiB -> 4 vCPUs, 1024 MiB'],
+            [action['message'] for action in actions])
         for action, result, details in zip(
-                actions, ('Error', 'Error', 'Success'),
-                ('full', 'above the maximum', None)):
+                actions, ('Error', 'Success'), ('full', None)):
             action = self.admin_api.api_get(
                 '/servers/%s/os-instance-actions/%s' % (
                     server['id'], action['request_id'])
@@ -532,6 +572,7 @@ class AdjustTestCase(AdjustTestBase):
             (event,) = [event for event in action['events']
                         if event['event'] == 'api_xloud_adjust']
             self.assertEqual(result, event['result'])
+            self.assertIsNone(event['traceback'])
             if details:
                 self.assertIn(details, event['details'])
 

@@ -498,29 +498,55 @@ class TracesTestCase(AnswersBase):
 
     def test_instance_actions(self):
         self.post(202, current_vcpus=4)
+        # Refused before anything is recorded.
         self.post(400, current_vcpus=9)
+        self.guest.used_mb = 2000
+        self.post(202, current_memory_mb=4096)
+        self.post(202, current_vcpus=6, persist=False)
+        self.post(409, current_memory_mb=2100)
+        self.guest.behaviour = scripted.REFUSING
+        self.post(409, current_vcpus=7)
+        found = self.events(self.admin_api)
+        self.assertEqual([
+            'Error', 'Error',
+            'desired 4 vCPUs, 4096 MiB -> 6 vCPUs, 4096 MiB; '
+            'charged 4 vCPUs, 4096 MiB -> 6 vCPUs, 4096 MiB',
+            '; '.join(word + ' 4 vCPUs, 2048 MiB -> 4 vCPUs, 4096 MiB'
+                      for word in ('desired', 'boot', 'charged')),
+            '; '.join(word + ' 2 vCPUs, 2048 MiB -> 4 vCPUs, 2048 MiB'
+                      for word in ('desired', 'boot', 'charged'))],
+            [message for message, _events in found])
+        for (_message, events), text in zip(
+                found, ('rather not', '2128 MiB is the least', None, None,
+                        None)):
+            result = 'Error' if text else 'Success'
+            self.assertEqual(
+                [('api_xloud_adjust', result), ('compute_adjust', result)],
+                [event[:2] for event in events])
+            for _name, _result, details in events:
+                self.assertIn(text or '', details or '')
+        # The owner sees the sizes as well.
+        self.assertEqual([message for message, _events in found], [
+            message for message, _events in self.events(self.owner)])
+
+    def test_refusals_are_no_faults(self):
         self.guest.used_mb = 2000
         self.post(202, current_memory_mb=4096)
         self.post(409, current_memory_mb=2100)
         self.guest.behaviour = scripted.REFUSING
         self.post(409, current_vcpus=6)
-        found = self.events(self.admin_api)
-        self.assertEqual(['Error', 'Error', None, 'Error', None],
-                         [message for message, _events in found])
-        for (_message, events), text in zip(
-                found, ('rather not', '2128 MiB is the least', None,
-                        'above the maximum', None)):
-            result = 'Error' if text else 'Success'
-            names = ['api_xloud_adjust', 'compute_adjust']
-            if text == 'above the maximum':
-                names.pop()
-            self.assertEqual([(name, result) for name in names],
-                             [event[:2] for event in events])
-            for _name, _result, details in events:
-                self.assertIn(text or '', details or '')
-        # The owner is told as well, what any action tells an owner.
-        (_message, events), *_others = self.events(self.owner)
-        self.assertEqual({'Error'}, {event[1] for event in events})
+        with self.cell() as cell:
+            self.assertEqual([], list(
+                objects.InstanceFaultList.get_by_instance_uuids(
+                    cell, [self.server['id']])))
+            for event in (
+                    event for found in
+                    objects.InstanceActionList.get_by_instance_uuid(
+                        cell, self.server['id'])
+                    for event in
+                    objects.InstanceActionEventList.get_by_action(
+                        cell, found.id)):
+                self.assertIsNone(event.traceback)
 
     def test_usage_before_the_change(self):
         notifications = nova_fixtures.NotificationFixture(self)

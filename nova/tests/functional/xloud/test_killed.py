@@ -38,7 +38,9 @@ from nova.tests.fixtures import notifications
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
+from nova.xloud import action
 from nova.xloud import size
+from nova.xloud import task
 
 GROWN = size.Size(6, 6144)
 
@@ -88,6 +90,15 @@ class Process:
         finally:
             self._is_inside = False
             self.steps.append(name)
+
+    @contextlib.contextmanager
+    def elsewhere(self):
+        """Something that another process does."""
+        self._is_inside = True
+        try:
+            yield
+        finally:
+            self._is_inside = False
 
 
 class MortalDriver(scripted.ScriptedFakeDriver):
@@ -160,10 +171,27 @@ class KilledTestCase(test_adjust.AdjustTestCase):
     def change(self, target, **kwargs):
         """Adjust in this thread, which is the compute service."""
         endpoint = self.compute.manager.additional_endpoints[-1]
+
+        def call(context, instance, request):
+            try:
+                return endpoint.adjust(
+                    context, instance.uuid, request._asdict())
+            except messaging.ExpectedException as expected:
+                raise expected.exc_info[1]
+
+        self.adjust(*target, call=call, **kwargs)
+
+    def carry_out(self, cell, instance, request, call):
+        # Only the compute service dies.
+        with self.process.elsewhere():
+            task.take(cell, instance, request.token)
+            action.start(cell, instance)
         try:
-            self.adjust(*target, call=endpoint.adjust, **kwargs)
-        except messaging.ExpectedException as expected:
-            raise expected.exc_info[1]
+            return call(cell, instance, request)
+        except Exception:
+            with self.process.elsewhere():
+                if not task.give_back(cell, instance, request.token):
+                    raise
 
     def check_each_step(self, prepare, work, check, meanwhile=None, least=3):
         """Die before each step of some work.

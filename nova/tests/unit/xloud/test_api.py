@@ -288,6 +288,11 @@ class QuotaTestCase(test.NoDBTestCase):
             'admin', 'admins', is_admin=True)
         self.instance = fake_instance()
 
+    def _check(self, vcpus, memory_mb, **kwargs):
+        api._check_quota(
+            self.admin, self.instance,
+            api._growth(self.instance, vcpus, memory_mb), **kwargs)
+
     @mock.patch('nova.objects.Quotas.check_deltas')
     def test_only_growth_over_the_charge(self, check):
         for asked, deltas in (((3, None), {'cores': 1}),
@@ -295,7 +300,7 @@ class QuotaTestCase(test.NoDBTestCase):
                               ((8, 4096), {'cores': 6, 'ram': 2048}),
                               ((2, 2048), None), ((None, 2048), None)):
             check.reset_mock()
-            api._check_quota(self.admin, self.instance, *asked)
+            self._check(*asked)
             if deltas is None:
                 check.assert_not_called()
             else:
@@ -306,7 +311,7 @@ class QuotaTestCase(test.NoDBTestCase):
         # What it is charged already it may have again.
         size.record(self.instance, size.Size(4, 4096), size.Size(2, 2048))
         check.reset_mock()
-        api._check_quota(self.admin, self.instance, 4, 4096)
+        self._check(4, 4096)
         check.assert_not_called()
 
     @mock.patch('nova.limit.placement._get_usage',
@@ -314,9 +319,13 @@ class QuotaTestCase(test.NoDBTestCase):
     @mock.patch('oslo_limit.limit.Enforcer')
     def test_unified_limits(self, enforcer, usage):
         self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
-        api._check_quota(self.admin, self.instance, 4, 2048)
+        self._check(4, 2048)
         enforcer.return_value.enforce.assert_called_once_with(
             'owners', {'class:VCPU': 2})
+        # What is counted already is not counted again.
+        self._check(4, 2048, is_charged=True)
+        enforcer.return_value.enforce.assert_called_with(
+            'owners', {'class:VCPU': 0})
 
 
 class StatusTestCase(test.NoDBTestCase):
@@ -408,18 +417,23 @@ class AdjustTestCase(test.NoDBTestCase):
             return_value=True)).mock
         self.calls = mock.Mock()
         for name, target in (
-                ('action', 'nova.objects.InstanceAction.action_start'),
-                ('event', 'nova.objects.InstanceActionEvent.event_start'),
                 ('of_host', 'nova.xloud.blockers.of_host'),
                 ('quota', 'nova.xloud.api._check_quota'),
+                ('take', 'nova.xloud.task.take'),
+                ('start', 'nova.xloud.action.start'),
+                ('claim', 'nova.xloud.rpcapi.XloudAPI.claim'),
                 ('rpc', 'nova.xloud.rpcapi.XloudAPI.adjust'),
-                ('finish', 'nova.objects.InstanceActionEvent.'
-                           'event_finish_with_failure'),
-                ('refresh', 'nova.objects.Instance.refresh')):
+                ('release', 'nova.xloud.rpcapi.XloudAPI.release'),
+                ('event', 'nova.objects.InstanceActionEvent.create'),
+                ('give_back', 'nova.xloud.task.give_back'),
+                ('refresh', 'nova.objects.Instance.refresh'),
+                ('finish', 'nova.xloud.action.finish')):
             patch = self.useFixture(fixtures.MockPatch(target))
             self.calls.attach_mock(patch.mock, name)
         self.calls.of_host.return_value = []
         self.calls.rpc.return_value = STATE
+        self.calls.claim.return_value = size.Size(4, 2048)
+        self.calls.give_back.return_value = False
 
     def _adjust(self, vcpus=4, memory_mb=None, persist=True):
         return self.compute_api.xloud_adjust(
@@ -431,23 +445,60 @@ class AdjustTestCase(test.NoDBTestCase):
     def test_order(self):
         self._adjust()
         self.assertEqual(
-            ['action', 'event', 'of_host', 'quota', 'rpc', 'finish',
-             'refresh'], self._order())
+            ['of_host', 'quota', 'take', 'start', 'claim', 'quota', 'rpc',
+             'event', 'refresh', 'finish'], self._order())
+        self.calls.take.assert_called_once_with(
+            self.ctxt, self.instance, self.ctxt.request_id)
+        request = rpcapi.Request(
+            self.ctxt.request_id, 4, None, True,
+            [self.instance.flavor.id, 2, 2048, *MAXIMUM], [2, 2048])
+        self.calls.claim.assert_called_once_with(
+            self.ctxt, self.instance, request)
         self.calls.rpc.assert_called_once_with(
-            self.ctxt, self.instance, 4, None, True)
-        self.calls.action.assert_called_once_with(
-            self.ctxt, uuids.instance, 'xloud_adjust', want_result=False)
+            self.ctxt, self.instance, request._replace(charged=[4, 2048]))
+
+    def test_order_without_growth(self):
+        size.record(self.instance, size.Size(4, 4096), size.Size(4, 4096))
+        self._adjust(2, 2048)
+        self.assertEqual(
+            ['of_host', 'quota', 'take', 'start', 'rpc', 'event', 'refresh',
+             'finish'], self._order())
+
+    def test_order_without_second_check(self):
+        self.flags(recheck_quota=False, group='quota')
+        self._adjust()
+        self.assertNotIn('claim', self._order())
 
     def _refuses(self, error, *args, **kwargs):
         self.assertRaises(error, self._adjust, *args, **kwargs)
         self.calls.rpc.assert_not_called()
 
-    def test_refusal_leaves_a_trace(self):
+    def test_refusal_leaves_no_trace(self):
         self._refuses(exception.InvalidRequest, 9)
-        self.assertEqual(['action', 'event', 'finish'], self._order())
-        self.assertIsInstance(
-            self.calls.finish.call_args[1]['exc_val'],
-            exception.InvalidRequest)
+        self.assertEqual([], self._order())
+
+    def test_refused_by_the_second_check(self):
+        self.calls.quota.side_effect = [None, exception.TooManyInstances('no')]
+        self._refuses(exception.TooManyInstances)
+        self.assertEqual(
+            ['of_host', 'quota', 'take', 'start', 'claim', 'quota',
+             'release', 'event', 'give_back', 'finish'], self._order())
+
+    def test_refused_by_the_host(self):
+        for error in (exception.ElasticConflict, exception.ElasticNoRoom,
+                      rpcapi.HostSilent):
+            self.calls.rpc.side_effect = error(instance_uuid='', reason='')
+            self.assertRaises(error, self._adjust)
+            self.calls.give_back.assert_called_with(
+                self.ctxt, self.instance, self.ctxt.request_id)
+            self.calls.finish.assert_called_with(
+                self.ctxt, self.instance, 'Error')
+
+    def test_accepted_and_no_answer(self):
+        self.calls.rpc.side_effect = rpcapi.HostSilent(
+            instance_uuid='', reason='')
+        self.calls.give_back.return_value = True
+        self.assertEqual('Unknown', self._adjust()['condition'])
 
     def test_lock(self):
         self.instance.locked = True

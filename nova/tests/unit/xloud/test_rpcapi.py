@@ -24,25 +24,44 @@ from nova import test
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.unit.xloud import broker
 from nova.xloud import rpcapi
+from nova.xloud import size
 
 STATE = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,
          'used_memory_mb': 512, 'cannot_plug': False}
 
 
+REQUEST = rpcapi.Request('token', 4, None, False, [1, 2, 2048, 8, 16384],
+                         [2, 2048])
+
+
 class Endpoint:
     """A compute service that knows elastic servers."""
 
-    target = messaging.Target(namespace='xloud', version='1.0')
+    target = messaging.Target(namespace='xloud', version='2.0')
 
     def __init__(self):
         self.error = None
 
-    def adjust(self, context, instance, vcpus, memory_mb, persist):
+    def adjust(self, context, instance_uuid, request):
         if self.error:
             raise self.error
-        return dict(STATE, instance=instance.uuid,
-                    asked=[vcpus, memory_mb, persist])
+        return dict(STATE, instance=instance_uuid, asked=request)
+
+    def claim(self, context, instance_uuid, request):
+        return [4, 2048]
+
+    def release(self, context, instance_uuid, request):
+        pass
+
+
+class FirstEndpoint:
+    """What there was before, and what is still there of it."""
+
+    target = messaging.Target(namespace='xloud', version='1.0')
+
+    def adjust(self, context, instance, vcpus, memory_mb, persist):
+        raise AssertionError('It must not be called.')
 
     def guest_state(self, context, instance):
         return STATE
@@ -83,11 +102,19 @@ class XloudAPITestCase(test.NoDBTestCase):
     def test_adjust(self):
         self._serve(Endpoint())
         self.assertEqual(
-            dict(STATE, instance=uuids.instance, asked=[4, None, False]),
-            self.api.adjust(self.context, self.instance, 4, None, False))
+            dict(STATE, instance=uuids.instance, asked=REQUEST._asdict()),
+            self.api.adjust(self.context, self.instance, REQUEST))
+
+    def test_claim(self):
+        self._serve(Endpoint())
+        self.assertEqual(
+            size.Size(4, 2048),
+            self.api.claim(self.context, self.instance, REQUEST))
+        self.assertIsNone(
+            self.api.release(self.context, self.instance, REQUEST))
 
     def test_guest_state(self):
-        self._serve(Endpoint())
+        self._serve(FirstEndpoint())
         self.assertEqual(
             STATE, self.api.guest_state(self.context, self.instance))
 
@@ -102,23 +129,26 @@ class XloudAPITestCase(test.NoDBTestCase):
         self._serve(endpoint)
         error = self.assertRaises(
             exception.ElasticNoRoom, self.api.adjust, self.context,
-            self.instance, 4, None, True)
+            self.instance, REQUEST)
         self.assertEqual(409, error.code)
         self.assertIn('full', str(error))
 
     def test_not_upgraded(self):
         self._serve(OldEndpoint())
-        self._assert_not_upgraded()
+        self._assert_not_upgraded(
+            self.api.guest_state, self.context, self.instance)
 
-    def _assert_not_upgraded(self):
-        for call in (lambda: self.api.guest_state(
-                         self.context, self.instance),
-                     lambda: self.api.adjust(
-                         self.context, self.instance, 4, None, True)):
-            error = self.assertRaises(rpcapi.HostNotUpgraded, call)
-            self.assertIsInstance(error, exception.ElasticConflict)
-            self.assertIn('not upgraded', str(error))
-            self.assertIn(uuids.instance, str(error))
+    def test_not_upgraded_to_this_version(self):
+        self._serve(FirstEndpoint())
+        for call in (self.api.claim, self.api.adjust, self.api.release):
+            self._assert_not_upgraded(
+                call, self.context, self.instance, REQUEST)
+
+    def _assert_not_upgraded(self, *call):
+        error = self.assertRaises(rpcapi.HostNotUpgraded, *call)
+        self.assertIsInstance(error, exception.ElasticConflict)
+        self.assertIn('not upgraded', str(error))
+        self.assertIn(uuids.instance, str(error))
 
     def test_other_remote_error(self):
         with mock.patch.object(self.api, '_client') as client:
@@ -126,7 +156,7 @@ class XloudAPITestCase(test.NoDBTestCase):
                 'KeyError', 'oops')
             self.assertRaises(
                 messaging.RemoteError, self.api.adjust, self.context,
-                self.instance, 4, None, True)
+                self.instance, REQUEST)
 
     def test_no_answer(self):
         self.flags(long_rpc_timeout=1)
@@ -134,9 +164,8 @@ class XloudAPITestCase(test.NoDBTestCase):
             'nova.xloud.rpcapi.STATE_TIMEOUT', 1))
         error = self.assertRaises(
             rpcapi.HostSilent, self.api.adjust, self.context, self.instance,
-            4, None, True)
-        self.assertIn('outcome is unknown', str(error))
-        self.assertIn('status', str(error))
+            REQUEST)
+        self.assertIn('Nothing was changed', str(error))
         error = self.assertRaises(
             rpcapi.HostSilent, self.api.guest_state, self.context,
             self.instance)
@@ -148,11 +177,12 @@ class XloudAPITestCase(test.NoDBTestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.xloud.rpcapi._ROUTER', router))
         prepare = router.client.return_value.prepare
-        self.api.adjust(self.context, self.instance, 4, None, True)
+        self.api.adjust(self.context, self.instance, REQUEST)
         prepare.assert_called_with(
             server='host1', timeout=1800, call_monitor_timeout=60)
         self.api.guest_state(self.context, self.instance)
-        prepare.assert_called_with(server='host1', timeout=5)
+        prepare.assert_called_with(
+            server='host1', timeout=5, version='1.0')
         # The connection of the server's cell is in the context.
         router.client.assert_called_with(self.context)
 

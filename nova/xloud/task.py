@@ -1,0 +1,296 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whose change of a server is running.
+
+While a server changes its size it has a task state, as in every operation of
+Nova. That keeps others away, but it does not say who set it: a resize uses
+the same value. So the request that set it writes its token beside it, in the
+books of the server:
+
+offered
+    nova-api has taken the task and asks the compute service. Until that has
+    accepted, nova-api may take the task back and refuse the request.
+claimed
+    As before, and the server is charged for its growth already.
+accepted
+    The compute service has recorded what was asked, in the same save. It is
+    done now, or by a reconcile.
+refused
+    The compute service has gone back to what was before. nova-api gives the
+    task back and says why.
+done
+    It has ended. There is no task state any more.
+
+The database takes a change of the books only from who knows the newest. So
+either nova-api takes a request back or the compute service accepts it, and
+no two clocks are compared: what was refused never happens, and what is
+accepted is not refused.
+"""
+
+import contextlib
+import time
+import typing as ty
+
+from oslo_concurrency import lockutils
+from oslo_db import api as oslo_db_api
+from oslo_log import log as logging
+from oslo_utils import excutils
+
+from nova.compute import task_states
+from nova.db.main import api as db
+from nova.db.main import models
+from nova import exception
+from nova.i18n import _
+from nova import objects
+from nova import utils
+from nova.xloud import books
+from nova.xloud import size
+
+LOG = logging.getLogger(__name__)
+
+# An existing one, so that no version changes. It keeps moves, snapshots and
+# other changes away, and a compute service that starts clears it.
+TASK = task_states.RESIZE_PREP
+
+OFFERED = 'offered'
+CLAIMED = 'claimed'
+ACCEPTED = 'accepted'
+REFUSED = 'refused'
+DONE = 'done'
+
+# Seconds that a compute service waits for a server that it is busy with.
+LOCK_WAIT = 5
+# Seconds after which the compute service takes a request back that nobody
+# makes: nova-api died in the middle. One that lives has less patience.
+PATIENCE = 120
+
+
+class Task(ty.NamedTuple):
+    token: str
+    state: str
+
+
+def of(instance) -> ty.Optional[Task]:
+    value = size.task(instance)
+    return Task(*value.split(' ')) if value else None
+
+
+def note(instance, token: str, state: str) -> None:
+    """Set what is known of a request. The caller saves the instance."""
+    size.note_task(instance, ' '.join((token, state)))
+
+
+def is_running(instance) -> bool:
+    """Whether the server has the task state because of one of ours."""
+    if instance.task_state != TASK:
+        return False
+    known = of(instance)
+    return known is not None and known.state != DONE
+
+
+def seen_as(instance) -> ty.Optional[str]:
+    """The task state that the status of a server follows.
+
+    A resize ends in a status of its own. A change of the size does not: the
+    server is as it was, and the status says so all the time.
+    """
+    task_state = instance.get('task_state')
+    if task_state == TASK and size.is_elastic(instance.flavor) and (
+            is_running(instance)):
+        return None
+    return task_state
+
+
+def forget(instance) -> None:
+    """Forget a task that ended without a word, before another one begins.
+
+    A compute service that starts clears the task state and nothing else. The
+    caller saves the instance.
+    """
+    if size.is_elastic(instance.flavor):
+        known = of(instance)
+        if known is not None and known.state != DONE:
+            size.note_task(instance, None)
+
+
+def range_of(instance) -> ty.List[int]:
+    """What must stay so that a request for the server stays valid."""
+    flavor = instance.flavor
+    return [flavor.id, *size.minimum(flavor), *size.maximum(flavor)]
+
+
+@contextlib.contextmanager
+def locked(instance_uuid):
+    """Hold the lock of a server, for which nobody waits long.
+
+    :raises: ElasticConflict if something else holds it
+    """
+    for is_last in [False] * LOCK_WAIT * 10 + [True]:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lockutils.lock(
+                    instance_uuid, lock_file_prefix='nova-', blocking=False))
+            except lockutils.AcquireLockFailedException:
+                if is_last:
+                    raise exception.ElasticConflict(
+                        instance_uuid=instance_uuid,
+                        reason=_('its host is busy with it, such as with a '
+                                 'volume that is swapped or attached. Try '
+                                 'again when that has ended.'))
+            else:
+                yield
+                return
+        time.sleep(0.1)
+
+
+# What nova-api does, which has the database.
+
+def take(context, instance, token: str) -> None:
+    """Take the task of a server that has none.
+
+    :raises: ElasticConflict if it has one, or has left the state in which it
+        was read
+    """
+    try:
+        _take(context, instance, token)
+    except exception.InstanceUpdateConflict as error:
+        LOG.debug('It is not taken: %s', error, instance=instance)
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid,
+            reason=_('something else happens to it. Try again when that has '
+                     'ended.'))
+    except exception.InstanceNotFound:
+        raise
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            # It may be taken all the same.
+            give_back(context, instance, token)
+
+
+_in_transaction = oslo_db_api.wrap_db_retry(
+    max_retries=5, retry_on_deadlock=True)
+
+
+@_in_transaction
+@db.pick_context_manager_writer
+def _take(context, instance, token):
+    found = _newest(context, instance)
+    found.task_state = TASK
+    note(found, token, OFFERED)
+    if found.vm_state != instance.vm_state:
+        raise exception.InstanceUpdateConflict(
+            instance_uuid=instance.uuid, expected=instance.vm_state,
+            actual=found.vm_state)
+    books.save(found, expected_task_state=[None])
+
+
+@_in_transaction
+@db.pick_context_manager_writer
+def give_back(context, instance, token: str) -> bool:
+    """Give back the task of a request that cannot run.
+
+    :returns: True if it was accepted, so that it is done, or will be
+    """
+    found = _newest(context, instance)
+    known = of(found)
+    if known is None or known.token != token:
+        return False
+    if known.state in (ACCEPTED, DONE):
+        return True
+    task_state = found.task_state
+    if task_state == TASK:
+        found.task_state = None
+    size.note_task(found, None)
+    books.save(found, expected_task_state=[task_state])
+    return False
+
+
+def _newest(context, instance):
+    """A server that nobody else changes before this transaction ends."""
+    # Locked before anything is read: what is read then is so.
+    db.model_query(
+        context, models.Instance, (models.Instance.id,)).filter_by(
+            uuid=instance.uuid).with_for_update().first()
+    return objects.Instance.get_by_uuid(
+        context, instance.uuid, expected_attrs=['flavor', 'system_metadata'])
+
+
+class Unclaimed:
+    """The tasks of servers of a host that nobody ends any more."""
+
+    def __init__(self):
+        # Tokens of the requests that are carried out now.
+        self._at_work: ty.Set[str] = set()
+        # When this service first saw a request, by its own clock.
+        self._seen: ty.Dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def at_work(self, token: str):
+        self._at_work.add(token)
+        try:
+            yield
+        finally:
+            self._at_work.discard(token)
+
+    def give_back(self, context, instances) -> None:
+        """Give back the tasks of those that nobody ends.
+
+        :param instances: all that the host has
+        """
+        tokens = {instance.uuid: of(instance).token for instance in instances
+                  if size.is_elastic(instance.flavor) and
+                  is_running(instance)}
+        self._seen = {token: self._seen.get(token, time.monotonic())
+                      for token in tokens.values()}
+        for instance in instances:
+            token = tokens.get(instance.uuid)
+            if token is None or token in self._at_work:
+                continue
+            try:
+                self._give_back(context, instance.uuid, token)
+            except (exception.InstanceNotFound,
+                    exception.InstanceUpdateConflict) as error:
+                LOG.debug('Its task has ended: %s', error, instance=instance)
+            except lockutils.AcquireLockFailedException:
+                LOG.debug('Its task is not given back: it is in use.',
+                          instance=instance)
+            except Exception as error:
+                LOG.warning('Its task is given back later: %s', error,
+                            instance=instance)
+
+    def _give_back(self, context, instance_uuid, token):
+        @utils.synchronized(instance_uuid, blocking=False)
+        def locked():
+            instance = objects.Instance.get_by_uuid(
+                context, instance_uuid, expected_attrs=['system_metadata'])
+            known = of(instance)
+            if not is_running(instance) or known.token != token:
+                return
+            waited = time.monotonic() - self._seen[token]
+            if known.state != ACCEPTED and waited < PATIENCE:
+                return
+            LOG.warning('The request %s of the server is %s and nobody is '
+                        'at it: its task is given back.', *known,
+                        instance=instance)
+            end(instance, token, is_accepted=known.state == ACCEPTED)
+        locked()
+
+
+def end(instance, token: str, is_accepted=True) -> None:
+    """End the task of a request on the compute service."""
+    instance.task_state = None
+    if is_accepted:
+        note(instance, token, DONE)
+    else:
+        size.note_task(instance, None)
+    books.save(instance, expected_task_state=[TASK])
