@@ -56,7 +56,11 @@ while true; do
         [ -f $state ] && [ "$($bb cat $state)" = 0 ] && echo 1 >$state
     done
     vcpus=$($bb grep -c ^processor /proc/cpuinfo)
-    kib=$($bb awk '$1 == "MemTotal:" {{print $2}}' /proc/meminfo)
+    # What it has in total stays the same; its balloon counts in pages.
+    kib=$($bb awk '$1 == "MemTotal:" {{kib += $2}}
+        $1 == "balloon_inflate" {{kib -= 4 * $2}}
+        $1 == "balloon_deflate" {{kib += 4 * $2}}
+        END {{print kib}}' /proc/meminfo /proc/vmstat)
     up=$($bb awk '{{print int($1)}}' /proc/uptime)
     address=$($bb cat /address)
     echo "{_PREFIX} vcpus=$vcpus kib=$kib up=$up address=$address"

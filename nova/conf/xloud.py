@@ -57,8 +57,27 @@ by its statistics. With less, every start ends as a guest that did not follow.
         default=128,
         min=0,
         help="""
-How many MiB of memory a guest must keep above what it uses when memory is
+How many MiB of memory a guest must keep above what it needs when memory is
 taken from it. A guest without any may stop working.
+"""),
+    cfg.IntOpt(
+        'guest_memory_base_mb',
+        default=128,
+        help="""
+How many MiB of memory the kernel of a guest needs to start, besides what
+follows from the maximum of its flavor: 3/128 of the maximum, 1 MiB for each
+vCPU of the maximum, and 104 MiB if the maximum is above 2048 MiB. A server
+with an elastic memory that would start with less than the sum is refused, and
+no running guest is shrunk below it.
+
+The default is what a Linux kernel with little else was measured to need. Raise
+it if your images need more to start. Use the same value for nova-api and
+nova-compute.
+
+Possible values:
+
+* 0 or any positive integer: MiB
+* Any negative integer: nothing is refused by this rule
 """),
 ]
 

@@ -37,6 +37,7 @@ from nova import objects
 from nova.xloud import action
 from nova.xloud import blockers
 from nova.xloud import condition
+from nova.xloud import memory
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -52,6 +53,7 @@ _AT_REST = (vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED)
 _NO_GUEST = {
     'actual_vcpus': 0, 'actual_memory_mb': 0, 'balloon_driver_active': False,
     'memory_pinned': False, 'used_memory_mb': None, 'cannot_plug': False,
+    'missing_statistic': None,
 }
 
 
@@ -217,6 +219,8 @@ def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
             instance_uuid=instance.uuid,
             reason=_('it is stopped, so that nothing but the size of its '
                      'next start can change. That needs persist to be true.'))
+    if instance.vm_state == vm_states.STOPPED and memory_mb is not None:
+        _check_boot(instance, memory_mb)
     changes = {blockers.VCPUS: vcpus, blockers.MEMORY: memory_mb}
     for blocker in blockers.of_flavor(instance.flavor):
         del changes[blocker.dimension]
@@ -238,6 +242,17 @@ def _growth(instance, vcpus, memory_mb) -> size.Size:
     charged = size.charged(instance)
     return size.Size((vcpus or 0) - charged.vcpus,
                      (memory_mb or 0) - charged.memory_mb)
+
+
+def _check_boot(instance, memory_mb):
+    least_mb = memory.kernel_mb(
+        size.maximum(instance.flavor), CONF.xloud.guest_memory_base_mb)
+    try:
+        memory.check_boot(
+            memory_mb, size.boot(instance).memory_mb, least_mb)
+    except ValueError as error:
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid, reason=error)
 
 
 def _check_quota(context, instance, growth, is_charged=False):

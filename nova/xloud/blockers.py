@@ -133,10 +133,25 @@ def of_guest(state) -> ty.List[Blocker]:
     if state['memory_pinned']:
         found.append(pinned())
     elif state['used_memory_mb'] is None:
-        found.append(Blocker(NO_BALLOON_STATISTICS, MEMORY, _(
-            'The balloon driver of the guest gives no statistics. Memory can '
-            'be added, but none can be taken.')))
+        message = _no_statistics(state)
+        if message:
+            found.append(Blocker(NO_BALLOON_STATISTICS, MEMORY, message))
     return found
+
+
+def _no_statistics(state) -> ty.Optional[str]:
+    """Why no memory can be taken, None if that passes within seconds."""
+    # A host that is not upgraded does not say which.
+    missing = state.get('missing_statistic', '')
+    if missing:
+        return _('The balloon driver of the guest does not report the '
+                 'statistic %s. Memory can be added, but none can be '
+                 'taken.') % missing
+    if missing is None and state['balloon_driver_active']:
+        # Its balloon has moved since it reported last.
+        return None
+    return _('The balloon driver of the guest gives no statistics. Memory '
+             'can be added, but none can be taken.')
 
 
 def pinned() -> Blocker:

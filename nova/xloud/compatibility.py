@@ -24,15 +24,19 @@ resize.
 
 import os_resource_classes as orc
 
+import nova.conf
 from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.virt import hardware
 from nova.xloud import devices
 from nova.xloud import firmware
+from nova.xloud import memory
 from nova.xloud import size
 from nova.xloud import topology
 from nova.xloud import traits
+
+CONF = nova.conf.CONF
 
 _MINIMUM_VCPUS, _MINIMUM_MEMORY = size.MINIMUM_KEYS
 _SIZES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
@@ -57,6 +61,22 @@ def check(flavor, image) -> None:
     _check(flavor, image_meta)
 
 
+def check_new(flavor) -> None:
+    """Refuse a flavor for a new server, which starts at its minimum."""
+    if size.has_elastic_memory(flavor):
+        _check_kernel(flavor, size.minimum(flavor).memory_mb)
+
+
+def check_rebuild(instance) -> None:
+    """Refuse to rebuild a server at the size that it starts with.
+
+    That may be more than its minimum. One that is too small for its kernel
+    may be older than this rule; it can be adjusted first.
+    """
+    if size.has_elastic_memory(instance.flavor):
+        _check_kernel(instance.flavor, size.boot(instance).memory_mb)
+
+
 def check_ports(flavor, pci_requests, requested_networks) -> None:
     """Refuse ports for a new server.
 
@@ -79,6 +99,7 @@ def check_resize(instance, flavor) -> None:
         return
     _check(flavor, instance.image_meta)
     if size.has_elastic_memory(flavor):
+        check_new(flavor)
         _check_pci_requests(instance.pci_requests)
 
 
@@ -155,6 +176,21 @@ def _check_memory(flavor, image_meta):
             {'key': _MINIMUM_MEMORY, 'minimum': minimum, 'min_ram': min_ram})
     for key in devices.keys_of(flavor):
         raise _pinned(key)
+
+
+def _check_kernel(flavor, memory_mb):
+    """Refuse a first boot in which no kernel of this maximum can live."""
+    maximum = size.maximum(flavor)
+    least_mb = memory.kernel_mb(maximum, CONF.xloud.guest_memory_base_mb)
+    if memory_mb >= least_mb:
+        return
+    raise exception.InvalidRequest(
+        _('The extra spec %(key)s of the flavor is %(minimum)d, and the '
+          'server would start with %(memory)d MiB. The kernel of its guest '
+          'keeps books of the maximum, %(maximum)s, so %(least)d MiB is the '
+          'least.') %
+        {'key': _MINIMUM_MEMORY, 'minimum': size.minimum(flavor).memory_mb,
+         'memory': memory_mb, 'maximum': maximum, 'least': least_mb})
 
 
 def _check_pci_requests(pci_requests):

@@ -32,7 +32,9 @@ class GuestState(ty.NamedTuple):
     memory_mb: int
     # Whether the guest's balloon driver gives fresh statistics.
     balloon_active: bool
-    # What the guest itself uses. None without fresh statistics.
+    # What the guest needs of its memory, its kernel included: what it holds
+    # less what it could use at once. None without fresh statistics, and with
+    # those that are older than the last move of its balloon.
     used_memory_mb: ty.Optional[int]
     # A passed-through device keeps all memory on the host: a balloon frees
     # nothing.
@@ -50,6 +52,9 @@ class GuestState(ty.NamedTuple):
     # How many vCPUs the guest itself says are online. None if nobody in it
     # says that.
     online_vcpus: ty.Optional[int] = None
+    # The name of the statistic for which it is not known what the guest
+    # needs: its balloon driver gives others, but not this one.
+    missing_statistic: ty.Optional[str] = None
 
     @property
     def holds(self) -> size.Size:

@@ -124,6 +124,8 @@ class Ledger:
         if size.charged(instance) != charged:
             _close_billing_period(context, before, self._compute.host)
         elif size.entries(instance) == size.entries(before):
+            # Also the mark that somebody began to write it.
+            instance.system_metadata = before.system_metadata
             instance.obj_reset_changes(['system_metadata'])
             return
         try:

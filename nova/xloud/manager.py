@@ -30,6 +30,7 @@ from nova import objects
 from nova.xloud import action
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
+from nova.xloud import memory
 from nova.xloud import reconcile
 from nova.xloud import rpcapi
 from nova.xloud import size
@@ -63,10 +64,10 @@ class Endpoint:
         self.host = compute.host
         self._compute = compute
 
-    def _guest(self, instance, wait=False):
+    def _guest(self, instance, wait=False, renew=False):
         try:
             guest = self._compute.driver.get_elastic_guests(
-                [instance], wait).get(instance.uuid)
+                [instance], wait, renew).get(instance.uuid)
         except NotImplementedError:
             # Unlike silence this does not pass: nova-api tells them apart.
             raise
@@ -217,6 +218,9 @@ class ElasticServers(Endpoint):
         :returns: what its guest holds, its Sizes so far, desired, boot
         """
         guest = self._guest(instance, wait=True)
+        if request.memory_mb is not None and memory.is_unsure(
+                guest, request.memory_mb):
+            guest = self._guest(instance, wait=True, renew=True)
         known = sizes = condition.sizes_of(instance)
         if reconcile.is_started(instance, guest):
             sizes = sizes._replace(desired=sizes.boot)
@@ -343,8 +347,10 @@ class ElasticServers(Endpoint):
         if memory_mb == size.desired(instance).memory_mb == guest.memory_mb:
             return
         try:
-            reconcile.check_memory(
-                guest, memory_mb, CONF.xloud.guest_memory_reserve_mb)
+            memory.check(
+                guest, memory_mb, CONF.xloud.guest_memory_reserve_mb,
+                memory.kernel_mb(size.maximum(instance.flavor),
+                                 CONF.xloud.guest_memory_base_mb))
         except ValueError as error:
             raise _conflict(instance, error)
 
@@ -361,7 +367,7 @@ class ElasticServers(Endpoint):
     def _act(self, instance, guest, desired, boot):
         target = desired
         if guest.running:
-            target = reconcile.safe_target(
+            target = memory.target(
                 guest, desired, CONF.xloud.guest_memory_reserve_mb)
         self._compute.driver.set_elastic_guest(instance, target, boot)
 
@@ -447,6 +453,7 @@ def _view(guest, is_missing=False):
         'memory_pinned': bool(guest and guest.memory_pinned),
         'used_memory_mb': guest.used_memory_mb if guest else None,
         'cannot_plug': bool(guest and guest.cannot_plug),
+        'missing_statistic': guest.missing_statistic if guest else None,
     }
 
 

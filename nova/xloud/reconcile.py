@@ -39,6 +39,7 @@ from nova.xloud import action
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
 from nova.xloud import ledger as xloud_ledger
+from nova.xloud import memory
 from nova.xloud import size
 
 CONF = nova.conf.CONF
@@ -132,12 +133,26 @@ def decide(
 
     drive = None
     if not waiting:
+        asked = desired
         desired, outcome = _accept(
-            sizes, guest, desired, held, counted, settle_timeout, outcome)
+            sizes, guest, desired, held, counted, settle_timeout, outcome,
+            memory_reserve_mb)
+        # A balloon driver that loads late should do what the start asked for.
+        awaits_driver = not guest.balloon_active and changed_at == started_at
+        if has_room and desired.memory_mb != asked.memory_mb and (
+                not awaits_driver):
+            drive = desired._replace(
+                memory_mb=max(desired.memory_mb, held.memory_mb))
     elif held != desired and not started:
-        drive = _request(guest, desired, held, memory_reserve_mb)
+        if changed_at == started_at:
+            target = memory.start_target(
+                guest, desired, memory_reserve_mb, sizes.maximum.memory_mb)
+        else:
+            target = memory.target(
+                guest, desired, memory_reserve_mb, memory_reserve_mb // 2)
+        drive = _request(guest, desired, held, target)
     if drive is None and not is_config_current and not started:
-        drive = safe_target(guest, desired, memory_reserve_mb)
+        drive = memory.target(guest, desired, memory_reserve_mb)
     charge = size.largest(desired, boot, counted, configured)
 
     if not has_room:
@@ -149,46 +164,8 @@ def decide(
     return Decision(desired, charge, drive, outcome, is_reached)
 
 
-def check_memory(guest, wanted_mb: int, reserve_mb: int) -> None:
-    """Whether a running guest can be asked for this amount of memory.
-
-    :raises ValueError: with the reason for the user
-    """
-    if guest.memory_pinned:
-        raise ValueError(_(
-            'a passed-through device keeps all of its memory on the host, '
-            'so the memory cannot be changed.'))
-    if wanted_mb >= guest.memory_mb:
-        return
-    if guest.used_memory_mb is None:
-        raise ValueError(_(
-            'its guest gives no memory statistics, so it is not known what '
-            'can be taken. A balloon driver that gives them has to run in '
-            'it.'))
-    floor = guest.used_memory_mb + reserve_mb
-    if wanted_mb < floor:
-        raise ValueError(_(
-            'its guest uses %(used)d MiB of memory and keeps %(reserve)d MiB '
-            'above that, so %(floor)d MiB is the least now.') %
-            {'used': guest.used_memory_mb, 'reserve': reserve_mb,
-             'floor': floor})
-
-
-def safe_target(guest, desired: size.Size, reserve_mb: int) -> size.Size:
-    """What to ask for so that no memory is taken that the guest needs.
-
-    Without statistics no balloon driver runs, and a new one does what the
-    last request says: that should be what is desired.
-    """
-    needed_mb = (guest.used_memory_mb or 0) + reserve_mb
-    is_needed = guest.used_memory_mb is not None and (
-        desired.memory_mb < min(needed_mb, guest.memory_mb))
-    if guest.memory_pinned or is_needed:
-        return desired._replace(memory_mb=guest.memory_mb)
-    return desired
-
-
-def _accept(sizes, guest, desired, held, counted, settle_timeout, outcome):
+def _accept(sizes, guest, desired, held, counted, settle_timeout, outcome,
+            reserve_mb):
     """Take what the guest holds for what is desired, as it had its time."""
     accepted = size.largest(
         sizes.minimum, _smallest(counted, sizes.maximum))
@@ -201,10 +178,11 @@ def _accept(sizes, guest, desired, held, counted, settle_timeout, outcome):
         # As before. It holds less than its minimum.
         return desired, outcome
     return accepted, (
-        condition.PARTIAL, _refusal(guest, desired, held, settle_timeout))
+        condition.PARTIAL,
+        _refusal(guest, desired, held, settle_timeout, reserve_mb))
 
 
-def _refusal(guest, desired, held, settle_timeout):
+def _refusal(guest, desired, held, settle_timeout, reserve_mb):
     reasons = [_('The guest holds %(held)s and not %(desired)s.') %
                {'held': held, 'desired': desired}]
     if held.vcpus > desired.vcpus:
@@ -218,20 +196,25 @@ def _refusal(guest, desired, held, settle_timeout):
             reasons.append(_('Its balloon driver does not answer.'))
         elif held.memory_mb > desired.memory_mb:
             reasons.append(_('It did not give back memory.'))
+            needed_mb = memory.needs(guest, reserve_mb)
+            if needed_mb is not None and needed_mb > desired.memory_mb:
+                reasons.append(_('It needs %d MiB.') % needed_mb)
         else:
             reasons.append(_('It did not take memory.'))
     reasons.append(_('It had %d seconds.') % settle_timeout)
     return ' '.join(reasons)
 
 
-def _request(guest, desired, held, reserve_mb):
-    target = safe_target(guest, desired, reserve_mb)
-    would_take_unseen = guest.used_memory_mb is None and (
-        target.memory_mb < guest.memory_mb)
-    if target.vcpus == held.vcpus and (
-            would_take_unseen or target.memory_mb == guest.memory_mb):
+def _request(guest, desired, held, target):
+    """The target, unless there is nothing to ask the guest for."""
+    if target.vcpus != held.vcpus:
+        return target
+    if guest.used_memory_mb is None and target.memory_mb < guest.memory_mb:
+        # It would be taken unseen.
         return None
-    return target
+    # A guest that keeps what it holds has been asked for less.
+    is_kept = target != desired and not guest.memory_pinned
+    return target if is_kept or target.memory_mb != guest.memory_mb else None
 
 
 def _smallest(*sizes):
@@ -393,6 +376,9 @@ class Reconciler:
                 instance.refresh()
                 if self._is_quiet(instance):
                     guest = self._guest(instance)
+                    if guest is not None and memory.is_unsure(
+                            guest, size.desired(instance).memory_mb):
+                        guest = self._guest(instance, renew=True)
                     if guest is not None:
                         self.settle(context, instance, guest,
                                     allocated=allocated)
@@ -473,6 +459,11 @@ class Reconciler:
                       decision.outcome[0] == condition.PARTIAL)
         has_ended = decision.is_reached or is_partial
 
+        # Until it was asked for what it holds, the guest may still follow what
+        # it was asked for before.
+        is_given_up = decision.drive is not None and (
+            decision.desired != size.desired(instance))
+
         def record():
             note_start(instance, guest)
             if has_strayed_now:
@@ -482,7 +473,7 @@ class Reconciler:
             size.settle(instance, decision.charge)
             if not is_pending:
                 size.set_pending(instance, None)
-            size.note_config(instance, is_current)
+            size.note_config(instance, is_current and not is_given_up)
             size.clear_outcome(instance)
             if decision.outcome:
                 size.set_outcome(instance, *decision.outcome)
@@ -637,14 +628,15 @@ class Reconciler:
             asked, timeutils.utcnow() + datetime.timedelta(seconds=seconds),
             seconds)
 
-    def _guest(self, instance):
-        return self._guests([instance]).get(instance.uuid)
+    def _guest(self, instance, renew=False):
+        return self._guests([instance], renew).get(instance.uuid)
 
-    def _guests(self, instances):
+    def _guests(self, instances, renew=False):
         """What is known of guests, without those that give no answer."""
         by_uuid = {instance.uuid: instance for instance in instances}
         try:
-            guests = self._compute.driver.get_elastic_guests(instances)
+            guests = self._compute.driver.get_elastic_guests(
+                instances, renew=renew)
             return {uuid: guest for uuid, guest in guests.items()
                     if not elastic_guest.is_missing(
                         by_uuid[uuid], guest.running)}

@@ -108,6 +108,11 @@ _INIT = """\
 #!/bin/busybox sh
 B=/bin/busybox
 memory() { $B awk "/^Mem$1:/{print \\$2}" /proc/meminfo; }
+# What it has in total stays what it is if its balloon may shrink by itself.
+in_balloon() {
+    $B awk '/^balloon_inflate/{n+=$2} /^balloon_deflate/{n-=$2}
+        END{print 4*n}' /proc/vmstat
+}
 $B mount -t proc proc /proc
 $B mount -t sysfs sys /sys
 $B mount -t devtmpfs dev /dev
@@ -143,7 +148,7 @@ while :; do
     read -r up _ </proc/uptime
     echo "STATE boot=$boot up=$up" \\
          "cpus=$($B grep -c ^processor /proc/cpuinfo)" \\
-         "kib=$(memory Total) of=$of free=$(memory Available)"
+         "kib=$((of - $(in_balloon))) of=$of free=$(memory Available)"
     $B sleep 0.5
 done
 """
@@ -316,7 +321,8 @@ class Seen(ty.NamedTuple):
     boot: str
     uptime: float
     vcpus: int
-    # What its kernel can use, and could before the balloon took any.
+    # What its kernel can use, and could before the balloon took any. Not what
+    # it has in total, which does not change.
     kib: int
     all_kib: int
     # What it could use at once.

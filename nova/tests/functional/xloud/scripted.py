@@ -37,7 +37,10 @@ class Guest:
     def __init__(self, host, instance):
         self.host = host
         self.behaviour = OBEDIENT
+        # None if its balloon driver does not say it.
         self.used_mb = 64
+        # Whether what it reported is older than the last move of its balloon.
+        self.is_outdated = False
         self.memory_pinned = False
         self.online_vcpus = None
         # What the next soft reboot gives.
@@ -84,8 +87,11 @@ class Guest:
             running=True, vcpus=self.held.vcpus,
             memory_mb=math.ceil(self.held.memory_mb),
             balloon_active=self.has_balloon,
-            used_memory_mb=self.used_mb if self.has_balloon else None,
+            used_memory_mb=self.used_mb
+            if self.has_balloon and not self.is_outdated else None,
             memory_pinned=self.memory_pinned, run=str(self.run),
+            missing_statistic='usable'
+            if self.has_balloon and self.used_mb is None else None,
             is_returning=self.is_returning,
             online_vcpus=self.online_vcpus)
 
@@ -104,10 +110,13 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         self.starts_with_balloon = True
         self.is_away = False
 
-    def get_elastic_guests(self, instances, wait=False):
+    def get_elastic_guests(self, instances, wait=False, renew=False):
         if self.is_away:
             raise exception.HypervisorUnavailable(host=self._host)
         self.observations.append([instance.uuid for instance in instances])
+        if renew:
+            for instance in instances:
+                self.guests[instance.uuid].is_outdated = False
         return {
             instance.uuid: self.guests[instance.uuid].state
             if self._is_running(instance.uuid) else elastic_guest.NOT_RUNNING

@@ -147,7 +147,7 @@ class LiveTestCase(AdjustTestCase):
              'balloon_driver_active': True, 'memory_pinned': False,
              'used_memory_mb': 64, 'cannot_plug': False,
              'is_missing': False, 'is_returning': False,
-             'online_vcpus': None}, view)
+             'online_vcpus': None, 'missing_statistic': None}, view)
         self.assert_books(GROWN, GROWN)
         self.adjust(2)
         self.assert_books(size.Size(2, 6144), size.Size(2, 6144))

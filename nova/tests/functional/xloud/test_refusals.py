@@ -17,6 +17,7 @@ from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
 from nova.tests.functional import integrated_helpers
+from nova.xloud import size
 
 ELASTIC = {'minimum_cpu': '1', 'minimum_memory': '1024'}
 # The extra specs of a flavor with 4 vCPUs and 4096 MiB, the properties and
@@ -25,6 +26,8 @@ REFUSED = (
     ({'minimum_cpu': '5'}, {}, 0, ('minimum_cpu', '5', '4 vCPUs')),
     ({'minimum_memory': '4G'}, {}, 0, ('minimum_memory', '4G', 'integer')),
     ({'minimum_memory': '0'}, {}, 0, ('minimum_memory', 'at least 1')),
+    ({'minimum_memory': '331'}, {}, 0,
+     ('minimum_memory', '331', '4096 MiB', '332 MiB is the least')),
     (ELASTIC, {}, 1025, ('minimum_memory', '1024', 'min_ram', '1025')),
     (ELASTIC, {}, 4097, ('minimum_memory', '1024', 'min_ram', '4097')),
     ({'minimum_cpu': '1', 'hw:numa_nodes': '1'}, {}, 0,
@@ -131,6 +134,7 @@ class RefusalTestCase(integrated_helpers._IntegratedTestBase):
         flavor.vcpus, flavor.memory_mb = 4, 4096
         flavor.extra_specs = extra_specs or {}
         instance.flavor = flavor
+        instance.vcpus, instance.memory_mb = size.minimum(flavor)
         for key in [key for key in instance.system_metadata
                     if key.startswith('image_hw_')]:
             del instance.system_metadata[key]

@@ -18,6 +18,7 @@ from nova import objects
 from nova import test
 from nova.tests.unit import fake_instance
 from nova.xloud import compatibility
+from nova.xloud import size
 
 ELASTIC = {'minimum_cpu': '2', 'minimum_memory': '4096'}
 PORT = objects.InstancePCIRequest(count=1, spec=[], requester_id='a-port')
@@ -73,6 +74,45 @@ class CompatibilityTestCase(test.NoDBTestCase):
     def allow(self, extra_specs, image=None):
         for check in (self.check, self.resize):
             check(extra_specs, image)
+
+
+class KernelTestCase(CompatibilityTestCase):
+    """Of 16384 MiB and 8 vCPUs, by the default base of 128 MiB."""
+
+    LEAST = 128 + 384 + 8 + 104
+
+    def refusal(self, check, *args):
+        error = self.assertRaises(exception.InvalidRequest, check, *args)
+        for word in ('minimum_memory', '256', '8 vCPUs, 16384 MiB',
+                     '%d MiB is the least' % self.LEAST):
+            self.assertIn(word, str(error))
+
+    def test_new(self):
+        self.refusal(compatibility.check_new,
+                     fake_flavor({'minimum_memory': '256'}))
+        for minimum_memory in (self.LEAST, 16384):
+            compatibility.check_new(
+                fake_flavor({'minimum_memory': str(minimum_memory)}))
+        compatibility.check_new(fake_flavor({'minimum_cpu': '2'}))
+        compatibility.check_new(fake_flavor({}))
+
+    def test_resize(self):
+        self.refusal(self.resize, {'minimum_memory': '256'})
+        self.resize({'minimum_memory': str(self.LEAST)})
+
+    def test_rebuild(self):
+        instance = fake_instance.fake_instance_obj(
+            None, system_metadata={}, expected_attrs=['system_metadata'])
+        instance.flavor = fake_flavor({'minimum_memory': '256'})
+        self.refusal(compatibility.check_rebuild, instance)
+        # It keeps its boot size.
+        boot = size.Size(8, self.LEAST)
+        size.record(instance, desired=boot, boot=boot)
+        compatibility.check_rebuild(instance)
+
+    def test_switched_off(self):
+        self.flags(guest_memory_base_mb=-1, group='xloud')
+        compatibility.check_new(fake_flavor({'minimum_memory': '1'}))
 
 
 @ddt.ddt

@@ -48,7 +48,7 @@ def configure(guest, instance) -> None:
             set_queues(device, instance)
     if size.has_elastic_memory(flavor):
         guest.current_memory = current_memory(instance)
-        _require_balloon(guest)
+        guest.devices = [_balloon(device) for device in guest.devices]
 
 
 def set_queues(device, instance) -> None:
@@ -96,9 +96,26 @@ def current_memory(instance) -> int:
     return size.boot(instance).memory_mb * units.Ki
 
 
-def _require_balloon(guest):
+class ElasticBalloon(vconfig.LibvirtConfigMemoryBalloon):
+    """A balloon that gives memory back before its guest runs out of it.
+
+    Linux then no longer tells memory in the balloon from memory in use: what
+    it has in total is the maximum.
+    """
+
+    def format_dom(self):
+        dev = super().format_dom()
+        dev.set('autodeflate', 'on')
+        return dev
+
+
+def _balloon(device):
+    if not isinstance(device, vconfig.LibvirtConfigMemoryBalloon):
+        return device
+    balloon = ElasticBalloon()
+    balloon.period = device.period
+    balloon.driver_iommu = device.driver_iommu
     # The server may be older than a mem_stats_period_seconds of 0, with which
     # its host takes no new one and guests get no balloon.
-    for device in guest.devices:
-        if isinstance(device, vconfig.LibvirtConfigMemoryBalloon):
-            device.model = 'virtio'
+    balloon.model = 'virtio'
+    return balloon

@@ -60,6 +60,12 @@ _CALM_SECONDS = 2
 # libvirt waits 5 seconds for a vCPU to leave, and twice that on POWER.
 _SECONDS_PER_VCPU = 10
 
+# How long statistics that are younger than the last move of a balloon are
+# waited for, and how often they are looked for. They say in which second they
+# were made, so the next one may have to begin first.
+_RENEWAL_SECONDS = 2.5
+_LOOK_SECONDS = 0.1
+
 
 class _Record(ty.NamedTuple):
     """What a bulk call tells of one domain that runs."""
@@ -71,6 +77,11 @@ class _Record(ty.NamedTuple):
     @property
     def vcpus(self) -> int:
         return self.statistics['vcpu.current']
+
+    @property
+    def reported_at(self) -> int:
+        """In which second its guest gave statistics, 0 if it gave none."""
+        return self.statistics.get('balloon.last-update', 0)
 
     @property
     def has_lost_vcpu(self) -> bool:
@@ -109,14 +120,16 @@ class ElasticGuests:
         # Guests that just told that they keep their vCPUs
         self._refusing: ty.Set[str] = set()
 
-    def states(self, instances, wait=False) -> ty.Dict[
+    def states(self, instances, wait=False, renew=False) -> ty.Dict[
             str, elastic_guest.GuestState]:
         """As ComputeDriver.get_elastic_guests()."""
         for instance in instances:
             if instance.uuid in self._to_mend:
                 self.keep_boot_size(instance)
-        records = self._records(
-            [instance.uuid for instance in instances], wait)
+        uuids = [instance.uuid for instance in instances]
+        records = self._records(uuids, wait)
+        if renew:
+            records = self._renew(uuids, records)
         self._ask_agents(records)
         states = {}
         for instance in instances:
@@ -230,6 +243,8 @@ class ElasticGuests:
             return True
         if isinstance(event, libvirtevent.DeviceEvent):
             self._unsure.add(uuid)
+        elif uuid in self._runs and is_ours:
+            self._runs[uuid].note_move()
         self._emit_soon(uuid)
         return is_ours
 
@@ -294,6 +309,42 @@ class ElasticGuests:
             self._domains.pop(uuid, None)
             self._runs.pop(uuid, None)
         return records
+
+    def _renew(self, uuids, records):
+        """Records with statistics younger than the last move of a balloon.
+
+        Those of a guest that does not report in time, or whose balloon goes
+        on moving, stay as they are.
+        """
+        deadline = time.time() + _RENEWAL_SECONDS
+        while time.time() < deadline:
+            old = [record.run for record in records.values()
+                   if record is not None and self._is_outdated(record)]
+            if not old:
+                break
+            # They would not count in the second of the move.
+            second = int(max(run.moved_at for run in old)) + 1
+            time.sleep(max(_LOOK_SECONDS, min(second, deadline) - time.time()))
+            for run in old:
+                self._ask_for_statistics(run)
+            for _look in range(int(1 / _LOOK_SECONDS)):
+                time.sleep(_LOOK_SECONDS)
+                records = self._records(uuids)
+                if time.time() > deadline or not any(
+                        record is not None and self._is_outdated(record)
+                        for record in records.values()):
+                    break
+        return records
+
+    def _ask_for_statistics(self, run):
+        try:
+            run.renew_statistics()
+        except libvirt_guest.libvirt.libvirtError as error:
+            uuid = run.domain.UUIDString()
+            LOG.warning('No new statistics from the balloon of %(domain)s: '
+                        '%(error)s', {'domain': uuid, 'error': error})
+            # It may be left without a period. Looked at anew it gets one.
+            self._runs.pop(uuid, None)
 
     def _connect(self):
         connection = self._host.get_connection()
@@ -363,25 +414,40 @@ class ElasticGuests:
 
     def _state(self, record) -> elastic_guest.GuestState:
         statistics, run = record.statistics, record.run
-        is_fresh = run.period > 0 and (
-            abs(time.time() - statistics.get('balloon.last-update', 0)) <=
-            _FRESH * run.period)
+        memory = statistics['balloon.current']
+        is_fresh = self._is_fresh(record)
+        usable = statistics.get('balloon.usable')
         used = None
-        if is_fresh and 'balloon.available' in statistics and (
-                'balloon.usable' in statistics):
-            used = _mib(statistics['balloon.available'] -
-                        statistics['balloon.usable'])
+        if is_fresh and usable is not None and not self._is_outdated(record):
+            used = _mib(max(memory - usable, 0))
         return elastic_guest.GuestState(
             running=True,
             vcpus=self._count_vcpus(record),
-            memory_mb=_mib(statistics['balloon.current']),
+            memory_mb=_mib(memory),
             balloon_active=is_fresh,
             used_memory_mb=used,
             memory_pinned=run.is_pinned,
             cannot_plug=record.has_lost_vcpu,
             run=run.name,
             is_returning=run.is_returning,
-            online_vcpus=run.agent and run.agent.online)
+            online_vcpus=run.agent and run.agent.online,
+            missing_statistic='usable' if is_fresh and usable is None
+            else None)
+
+    @staticmethod
+    def _is_fresh(record):
+        """Whether a guest reports statistics."""
+        period = record.run.period
+        return period > 0 and (
+            abs(time.time() - record.reported_at) <= _FRESH * period)
+
+    def _is_outdated(self, record):
+        """Whether a guest has reported, and its balloon has moved since.
+
+        What it could use and what it had belong together.
+        """
+        return self._is_fresh(record) and (
+            not record.run.is_calm_since(record.reported_at))
 
     def _count_vcpus(self, record):
         """How many vCPUs the guest has.

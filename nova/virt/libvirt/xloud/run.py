@@ -70,6 +70,8 @@ class Run:
         leave a guest that is emulated, since libvirt is not told, else None
     :ivar period: seconds between two statistics of the balloon, 0 for none
     :ivar agent: of the guest, None if it can have none
+    :ivar moved_at: when its balloon had moved for the last time, by the clock
+        of this host
     :ivar is_emulated: whether QEMU emulates its processors, by software
     """
 
@@ -89,11 +91,13 @@ class Run:
         self.has_balloon = False
         self.agent: ty.Optional[agent.Agent] = None
         self.period = 0
+        # What happened before is not known.
+        self.moved_at = time.time()
+        self._memory: ty.Optional[int] = None
         self._wrong_memory: ty.Optional[int] = None
         self._balloon: ty.Dict[str, int] = {}
         # What it had before a reset whose end has not been seen yet
         self._memory_at_reset: ty.Optional[int] = None
-        self._memory: ty.Optional[int] = None
         self._reset_at = self._returned_at = -math.inf
         xml = self.look_at_devices()
         # Not what the option says: an image may ask for an architecture that
@@ -129,6 +133,8 @@ class Run:
         if 'balloon.last-update' in statistics:
             self._balloon = {key: value for key, value in statistics.items()
                              if key.startswith('balloon.')}
+        if self._memory not in (None, told):
+            self.note_move()
         self._memory = told
         if self._memory_at_reset is not None and told > self._memory_at_reset:
             self._returned_at = time.monotonic()
@@ -152,6 +158,24 @@ class Run:
     def is_returning(self) -> bool:
         """Whether a balloon driver takes again what it had at a reset."""
         return time.monotonic() - self._returned_at < _RETURN_SECONDS
+
+    def note_move(self) -> None:
+        self.moved_at = time.time()
+
+    def is_calm_since(self, when: int) -> bool:
+        """Whether the balloon has not moved since that second began."""
+        return when > min(self.moved_at, time.time())
+
+    def renew_statistics(self) -> None:
+        """Have the guest report now, which it does a moment later.
+
+        QEMU asks at once when a period replaces none.
+
+        :raises: libvirtError
+        """
+        flags = libvirt_guest.libvirt.VIR_DOMAIN_AFFECT_LIVE
+        self.domain.setMemoryStatsPeriod(0, flags)
+        self.domain.setMemoryStatsPeriod(self.period, flags)
 
     def note_unplug(self, vcpus: ty.Optional[int]) -> bool:
         """Remember that vCPUs were asked to leave, None for no longer.

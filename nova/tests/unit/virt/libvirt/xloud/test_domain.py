@@ -243,6 +243,16 @@ class GuestConfigTest(test.NoDBTestCase):
 
         self.assertEqual(('virtio', 10), (balloon.model, balloon.period))
 
+    def test_balloon_gives_way(self):
+        """Only that of elastic memory."""
+        def autodeflate(instance):
+            balloon = self._balloon(self._config(instance))
+            return etree.fromstring(balloon.to_xml()).get('autodeflate')
+
+        self.assertEqual('on', autodeflate(server(ELASTIC)))
+        self.assertIsNone(autodeflate(server({'minimum_cpu': '2'})))
+        self.assertIsNone(autodeflate(server()))
+
     def test_balloon_without_statistics(self):
         self.flags(mem_stats_period_seconds=0, group='libvirt')
 

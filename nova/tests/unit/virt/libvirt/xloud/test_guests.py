@@ -98,9 +98,9 @@ class GuestsTestCase(test.NoDBTestCase):
         domain.period = 10
         return domain
 
-    def _state(self):
+    def _state(self, **kwargs):
         return self.driver.get_elastic_guests(
-            [self.instance])[self.instance.uuid]
+            [self.instance], **kwargs)[self.instance.uuid]
 
     def _change(self, target, boot=BOOT):
         self.driver.set_elastic_guest(self.instance, target, boot)
@@ -205,25 +205,94 @@ class StateTest(GuestsTestCase):
     @ddt.data((0, True), (29, True), (-29, True), (31, False))
     @ddt.unpack
     def test_fresh(self, age, is_fresh):
+        self._state()
         now = time.time()
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.xloud.guests.time.time',
-            return_value=now + age))
-        statistics = self.domain.statistics()
-        statistics['balloon.last-update'] = now
-        self.domain.statistics = lambda flags: statistics
+            return_value=now + 3600 + age))
+        self.domain.reported_at = now + 3600
         state = self._state()
         self.assertIs(is_fresh, state.balloon_active)
         self.assertEqual(200 if is_fresh else None, state.used_memory_mb)
 
-    @ddt.data('available', 'usable')
-    def test_old_balloon_driver(self, missing):
+    def test_what_the_kernel_keeps_is_needed(self):
+        """It is no part of what the guest says that it has in total."""
         statistics = self.domain.statistics()
-        del statistics['balloon.' + missing]
+        statistics['balloon.available'] -= 240 * 1024
+        self.domain.statistics = lambda flags: statistics
+        self.assertEqual(200, self._state().used_memory_mb)
+
+    def test_old_balloon_driver(self):
+        """As those of FreeBSD and old ones of virtio-win."""
+        statistics = self.domain.statistics()
+        del statistics['balloon.usable']
         self.domain.statistics = lambda flags: statistics
         state = self._state()
         self.assertTrue(state.balloon_active)
-        self.assertIsNone(state.used_memory_mb)
+        self.assertEqual((None, 'usable'),
+                         (state.used_memory_mb, state.missing_statistic))
+
+    @ddt.data('seen', 'told')
+    def test_statistics_older_than_the_last_move(self, how):
+        """Less could be used at once than they say."""
+        self.assertEqual(200, self._state().used_memory_mb)
+        self.domain.reported_at = int(time.time())
+        self.domain.move_balloon(900 * 1024, tell=how == 'told')
+        self.domain.reported_at = int(time.time())
+        state = self._state()
+        self.assertEqual((900, True, None, None), (
+            state.memory_mb, state.balloon_active, state.used_memory_mb,
+            state.missing_statistic))
+
+        # They can be asked for.
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests._RENEWAL_SECONDS', 60))
+        state = self._state(renew=True)
+        self.assertEqual(200, state.used_memory_mb)
+        self.assertEqual(10, self.domain.period)
+        self.assertEqual(200, self._state().used_memory_mb)
+
+    def test_a_move_back_and_forth_is_a_move(self):
+        self._state()
+        self.domain.reported_at = int(time.time())
+        for memory in (1500, 1024):
+            self.domain.move_balloon(memory * 1024)
+        self.assertIsNone(self._state().used_memory_mb)
+
+    def test_nothing_before_the_first_look_is_believed(self):
+        self.domain.reported_at = int(time.time())
+        self.assertIsNone(self._state().used_memory_mb)
+
+    def test_guest_that_does_not_report_in_time(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests._RENEWAL_SECONDS', 0.5))
+        self.domain.reported_at = int(time.time())
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMemoryStatsPeriod'))
+        self.assertIsNone(self._state(renew=True).used_memory_mb)
+
+    def test_statistics_are_not_left_switched_off(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.guests._RENEWAL_SECONDS', 0.5))
+        self._state()
+        self.domain.move_balloon(900 * 1024)
+        self.domain.reported_at = int(time.time())
+        switch = self.domain.setMemoryStatsPeriod
+        failures = iter([True])
+
+        def fail_once(period, flags):
+            if period and next(failures, False):
+                raise fakelibvirt.make_libvirtError(
+                    fakelibvirt.libvirtError, 'hangs', error_code=(
+                        fakelibvirt.VIR_ERR_OPERATION_INVALID))
+            switch(period, flags)
+
+        self.domain.setMemoryStatsPeriod = fail_once
+        # The live XML of libvirt has what was set.
+        self.devices = BALLOON.replace("'10'", "'0'")
+        self._state(renew=True)
+        self.assertTrue(self._state().balloon_active)
+        self.assertEqual(10, self.domain.period)
 
     def test_no_balloon_driver(self):
         self.domain.has_balloon_driver = False

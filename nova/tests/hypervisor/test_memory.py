@@ -1,0 +1,96 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A guest survives what the API names as the least, whatever its maximum."""
+
+import re
+import time
+
+from nova.tests.hypervisor import base
+from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.xloud import size
+
+_BOOT_MB = 1024
+_MAXIMA_MB = (1024, 8192, 16384)
+_SURVIVAL_SECONDS = 35
+_SECONDS = 240
+
+
+class MemoryTestCase(base.HypervisorTestCase):
+
+    # Three guests that boot and wait.
+    TIMEOUT_SCALING_FACTOR = 3
+
+    def start_with(self, image, maximum_mb):
+        flavor = self._create_flavor(
+            vcpu=4, memory_mb=maximum_mb, disk=0, ephemeral=0, extra_spec={
+                'minimum_cpu': '1', 'minimum_memory': str(_BOOT_MB)})
+        server = self.create_server(
+            flavor, image_uuid=image, host=self.host)
+        self.addOnException(lambda _: self._tell_console(server))
+        # The same flavor with a lower minimum, as one from before the rule.
+        instance = self.instance(server)
+        size.record(instance, size.Size(1, _BOOT_MB), size.Size(1, _BOOT_MB))
+        instance.flavor.extra_specs['minimum_memory'] = '64'
+        instance.save()
+        return server
+
+    def wait_until_settled(self, server):
+        def is_settled():
+            status = self.status(server)
+            if status['condition'] == 'InProgress':
+                self.reconcile()
+            return (status['condition'] == 'Settled' and
+                    status['balloon_driver_active'])
+
+        hypervisor_fixtures.wait_for(
+            is_settled, _SECONDS, 'the server is settled')
+
+    def test_the_least_that_is_named_is_survived(self):
+        image = self.create_image()
+        servers = [self.start_with(image, maximum_mb)
+                   for maximum_mb in _MAXIMA_MB]
+        for server in servers:
+            hypervisor_fixtures.wait_for(
+                lambda: self.seen(server), _SECONDS, 'the guest boots')
+            self.wait_until_booted(server)
+            self.wait_until_settled(server)
+
+        least = {}
+        for server, maximum_mb in zip(servers, _MAXIMA_MB):
+            refusal = self.adjust(server, memory_mb=64, expect=409)
+            least_mb = int(re.search(
+                r'so (\d+) MiB is the least now', refusal).group(1))
+            # Not what a guest with this memory would need.
+            self.assertGreater(least_mb, maximum_mb // 64 + 128)
+            self.assertLess(least_mb, _BOOT_MB)
+            self.adjust(server, memory_mb=least_mb)
+            least[server['id']] = least_mb
+
+        for server in servers:
+            self.wait_until_settled(server)
+        time.sleep(_SURVIVAL_SECONDS)
+        for server in servers:
+            uptime = self.seen(server).uptime
+            status = self.status(server)
+            self.assertEqual(
+                ('Settled', least[server['id']], least[server['id']]),
+                (status['condition'], status['desired_memory_mb'],
+                 status['actual_memory_mb']), status['reason'])
+            hypervisor_fixtures.wait_for(
+                lambda: self.seen(server).uptime > uptime, _SECONDS,
+                'the guest goes on')
+            self.assert_runs_on(server)
+            with open(self._console(server), errors='replace') as console:
+                said = console.read()
+            self.assertIsNone(self.tiny_guest.last_words(said))
+            self.assertNotIn('Out of memory', said)
