@@ -146,8 +146,8 @@ def start_target(guest, desired: size.Size, reserve_mb: int,
 
     It may need more to start than afterwards. If it needs far more than that
     it keeps what it holds, and gets its reserve if it has next to nothing
-    left. Else it is not held up: its boot size need not leave it any reserve, and
-    what it uses is not quite sure while much memory moves.
+    left. Else it is not held up: its boot size need not leave it any reserve,
+    and what it uses is not quite sure while much memory moves.
     """
     target_mb = desired.memory_mb
     if guest.memory_pinned:
