@@ -45,8 +45,6 @@ _KERNEL_MIB = 96
 _PATIENCE = 180
 # libvirt rounds; that counts as reached.
 _ROUNDING_MIB = 1
-# In a refusal after which the change may have been made all the same.
-UNDECIDED = ('is unknown', 'not known whether', 'tried again')
 
 
 class Mismatch(Exception):
@@ -136,12 +134,14 @@ def next_start_problems(status: ty.Dict[str, ty.Any],
         f'libvirt would start it with {found}, the API says {boot}']
 
 
-def promised(code: int, text: str, before: Sizes, after: Sizes
-             ) -> ty.Set[Sizes]:
-    """What a server may have in the end after such an answer to an adjust."""
+def promised(code: int, before: Sizes, after: Sizes) -> ty.Set[Sizes]:
+    """What a server may have in the end after such an answer to an adjust.
+
+    Accepted means done, also if later; what is refused never happens.
+    """
     if code == 202:
         return {after}
-    if code == 409 and not any(words in text for words in UNDECIDED):
+    if code == 409:
         return {before}
     return {before, after}
 
@@ -506,7 +506,7 @@ class Check:
             answer = asked.result(_PATIENCE)
         self.show(f'    in the middle: Placement had {state}; '
                   f'the answer was {answer.status_code}')
-        return promised(answer.status_code, answer.text, before, after)
+        return promised(answer.status_code, before, after)
 
     def _wait_for_services(self):
         """Until each has reported to the database, over the broker."""
