@@ -387,6 +387,11 @@ class ElasticServers(Endpoint):
             self._reconciler.settle(
                 context, instance, guest, task_state=task.TASK, drive=False,
                 is_configured=True, request_id=request_id)
+        except exception.ElasticConflict as error:
+            # Placement's. What was saved before it is counted.
+            LOG.warning('The change is settled later: %s', error,
+                        instance=instance)
+            self._reload(instance)
         except Exception as error:
             LOG.warning('The change is settled later: %s', error,
                         instance=instance)

@@ -349,9 +349,11 @@ class Reconciler:
             context, {'host': self._compute.host, 'uuid': wanted,
                       'deleted': False},
             expected_attrs=['flavor', 'system_metadata'])
-        # What comes back is counted again by the resource tracker.
+        # What comes back is counted again by the resource tracker. One that is
+        # on its way here is counted once.
         known.difference_update(
-            set(wanted) - {instance.uuid for instance in instances})
+            set(wanted) - {instance.uuid for instance in instances} -
+            set(self._compute.rt.tracked_migrations))
         return instances
 
     def _in_turn(self, servers):

@@ -631,6 +631,7 @@ class StatusTestCase(AdjustTestBase):
         self.endpoint.actual = MINIMUM._replace(memory_mb=4096)
         instance = self._instance(server)
         size.mark_changed(instance, timeutils.utcnow())
+        size.note_settling(instance, True)
         instance.save()
         status = self._status(server)
         self.assertEqual('InProgress', status['condition'])
