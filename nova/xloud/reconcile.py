@@ -454,8 +454,11 @@ class Reconciler:
             not self._ledger.can_release(context, instance))
         if is_pending:
             decision = decision._replace(charge=charged)
+        # Whoever starts a guest asks for its boot size, and the way down to
+        # that has an end.
         is_unasked = not awaited and decision.charge != charged and (
-            not _grows(decision.charge, charged))
+            not _grows(decision.charge, charged)) and (
+                not self._is_starting(instance, guest))
 
         is_partial = (decision.outcome is not None and
                       decision.outcome[0] == condition.PARTIAL)
@@ -576,6 +579,13 @@ class Reconciler:
                 instance.node in compute.rt.compute_nodes and
                 size.is_elastic(instance.flavor))
 
+    @staticmethod
+    def _is_starting(instance, guest):
+        """Whether it may hold more than its boot size, as after a start."""
+        return is_started(instance, guest) or condition.is_waiting(
+            size.started_at(instance), timeutils.utcnow(),
+            CONF.xloud.settle_timeout)
+
     def _raise(self, context, instance, guest):
         """Charge what a guest holds more while something else goes on."""
         def excess():
@@ -583,10 +593,8 @@ class Reconciler:
                                   guest.memory_pinned)
             return _grows(held, size.charged(instance)) and held
 
-        is_starting = is_started(instance, guest) or condition.is_waiting(
-            size.started_at(instance), timeutils.utcnow(),
-            CONF.xloud.settle_timeout)
-        if not guest.running or is_starting or not excess():
+        if (not guest.running or self._is_starting(instance, guest) or
+                not excess()):
             return
         try:
             @utils.synchronized(instance.uuid, blocking=False)

@@ -333,10 +333,6 @@ class Seen(ty.NamedTuple):
         return self.kib // 1024
 
     @property
-    def used_mb(self):
-        return (self.kib - self.free_kib) // 1024
-
-    @property
     def taken_mb(self):
         """What the balloon took. It comes in whole pages of the guest."""
         return (self.all_kib - self.kib) // 1024

@@ -23,6 +23,7 @@ from nova.compute import utils as compute_utils
 from nova import exception
 from nova.scheduler.client import report
 from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
@@ -219,6 +220,21 @@ class LessThanHeldTestCase(CapacityBase):
         self.guest.held = size.Size(4, 4096)
         self.adjust(2, 2048)
         self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_a_guest_that_starts_is_charged_less_step_by_step(self):
+        self.adjust(6, 6144, persist=False)
+        self.driver.starts_with_balloon = False
+        self._reboot_server(self.server, hard=True)
+        self.guest.behaviour = scripted.LATE
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(2, 6144), 'host1')
+        for memory_mb in (4096, 2048):
+            self.guest.has_balloon = True
+            self.guest.held = size.Size(2, memory_mb)
+            self.compute.manager.handle_events(
+                elastic_guest.GuestChangedEvent(self.server['id']))
+            self.assert_charged(
+                self.server, size.Size(2, memory_mb), 'host1')
 
     def test_nothing_is_asked_for_plain_servers(self):
         self._delete_server(self.server)
