@@ -59,6 +59,9 @@ _PASS_SECONDS = 60
 # How long a charge stays that falls by itself again and again.
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
+# How long an event waits for a server that somebody else is at work on.
+_EVENT_SECONDS = 15
+_LOOK_SECONDS = 0.2
 # Those in which Nova may change the guest.
 _DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
@@ -281,6 +284,8 @@ class Reconciler:
         self._next: ty.Optional[str] = None
         # Until when a charge stays that no user asked to change, by server
         self._leisure: ty.Dict[str, _Leisure] = {}
+        # The servers that an event has somebody wait for
+        self._waiting: ty.Set[str] = set()
         # What guests were asked for that give back vCPUs, by server
         self._unplugging: ty.Dict[str, ty.Tuple] = {}
 
@@ -364,14 +369,15 @@ class Reconciler:
         self._next = None
         return uuids
 
-    def reconcile_server(self, context, instance, allocated=None) -> None:
+    def reconcile_server(self, context, instance, allocated=None) -> bool:
         """One server, unless something else happens to it just now.
 
         :param allocated: what Placement says it is charged, if that is known
+        :returns: False if somebody else was at work on it
         """
         try:
             if not size.is_elastic(instance.flavor):
-                return
+                return True
 
             @utils.synchronized(instance.uuid, blocking=False)
             def locked():
@@ -387,6 +393,7 @@ class Reconciler:
             locked()
         except lockutils.AcquireLockFailedException:
             LOG.debug('Not reconciled: it is in use.', instance=instance)
+            return False
         except (exception.InstanceNotFound,
                 exception.InstanceUpdateConflict) as error:
             LOG.debug('Not reconciled: %s', error, instance=instance)
@@ -394,6 +401,7 @@ class Reconciler:
             LOG.warning('Not reconciled now: %s', error, instance=instance)
         except Exception:
             LOG.exception('Not reconciled.', instance=instance)
+        return True
 
     def handle_event(self, event) -> None:
         """A driver said that a guest changed."""
@@ -405,11 +413,25 @@ class Reconciler:
         except exception.InstanceNotFound:
             return
         if self._is_quiet(instance):
-            self.reconcile_server(context, instance)
+            self._reconcile_after_event(context, instance)
         elif self._is_ours(instance):
             guest = self._guest(instance)
             if guest is not None:
                 self._raise(context, instance, guest)
+
+    def _reconcile_after_event(self, context, instance):
+        """Look at a server, also if somebody else does so just now.
+
+        What that one saw may be older than the event, which may be the last.
+        """
+        deadline = time.monotonic() + _EVENT_SECONDS
+        while not self.reconcile_server(context, instance):
+            # Of several events one waits, which sees what all are about.
+            if instance.uuid in self._waiting or time.monotonic() > deadline:
+                return
+            self._waiting.add(instance.uuid)
+            time.sleep(_LOOK_SECONDS)
+            self._waiting.discard(instance.uuid)
 
     def settle(self, context, instance, guest, task_state=None,
                allocated=None, drive=True, is_configured=False,

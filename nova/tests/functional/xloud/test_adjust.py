@@ -14,6 +14,8 @@
 
 import contextlib
 import datetime
+import threading
+import time
 from unittest import mock
 
 import fixtures
@@ -216,6 +218,32 @@ class LiveTestCase(AdjustTestCase):
         # Of a server that is gone, nothing happens.
         self.compute.manager.handle_events(
             elastic_guest.GuestChangedEvent(uuids.gone))
+
+    def test_an_event_while_somebody_looks(self):
+        """What that one saw is older than the event."""
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(2, 2048)
+        look = self.driver.get_elastic_guests
+        others = []
+
+        def handle_event():
+            self.compute.manager.handle_events(
+                elastic_guest.GuestChangedEvent(self.server['id']))
+
+        def look_late(*args, **kwargs):
+            seen = look(*args, **kwargs)
+            if not others:
+                self.guest.follow()
+                others.append(threading.Thread(target=handle_event))
+                others[0].start()
+                time.sleep(0.5)
+            return seen
+
+        with mock.patch.object(self.driver, 'get_elastic_guests', look_late):
+            handle_event()
+            others[0].join()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_growth_is_lost(self):
         self.guest.behaviour = scripted.LOST
