@@ -55,7 +55,7 @@ class AdjustTestCase(base.HypervisorTestCase):
             return
         for left in (3, 2):
             self._assert_next_is_awaited(server, left)
-            for asked in ((1, 256), (4, 512)):
+            for asked in (base.MINIMUM, (4, 512)):
                 self.assertIn(
                     'QEMU has %d vCPUs where libvirt counts %d. A hard '
                     'reboot' % (left, left + 1),
@@ -106,7 +106,8 @@ class AdjustTestCase(base.HypervisorTestCase):
 
         def tells_what_is_needed():
             # Of two changes that are asked for at once none is made.
-            refusal = self.adjust(server, 2, 256, expect=409)
+            refusal = self.adjust(
+                server, 2, base.MINIMUM.memory_mb, expect=409)
             self.assert_all_see(server, large)
             told = re.search(
                 r'needs (\d+) MiB of memory and keeps 128 MiB above that, so '
@@ -155,7 +156,8 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
         self.flags(settle_timeout=5, group='xloud')
         held = size.Size(1, 1024)
         # There is room for the minimum only.
-        self.flags(reserved_host_memory_mb=base.HOST_MEMORY_MB - 512)
+        self.flags(reserved_host_memory_mb=(
+            base.HOST_MEMORY_MB - base.MINIMUM.memory_mb))
         self._run_periodics()
         server = self.boot(fixtures.NO_BALLOON)
         self.assert_all_see(
@@ -169,7 +171,7 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
                       self.adjust(server, memory_mb=512, expect=409))
         self.adjust(server, 2)
         self.assert_all_see(server, size.Size(2, 1024),
-                            boot=size.Size(2, 256))
+                            boot=base.MINIMUM._replace(vcpus=2))
 
     def test_keeps_vcpus(self):
         """What it does not give back stays charged."""
