@@ -527,10 +527,12 @@ class Reconciler:
             if self._is_unplugging(instance, guest, decision.drive):
                 # libvirt waits for it, each time for seconds.
                 return
-            is_configured = self._drive(instance, decision.drive)
+            vcpus = guest.vcpus
+            is_asked, is_configured = self._drive(instance, decision.drive)
             guest = self._guest(instance)
-            self._note_unplug(instance, guest, decision.drive)
             if guest is not None:
+                if is_asked and guest.vcpus == vcpus:
+                    self._note_unplug(instance, guest, decision.drive)
                 self.settle(context, instance, guest, task_state=task_state,
                             drive=False, is_configured=is_configured)
 
@@ -686,22 +688,26 @@ class Reconciler:
             guest.run, guest.vcpus) and target in (None, asked[2])
 
     def _note_unplug(self, instance, guest, target):
-        """Remember that it was asked, unless it has done it."""
-        if guest is not None and guest.vcpus > target.vcpus:
+        """Remember that it was asked and has not begun."""
+        if guest.vcpus > target.vcpus:
             self._unplugging[instance.uuid] = guest.run, guest.vcpus, target
 
     def _drive(self, instance, target):
-        """True if the hypervisor has the boot size in its configuration."""
+        """Ask the hypervisor for a size.
+
+        :returns: whether it took that, and whether it has the boot size in
+            its configuration
+        """
         try:
             self._compute.driver.set_elastic_guest(
                 instance, target, size.boot(instance))
-            return True
+            return True, True
         except Exception as error:
             # The settle timeout runs.
             LOG.warning('The guest was not changed to %(target)s: %(error)s',
                         {'target': target, 'error': error},
                         instance=instance)
-            return isinstance(error, exception.ElasticGuestRefused)
+            return False, isinstance(error, exception.ElasticGuestRefused)
 
     def _warn_once(self, instance, decision):
         if (size.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:

@@ -245,6 +245,23 @@ class LiveTestCase(AdjustTestCase):
             others[0].join()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_asked_again_after_a_failure(self):
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(2, 2048)
+        for failure in (scripted.FAILING, scripted.REFUSING):
+            self.guest.behaviour = failure
+            self.reconcile()
+        self.guest.behaviour = scripted.LATE
+        asked = len(self.driver.requests)
+        # Once: the hypervisor waits for a vCPU, each time for seconds.
+        for _ in range(2):
+            self.reconcile()
+            self.assertEqual(asked + 1, len(self.driver.requests))
+        self.guest.follow()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_growth_is_lost(self):
         self.guest.behaviour = scripted.LOST
         self.adjust(6, 6144, persist=False)
