@@ -135,11 +135,14 @@ for event in /dev/input/event*; do
     $B dd if="$event" of=/dev/null bs=24 count=1 2>/dev/null &&
         $B poweroff -f &
 done
-# There is no udev that would give the port its name.
-for port in /sys/class/virtio-ports/*; do
-    [ -x /qemu-ga ] && [ "$($B cat $port/name)" = org.qemu.guest_agent.0 ] &&
-        /qemu-ga -d -p /dev/${port##*/} -t / -f /qemu-ga.pid
-done
+# There is no udev that would give the port its name. The port comes late.
+[ -x /qemu-ga ] && while :; do
+    for port in /sys/class/virtio-ports/*; do
+        [ "$($B cat $port/name)" = org.qemu.guest_agent.0 ] &&
+            /qemu-ga -d -p /dev/${port##*/} -t / -f /qemu-ga.pid && exit
+    done 2>/dev/null
+    $B sleep 0.2
+done &
 while :; do
     for c in /sys/devices/system/cpu/cpu*/online; do
         case "$words" in *tiny.keep_offline*) continue; esac
