@@ -494,7 +494,7 @@ class Reconciler:
         def record():
             note_start(instance, guest)
             if has_strayed_now:
-                size.mark_changed(instance, timeutils.utcnow())
+                self._mark_strayed(instance)
             size.note_settling(instance, not has_ended)
             size.record(instance, decision.desired, size.boot(instance))
             size.settle(instance, decision.charge)
@@ -652,6 +652,15 @@ class Reconciler:
             return False
         return (leisure.asked == size.changed_at(instance) and
                 timeutils.utcnow() < leisure.until)
+
+    def _mark_strayed(self, instance):
+        """Give a guest time to come back. Nobody asked for that."""
+        leisure = self._leisure.get(instance.uuid)
+        asked = size.changed_at(instance)
+        size.mark_changed(instance, timeutils.utcnow())
+        if leisure is not None and leisure.asked == asked:
+            self._leisure[instance.uuid] = leisure._replace(
+                asked=size.changed_at(instance))
 
     def _note_unasked(self, instance):
         asked, seconds = size.changed_at(instance), _LEISURE_SECONDS
