@@ -139,6 +139,8 @@ class LessThanHeldTestCase(CapacityBase):
 
     def take(self, vcpus, memory_mb):
         self.wait()
+        # And keeps, though it is asked to give it back.
+        self.guest.behaviour = scripted.LOST
         self.guest.held = size.Size(vcpus, memory_mb)
         self.reconcile()
 
