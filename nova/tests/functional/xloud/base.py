@@ -105,6 +105,14 @@ class ElasticServersTestCase(
         entries.pop(size.TASK, None)
         return (instance.vcpus, instance.memory_mb, entries)
 
+    @staticmethod
+    def opened_books(charge):
+        """The books of a server that has its flavor's minimum, as books()."""
+        return (*charge, {
+            'xloud_%s_%s' % (word, dimension): str(value)
+            for word in ('desired', 'boot')
+            for dimension, value in charge._asdict().items()})
+
     def change_sizes(self, server, desired, boot=None):
         """Bring a running server to other sizes, as an adjust leaves it.
 

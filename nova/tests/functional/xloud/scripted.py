@@ -152,6 +152,10 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         super().power_on(context, instance, *args, **kwargs)
         self._start(instance)
 
+    def rescue(self, context, instance, *args, **kwargs):
+        # Nova has stopped the guest; another one runs in its place.
+        self.power_on(context, instance, None)
+
     def reboot(self, context, instance, network_info, reboot_type,
                *args, **kwargs):
         config = self.guests[instance.uuid].config
