@@ -67,9 +67,7 @@ class CrossCellTestCase(base.ElasticServersTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell_context, self.server['id'],
                 expected_attrs=['system_metadata'])
-        return (instance.vcpus, instance.memory_mb,
-                {key: value for key, value in instance.system_metadata.items()
-                 if size.is_size_metadata(key)})
+        return instance.vcpus, instance.memory_mb, size.entries(instance)
 
     def confirm(self, charge):
         self.server = self._confirm_resize(self.server, cross_cell=True)
