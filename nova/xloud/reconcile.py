@@ -515,10 +515,6 @@ class Reconciler:
                 reason = reason or condition.offline(
                     guest.online_vcpus, guest.vcpus)
             action.tell(instance, self._compute.host, awaited, reason)
-        if has_strayed_now and instance.uuid in self._leisure:
-            # It was marked as changed, but no user asked for anything.
-            self._leisure[instance.uuid] = self._leisure[
-                instance.uuid]._replace(asked=size.changed_at(instance))
         if is_unasked:
             self._note_unasked(instance)
         if _grows(decision.charge, allocated):
