@@ -162,7 +162,7 @@ class AdjustTest(AdjustTestBase):
 
         message = self._adjust(server, MINIMUM, status=409)
 
-        self.assertIn('rejected by the guest', message)
+        self.assertIn('refuses to take out vCPUs', message)
         self.assertIn('undone', message)
         self.assert_settled(server, MAXIMUM)
 
@@ -246,7 +246,7 @@ class AdjustTest(AdjustTestBase):
 
         message = self._adjust(server, current_memory_mb=700, status=409)
 
-        self.assertIn('uses 600 MiB', message)
+        self.assertIn('needs 600 MiB', message)
         self.assert_settled(server, MAXIMUM)
 
     def test_no_balloon_driver(self):
@@ -256,7 +256,7 @@ class AdjustTest(AdjustTestBase):
 
         message = self._adjust(server, current_memory_mb=1024, status=409)
 
-        self.assertIn('balloon driver that gives them', message)
+        self.assertIn('reports no memory statistics', message)
         self.assertFalse(self._status(server)['balloon_driver_active'])
         self._adjust(server, current_vcpus=2)
         self.assert_live(size.Size(2, 2048), server)
@@ -277,7 +277,8 @@ class AdjustTest(AdjustTestBase):
         message = self._adjust(server, current_memory_mb=1024, status=409)
         self.assertIn('a passed-through device', message)
         self._adjust(server, current_vcpus=3)
-        self.assert_live(size.Size(3, 512), server)
+        # The guest may use what its host cannot get back.
+        self.assert_live(size.Size(3, 2048), server)
 
     def test_shut_off(self):
         server = self._stop_server(self._elastic_server())

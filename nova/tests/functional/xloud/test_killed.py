@@ -293,7 +293,7 @@ class KilledInAdjustTestCase(KilledTestCase):
 
         self.check_each_step(
             prepare, lambda: self.change(base.MINIMUM), check,
-            meanwhile=late, least=10)
+            meanwhile=late, least=7)
 
     def test_only_what_the_next_start_gives(self):
         """The guest has it already, the persistent configuration not yet."""
@@ -341,7 +341,7 @@ class KilledInAdjustTestCase(KilledTestCase):
         self.check_each_step(
             lambda: self.adjust(*start), work,
             lambda: self.check_at_rest((start, start), (GROWN, GROWN)),
-            least=14)
+            least=13)
         self.check_at_rest((start, start))
 
 
