@@ -175,7 +175,7 @@ def _accept(sizes, guest, desired, held, counted, settle_timeout, outcome,
     if held == desired:
         return desired, outcome
     if outcome and held == sizes.boot:
-        # It came round after all.
+        # The guest reached its boot size after the timeout.
         return accepted, None
     if outcome and accepted == desired:
         # As before. It holds less than its minimum.
