@@ -263,7 +263,8 @@ def forget_old_flavor(instance) -> None:
         return
     for word in _OLD_WORDS:
         _drop(instance, word)
-    _sign(instance, NO_OLD_BOOKS)
+    if not _is_signed(instance, BOOKS_TOO):
+        _sign(instance, NO_OLD_BOOKS)
 
 
 def is_old_size(key: str) -> bool:
