@@ -259,6 +259,31 @@ class StateTest(GuestsTestCase):
             self.domain.move_balloon(memory * 1024)
         self.assertIsNone(self._state().used_memory_mb)
 
+    def test_move_that_is_not_told_yet(self):
+        """A guest that went on to 512 MiB does not use 512 MiB more."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.run._UNTOLD_SECONDS', 1.2))
+        self._state()
+        self.domain.move_balloon(1023 * 1024)
+        now = time.time()
+        clock = self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.run.time.time')).mock
+        for seconds, memory, used in (
+                (1.1, 1023, None), (1.1, 512, None), (2.2, 512, None),
+                (2.4, 512, 200)):
+            clock.return_value = now + seconds
+            self.domain.reported_at = int(now) + 3
+            if memory != self.domain.live.memory // 1024:
+                self.domain.move_balloon(memory * 1024)
+            state = self._state()
+            self.assertEqual((memory, used), (
+                state.memory_mb, state.used_memory_mb), seconds)
+        # The clock is set back.
+        for seconds, used in ((-9, None), (-7, 200)):
+            clock.return_value = now + seconds
+            self.domain.reported_at = int(now) - 7
+            self.assertEqual(used, self._state().used_memory_mb, seconds)
+
     def test_nothing_before_the_first_look_is_believed(self):
         self.domain.reported_at = int(time.time())
         self.assertIsNone(self._state().used_memory_mb)
