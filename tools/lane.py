@@ -21,9 +21,11 @@ runs all lanes and adds up their closing lines.
 import argparse
 import contextlib
 import dataclasses
+import fcntl
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -155,11 +157,15 @@ def run_stestr(folder: Path, test_path: str, *what: str,
     collector = Collector(show=(lambda text: None) if quiet else _show)
     result = testtools.StreamToDict(collector.ended)
     result.startTestRun()
-    with subprocess.Popen(
-            [sys.executable, '-m', 'stestr', '--test-path', test_path, 'run',
+    # Suites that run at the same time have a repository each.
+    repository = folder / '.stestr' / Path(test_path).name
+    repository.mkdir(parents=True, exist_ok=True)
+    with _ended_whole(subprocess.Popen(
+            [sys.executable, '-m', 'stestr', '--test-path', test_path,
+             '--repo-url', str(repository), 'run',
              '--concurrency', workers, '--subunit', *what],
             cwd=folder, env={**os.environ, **TEST_ENVIRON},
-            stdout=subprocess.PIPE) as process:
+            stdout=subprocess.PIPE, start_new_session=True)) as process:
         subunit.ByteStreamToStreamResult(
             process.stdout, non_subunit_name='stdout').run(
                 testtools.CopyStreamResult([result, collector]))
@@ -173,10 +179,22 @@ def run_stestr(folder: Path, test_path: str, *what: str,
     return outcome
 
 
+@contextlib.contextmanager
+def _ended_whole(process):
+    """Have no worker of stestr outlive a lane that is stopped."""
+    try:
+        with process:
+            yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def run_lane(lane: str, folder: Path, test_path: str, *what: str,
              workers: str = WORKERS) -> Outcome:
     """Run the tests of a lane; run once more, alone, those that fail."""
-    outcome = run_stestr(folder, test_path, *what, workers=workers)
+    with _lanes_lock(fcntl.LOCK_SH):
+        outcome = run_stestr(folder, test_path, *what, workers=workers)
     if outcome.seconds:
         _show('\n'.join(['', f'the slowest tests of {lane}:',
                          *outcome.slowest()]))
@@ -203,7 +221,7 @@ def again_alone(outcome: Outcome, limit: int, folder: Path,
               'again.')
         return outcome
     _show('\n'.join(['', 'again, alone:', *filter(suspects.get, suspects)]))
-    with _listed(regexes) as listed:
+    with _listed(regexes) as listed, _lanes_lock(fcntl.LOCK_EX):
         again = run_stestr(folder, test_path, '--include-list', listed,
                            workers='1')
     failures = [test for test, regex in suspects.items()
@@ -407,6 +425,21 @@ def _existing(paths):
 
 
 @contextlib.contextmanager
+def _lanes_lock(how):
+    """Have tests that run alone wait for the lanes that run beside theirs.
+
+    tools/run_tests.sh names the file when it runs lanes at the same time.
+    """
+    path = os.environ.get('XLOUD_LANES_LOCK')
+    if not path:
+        yield
+        return
+    with open(path, 'a') as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+@contextlib.contextmanager
 def _listed(regexes):
     """A file of them: a command line has an end."""
     with tempfile.NamedTemporaryFile('w', suffix='.tests') as listed:
@@ -439,6 +472,7 @@ def main():
     parser.add_argument('arguments', nargs=argparse.REMAINDER,
                         metavar='REGEX')
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     outcome = LANES[asked.lane](asked.arguments)
     if outcome.failures:
         _show('\n'.join(['', f'failed in {asked.lane}:', *outcome.failures]))

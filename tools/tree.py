@@ -19,6 +19,8 @@ install the same 170 packages again.  Standard library only.
 """
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -168,9 +170,20 @@ def main() -> None:
     parser.add_argument('--without-env', action='store_true',
                         help='make the tree alone')
     asked = parser.parse_args()
-    refresh_tree()
-    if not asked.without_env:
-        refresh_env()
+    with _one_at_a_time():
+        refresh_tree()
+        if not asked.without_env:
+            refresh_env()
+
+
+@contextlib.contextmanager
+def _one_at_a_time():
+    """Lanes that start at the same time need the same tree."""
+    build = ROOT / 'build'
+    build.mkdir(exist_ok=True)
+    with open(build / f'{RELEASE}.lock', 'a') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 if __name__ == '__main__':

@@ -176,6 +176,24 @@ class RunStestrTest(unittest.TestCase):
         self.assertEqual([lane.WORKERS, '1'],
                          [call[1]['workers'] for call in run.call_args_list])
 
+    def test_what_runs_again_waits_for_the_lanes_beside_it(self):
+        lock = self.folder / 'lock'
+        seen = []
+
+        def locked(how):
+            return not subprocess.run(
+                ['flock', '--nonblock', how, lock, 'true']).returncode
+
+        def run_stestr(*args, **kwargs):
+            seen.append((locked('--shared'), locked('--exclusive')))
+            return run(*args, **kwargs)
+
+        run = lane.run_stestr
+        with mock.patch.dict(os.environ, XLOUD_LANES_LOCK=str(lock)), \
+                mock.patch.object(lane, 'run_stestr', run_stestr):
+            self.run_lane('Flaky')
+        self.assertEqual([(True, False), (False, False)], seen)
+
     def test_a_class_that_was_not_set_up_runs_again(self):
         outcome = self.run_lane('LateStart')
         self.assert_failed('LateStart.test_two', of=outcome)

@@ -26,6 +26,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from tools import lane
@@ -54,6 +55,17 @@ DEBIAN = {
     'apt-get': 'case "$*" in *download*) touch one.deb ;; esac',
     'touch': ': >"$1"',
     'dpkg-deb': 'mkdir -p boot lib; : >boot/vmlinuz-6.1.0-9-cloud-amd64'}
+
+
+SLEEP = f'exec {shutil.which("sleep")} "$@"'
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f'not within {seconds} s')
+        time.sleep(0.05)
 
 
 class Case(unittest.TestCase):
@@ -114,6 +126,52 @@ class LanesTest(Case):
         self.assertIn('hypervisor: 1 passed', done.stdout)
         self.assertNotIn('left out', done.stdout)
         self.assertNotIn('AN ACTION', done.stdout)
+
+    def test_guests_are_waited_for_beside_the_other_lanes(self):
+        """It starts first and is shown in its turn, whole."""
+        self.write('build/tox-venv/bin/tox', f'''
+            echo "$4 starts"
+            while [ "$4" = hypervisor ] && ! [ -e {self.folder}/unit ]; do
+                sleep 0.1
+            done
+            : >{self.folder}/"$4"
+            echo "$4: 1 passed, 0 failed, 0 skipped"''')
+        done = self.run_script({**ROOT, 'sleep': SLEEP}, 'run_tests.sh',
+                               'unit', 'hypervisor')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertEqual(
+            ['unit starts', 'hypervisor starts'],
+            re.findall('.* starts', done.stdout))
+        self.assertIn('2 passed, 0 failed, 0 skipped', done.stdout)
+
+    def test_what_fails_beside_the_other_lanes_fails(self):
+        self.write('build/tox-venv/bin/tox',
+                   'echo "$4: 1 passed, 0 failed, 0 skipped"\n'
+                   '[ "$4" != hypervisor ]')
+        done = self.run_script(ROOT, 'run_tests.sh')
+        self.assertEqual(1, done.returncode, done.stdout)
+        self.assertIn('6 passed, 1 failed, 0 skipped', done.stdout)
+
+    def test_nothing_is_left_of_a_run_that_is_ended(self):
+        self.write('build/tox-venv/bin/tox', f'''
+            echo $$ >{self.folder}/"$4"
+            exec sleep 60''')
+        for name, text in {**ROOT, 'sleep': SLEEP}.items():
+            self.write(f'bin/{name}', text)
+        script = subprocess.Popen(
+            [self.folder / 'tools' / 'run_tests.sh', 'unit', 'hypervisor'],
+            env={'PATH': f'{self.folder}/bin'}, cwd='/',
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT, start_new_session=True)
+        started = self.folder / 'unit', self.folder / 'hypervisor'
+        try:
+            wait_for(lambda: all(path.exists() and path.read_text()
+                                 for path in started))
+        finally:
+            os.killpg(script.pid, signal.SIGTERM)
+        self.assertEqual(143, script.wait(60))
+        process = Path('/proc', started[1].read_text().strip())
+        wait_for(lambda: not process.exists())
 
     def test_a_machine_without_a_kernel_unpacks_one(self):
         shutil.rmtree(self.folder / 'kernels')
