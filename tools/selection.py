@@ -197,13 +197,16 @@ def callers_of(suite: str, tree: str, hooks_of: ty.Iterable[str],
 
 
 def _changed_tests(tree, path, lines):
-    """The tests at these lines, None if they are not all of them in tests."""
+    """The tests at these lines, None if others may have changed, too."""
     module = path[:-len('.py')].replace('/', '.')
     found = set()
-    for name in hooks.changed_names(_read(tree, path), lines):
-        if not name.rpartition('.')[2].startswith('test'):
+    for name, node in hooks.changed_names(_read(tree, path), lines).items():
+        function = name.rpartition('.')[2]
+        if function.startswith('test'):
+            found.add(f'{module}.{name}')
+        elif not (function.startswith('_') and node.lineno in lines):
             return None
-        found.add(f'{module}.{name}')
+        # Else it is a new helper, which nothing but these tests can call.
     return found
 
 

@@ -202,6 +202,22 @@ class PickTest(unittest.TestCase):
         self.write({path: TEST_MANAGER + 'A = 1\n'})
         self.assertIn(path, self.pick().files)
 
+    def test_a_helper_of_tests(self):
+        """A new one is only called by tests that are new or changed."""
+        path = 'nova/tests/unit/compute/test_manager.py'
+        helped = TEST_MANAGER + """
+    def _help(self):
+        return 1
+"""
+        self.write({path: helped})
+        self.assertNotIn(path, self.pick().files)
+        self.git('add', '--all')
+        self.git('-c', 'user.name=A Tester', '-c', 'user.email=a@example.org',
+                 'commit', '--quiet', '--message', 'x')
+        self.write({path: helped.replace('_help(self):\n        return 1',
+                                         '_help(self):\n        return 2')})
+        self.assertIn(path, self.pick().files)
+
     def test_functional(self):
         path = 'nova/tests/functional/test_servers.py'
         self.write({path: TEST_MANAGER.replace('return 1', 'return 2', 1)})
