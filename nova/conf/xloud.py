@@ -16,7 +16,7 @@ xloud_group = cfg.OptGroup(
     'xloud',
     title='Elastic servers',
     help="""
-Servers that grow and shrink, inside the range of their flavor, while they run.
+Servers that grow and shrink inside the range of their flavor while they run.
 """)
 
 xloud_opts = [
@@ -25,18 +25,18 @@ xloud_opts = [
         default=60,
         help="""
 How often a compute service compares what each elastic server was asked to
-hold with what its guest does hold, and settles the difference.
+hold with what its guest holds, and settles the difference.
 
-A change that a guest makes late, or that was interrupted, ends at the next
-time. With no difference it is one call to the hypervisor and one to
-nova-conductor, for all servers of the host.
+If a guest changes late or a change was interrupted, the next comparison
+finishes it. A comparison without a difference makes one call to the hypervisor
+and one to nova-conductor, for all servers of the host.
 
 Possible values:
 
 * 0: every 60 seconds, as other periodic tasks
-* Any positive integer: the seconds in between
-* Any negative integer: never. What a guest does late is then not noticed and
-  a change that was interrupted stays as it is.
+* Any positive integer: the seconds between two comparisons
+* Any negative integer: never. Nova then does not notice late changes of
+  guests, and interrupted changes stay unfinished.
 """),
     cfg.IntOpt(
         'settle_timeout',
@@ -44,21 +44,22 @@ Possible values:
         min=1,
         help="""
 How many seconds a guest may take to follow a change of its size, or to load
-its balloon driver after a start. Afterwards what it holds is what it gets:
-the server is charged for that.
+its balloon driver after a start. After that, what it holds becomes the desired
+size, and the server is charged for it.
 
-Use the same value for nova-api, which tells from it whether a change is still
-in progress. It must be longer than an image takes to boot, and three times
-``[libvirt] mem_stats_period_seconds`` at least: a balloon driver is only known
-by its statistics. With less, every start ends as a guest that did not follow.
+Use the same value for nova-api, which decides with it whether a change is
+still in progress. The value must be longer than an image takes to boot, and at
+least three times ``[libvirt] mem_stats_period_seconds``, because Nova
+recognizes a balloon driver only by its statistics. With less, Nova treats
+every start as one of a guest that did not follow.
 """),
     cfg.IntOpt(
         'guest_memory_reserve_mb',
         default=128,
         min=0,
         help="""
-How many MiB of memory a guest must keep above what it needs when memory is
-taken from it. A guest without any may stop working.
+How many MiB of memory a guest must keep beyond what it needs when Nova takes
+memory from it. A guest without free memory can stop working.
 """),
     cfg.IntOpt(
         'guest_memory_base_mb',
@@ -66,18 +67,18 @@ taken from it. A guest without any may stop working.
         help="""
 How many MiB of memory the kernel of a guest needs to start, besides what
 follows from the maximum of its flavor: 3/128 of the maximum, 1 MiB for each
-vCPU of the maximum, and 104 MiB if the maximum is above 2048 MiB. A server
-with an elastic memory that would start with less than the sum is refused, and
-no running guest is shrunk below it.
+vCPU of the maximum, and 104 MiB if the maximum is above 2048 MiB. Nova refuses
+a server with elastic memory that would start with less than the sum, and
+shrinks no running guest below it.
 
-The default is what a Linux kernel with little else was measured to need. Raise
-it if your images need more to start. Use the same value for nova-api and
+The default is the measured need of a Linux kernel with little else. Raise it
+if your images need more to start. Use the same value for nova-api and
 nova-compute.
 
 Possible values:
 
 * 0 or any positive integer: MiB
-* Any negative integer: nothing is refused by this rule
+* Any negative integer: this rule refuses nothing
 """),
 ]
 

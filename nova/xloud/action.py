@@ -12,9 +12,9 @@
 
 """The history of the sizes of a server, in its instance actions.
 
-An adjust is an action, with the sizes before and after in its message. So is
-what happens to the charge later, without a request. Whoever may see the
-server sees the messages: they say what was charged, and from when on.
+An adjust is an action, with the sizes before and after in its message. A later
+change of the charge without a request is an action as well. Everyone who can
+see the server can see the messages: they say what was charged, and since when.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 
 SETTLE = 'compute_settle'
 
-# What a request ends with in which nothing failed.
+# With these a request is refused; nothing failed.
 _REFUSALS = (exception.Invalid, exception.OverQuota, NotImplementedError,
              exception.InstanceNotFound)
 # The column of the message.
@@ -43,7 +43,7 @@ _LENGTH = 255
 
 
 def changes(before, after) -> str:
-    """What is another size than before, for people and for bills.
+    """The sizes that have changed, for people and for bills.
 
     :param before: and
     :param after: nova.xloud.condition.Sizes
@@ -68,15 +68,15 @@ def finish(context, instance, message: str) -> None:
         db.action_finish(
             context, dict(values, message=message[:_LENGTH] or None))
     except Exception as error:
-        LOG.warning('The instance action does not say how the change ended: '
-                    '%s', error, instance=instance)
+        LOG.warning('The instance action does not record how the change '
+                    'ended: %s', error, instance=instance)
 
 
 @contextlib.contextmanager
 def event(context, instance_uuid: str, name: str, host: str):
     """Add a part of an adjust to its action.
 
-    :returns: a list; what is put into it are the details of a success
+    :returns: a list for the details of a success
     """
     details: ty.List[str] = []
     started_at = timeutils.utcnow(with_timezone=True)
@@ -100,7 +100,7 @@ def settled(instance, host: str, before, after) -> None:
         return
     now = timeutils.utcnow(with_timezone=True)
     context = nova.context.get_admin_context()
-    # One of its own, by which the API finds it.
+    # The API finds an action by its request id.
     request_id = oslo_context.generate_request_id()
     try:
         objects.InstanceAction(
@@ -109,7 +109,7 @@ def settled(instance, host: str, before, after) -> None:
             project_id=instance.project_id, user_id=None, start_time=now,
             finish_time=now, updated_at=now, message=text[:_LENGTH]).create()
     except Exception as error:
-        LOG.warning('No instance action says that the sizes have changed '
+        LOG.warning('No instance action records that the sizes have changed '
                     '(%(changes)s): %(error)s',
                     {'changes': text, 'error': error}, instance=instance)
 
@@ -137,8 +137,8 @@ def _add(context, instance_uuid, request_id, name, host, started_at, details,
     except exception.InstanceActionNotFound:
         LOG.debug('Its action is gone.', instance_uuid=instance_uuid)
     except Exception as error:
-        # The status of the server says it all the same.
-        LOG.warning('The instance action does not say what happened: %s',
+        # The status of the server still shows it.
+        LOG.warning('The instance action does not record what happened: %s',
                     error, instance_uuid=instance_uuid)
 
 

@@ -12,8 +12,8 @@
 
 """What keeps a server from changing its size now.
 
-An adjust is refused for the same reasons, with the same texts, that the
-status shows before anyone tries.
+An adjust is refused for the same reasons, with the same texts, as the status
+shows beforehand.
 """
 
 import typing as ty
@@ -65,7 +65,7 @@ def both(code, message) -> ty.List[Blocker]:
 
 
 def of_flavor(flavor) -> ty.List[Blocker]:
-    message = _('The flavor of the server gives no range for it.')
+    message = _('The flavor of the server has no range for this dimension.')
     blockers = []
     if not size.has_elastic_vcpus(flavor):
         blockers.append(Blocker(NOT_ELASTIC, VCPUS, message))
@@ -78,7 +78,7 @@ def of_state(context, instance) -> ty.List[Blocker]:
     blockers = []
     if instance.vm_state not in (vm_states.ACTIVE, vm_states.STOPPED):
         blockers += both(WRONG_STATE, _(
-            'The server is %s. Only an active or a stopped one can change '
+            'The server is %s. Only an active or stopped server can change '
             'its size.') % instance.vm_state)
     if instance.task_state is not None:
         blockers += both(TASK_RUNNING, _(
@@ -98,15 +98,15 @@ def of_host(compute_api, context, instance) -> ty.List[Blocker]:
             exception.ResourceProviderTraitRetrievalFailed,
             ks_exc.ClientException):
         return both(HOST_UNKNOWN, _(
-            'Whether the host of the server can change its size is not known '
-            'at this time.'))
-    message = _('The host of the server cannot change it.')
+            'Placement did not say whether the host of the server can change '
+            'its size.'))
+    message = _('The host of the server cannot change its size.')
     return [Blocker(HOST_CANNOT, dimension, message)
             for dimension, trait in _TRAITS.items() if trait not in reported]
 
 
 def of_image(instance) -> ty.List[Blocker]:
-    """What the server was made with before it was refused.
+    """What is refused today and an older server still has.
 
     A server that is shut off can start with another number of vCPUs.
     """
@@ -114,22 +114,22 @@ def of_image(instance) -> ty.List[Blocker]:
             not firmware.secure_boot(instance.flavor, instance.image_meta)):
         return []
     return [Blocker(SECURE_BOOT, VCPUS, _(
-        'The server runs with UEFI Secure Boot, and a vCPU that is plugged '
-        'can freeze it. Shut it off to change its vCPUs.'))]
+        'The server runs with UEFI Secure Boot, and plugging a vCPU can '
+        'freeze it. Shut it off to change its vCPUs.'))]
 
 
 def of_devices(instance) -> ty.List[Blocker]:
-    """Devices that pin the memory, which may have been attached later."""
+    """Devices that pin the memory, including those attached later."""
     return [pinned()] if devices.has_any(instance) else []
 
 
 def of_guest(state) -> ty.List[Blocker]:
-    """What a running guest says, as the RPC API gives it."""
+    """What a running guest reports, in the form of the RPC API."""
     found = []
     if state['cannot_plug']:
         found.append(Blocker(VCPUS_LEFT, VCPUS, _(
-            'vCPUs have left the server, and under software emulation none '
-            'can come back before it is rebooted hard.')))
+            'vCPUs were removed from the server, and under software '
+            'emulation none can be added again before a hard reboot.')))
     if state['memory_pinned']:
         found.append(pinned())
     elif state['used_memory_mb'] is None:
@@ -141,17 +141,16 @@ def of_guest(state) -> ty.List[Blocker]:
 
 def _no_statistics(state) -> ty.Optional[str]:
     """Why no memory can be taken, None if that passes within seconds."""
-    # A host that is not upgraded does not say which.
+    # A host that is not upgraded does not name it.
     missing = state.get('missing_statistic', '')
     if missing:
         return _('The balloon driver of the guest does not report the '
-                 'statistic %s. Memory can be added, but none can be '
-                 'taken.') % missing
+                 'statistic %s. Memory can be added but not taken.') % missing
     if missing is None and state['balloon_driver_active']:
         # Its balloon has moved since it reported last.
         return None
-    return _('The balloon driver of the guest gives no statistics. Memory '
-             'can be added, but none can be taken.')
+    return _('The balloon driver of the guest reports no statistics. Memory '
+             'can be added but not taken.')
 
 
 def pinned() -> Blocker:

@@ -12,11 +12,11 @@
 
 """What an elastic server cannot be combined with.
 
-A server that could never shrink, or that would shrink without its host
-getting anything back, is refused where it is made: at create, resize and
-rebuild. The public functions do nothing for a flavor that is not elastic,
-and otherwise raise ``InvalidRequest``, which all three answer with 400, with
-a text that names the extra spec and the reason.
+Nova refuses a server that could never shrink, or that would shrink without its
+host getting anything back. It does so at create, resize and rebuild. The
+public functions do nothing for a flavor that is not elastic. Otherwise they
+raise ``InvalidRequest``, which all three operations answer with 400; its text
+names the extra spec and the reason.
 
 A device that is attached to a running server is not seen before its next
 resize.
@@ -45,11 +45,11 @@ _SIZES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
 def check(flavor, image) -> None:
     """Refuse a flavor and an image for a server, new or rebuilt.
 
-    A server never boots with less than its minimum, so that the memory which
-    the image needs is compared with that alone.
+    A server never boots with less than its minimum, so only the minimum is
+    compared with the memory that the image needs.
 
-    :param image: dict, as the image API gives it; for a server that boots
-        from a volume what is known of the volume's image, or empty
+    :param image: dict from the image API; for a server that boots from a
+        volume, what is known of the volume's image, or empty
     """
     if not size.is_elastic(flavor):
         return
@@ -70,8 +70,8 @@ def check_new(flavor) -> None:
 def check_rebuild(instance) -> None:
     """Refuse to rebuild a server at the size that it starts with.
 
-    That may be more than its minimum. One that is too small for its kernel
-    may be older than this rule; it can be adjusted first.
+    That can be more than its minimum. A server that is older than this rule
+    can be too small for its kernel; its owner can adjust it first.
     """
     if size.has_elastic_memory(instance.flavor):
         _check_kernel(instance.flavor, size.boot(instance).memory_mb)
@@ -80,7 +80,7 @@ def check_rebuild(instance) -> None:
 def check_ports(flavor, pci_requests, requested_networks) -> None:
     """Refuse ports for a new server.
 
-    :param pci_requests: InstancePCIRequests, those of the ports included
+    :param pci_requests: InstancePCIRequests, including those of the ports
     :param requested_networks: NetworkRequestList or None, with the device
         profiles of its ports
     """
@@ -136,31 +136,30 @@ def _check_image(flavor, image_meta):
     if hardware.numa_get_constraints(flavor, image_meta) is not None:
         raise _conflict(
             _keys(flavor),
-            _('a NUMA topology, which NUMA nodes, CPU pinning, page sizes '
-              'and persistent memory of the flavor or the image imply'),
+            _('a NUMA topology (from NUMA nodes, CPU pinning, page sizes or '
+              'persistent memory of the flavor or the image)'),
             _('it fixes the vCPUs and the memory of each node'))
 
 
 def _check_vcpus(flavor, image_meta):
-    # The trait of a host is about its own architecture.
+    # The trait of a host says nothing about an emulated architecture.
     emulated = image_meta.properties.get('hw_emulation_architecture')
     if emulated and emulated not in traits.VCPU_HOTPLUG_ARCHITECTURES:
         raise _conflict(
             _MINIMUM_VCPUS,
             _('the image property hw_emulation_architecture=%s') % emulated,
-            _('the number of vCPUs of such a guest cannot change both ways '
-              'while it runs'))
+            _('such a guest cannot take and give back vCPUs while it runs'))
     secure_boot = firmware.secure_boot(flavor, image_meta)
     if secure_boot:
         raise _conflict(
             _MINIMUM_VCPUS, _('UEFI Secure Boot, %s') % secure_boot,
-            _('a vCPU that is plugged can freeze such a guest'))
+            _('plugging a vCPU can freeze such a guest'))
     step = topology.step(flavor, image_meta)
     minimum = size.minimum(flavor).vcpus
     if minimum % step:
         raise exception.InvalidRequest(
             _('The extra spec %(key)s of the flavor is %(minimum)d, which is '
-              'not a multiple of the %(step)d threads that a core has by '
+              'not a multiple of the %(step)d threads of a core, set by '
               '%(topology)s.') %
             {'key': _MINIMUM_VCPUS, 'minimum': minimum, 'step': step,
              'topology': topology.key(flavor, image_meta)})
@@ -179,7 +178,7 @@ def _check_memory(flavor, image_meta):
 
 
 def _check_kernel(flavor, memory_mb):
-    """Refuse a first boot in which no kernel of this maximum can live."""
+    """Refuse a boot size with which no kernel of this maximum can run."""
     maximum = size.maximum(flavor)
     least_mb = memory.kernel_mb(maximum, CONF.xloud.guest_memory_base_mb)
     if memory_mb >= least_mb:
@@ -187,8 +186,8 @@ def _check_kernel(flavor, memory_mb):
     raise exception.InvalidRequest(
         _('The extra spec %(key)s of the flavor is %(minimum)d, and the '
           'server would start with %(memory)d MiB. The kernel of its guest '
-          'keeps books of the maximum, %(maximum)s, so %(least)d MiB is the '
-          'least.') %
+          'needs memory for the whole maximum, %(maximum)s, so %(least)d MiB '
+          'is the least.') %
         {'key': _MINIMUM_MEMORY, 'minimum': size.minimum(flavor).memory_mb,
          'memory': memory_mb, 'maximum': maximum, 'least': least_mb})
 
@@ -211,8 +210,8 @@ def _keys(flavor):
 def _pinned(what):
     return _conflict(
         _MINIMUM_MEMORY, what,
-        _('the device locks the memory of the guest, so that the host would '
-          'get none of it back'))
+        _('the device locks the memory of the guest, so the host would get '
+          'none of it back'))
 
 
 def _conflict(keys, what, reason):

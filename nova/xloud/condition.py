@@ -19,13 +19,13 @@ InProgress
 Partial
     The guest did not give or take all that was asked for.
 Overcommitted
-    The guest holds more than is charged and its host had no room for that.
+    The guest holds more than is charged and its host has no room for that.
 Unknown
-    The host does not say what the guest holds.
+    The host does not report what the guest holds.
 
-A condition says what is so, not what was done: it is computed from what the
-hypervisor says now. What the compute service noted earlier only adds its
-reason, and is not repeated once it is no longer true.
+A condition says what is true now, not what was done: it is computed from what
+the hypervisor reports now. What the compute service noted earlier only adds
+the reason, and no longer counts once it is no longer true.
 """
 
 import datetime
@@ -73,7 +73,7 @@ def is_waiting(
     settle_timeout: int,
 ) -> bool:
     """Whether a guest still has time for what it was asked then."""
-    # The clock of another host may have been ahead.
+    # The clock of another host can be ahead.
     return since is not None and (
         abs(now - since) < datetime.timedelta(seconds=settle_timeout))
 
@@ -81,8 +81,8 @@ def is_waiting(
 def held(sizes: Sizes, actual: size.Size, memory_pinned: bool) -> size.Size:
     """What a running guest counts as holding.
 
-    A fixed dimension is what it is. Pinned memory is with the guest, whatever
-    its balloon says.
+    A fixed dimension counts as the flavor's. Pinned memory counts in full,
+    whatever the balloon reports.
     """
     vcpus, memory_mb = actual
     if memory_pinned:
@@ -116,22 +116,22 @@ def evaluate(
     :param started_at: when it last started
     :param settle_timeout: how many seconds a guest may take
     :param actual: what the guest holds, NOTHING if it does not run, None if
-        the host does not say
+        the host does not report it
     :param memory_pinned: whether a passed-through device pins its memory
     :param pending: why the charge does not fall yet
-    :param is_settling: False if the guest held what is desired when it was
-        last looked at
+    :param is_settling: False if the guest held the desired size at the last
+        look
     :param is_returning: whether its balloon driver has just come back
     :param online_vcpus: how many vCPUs the guest says it uses, None if it
         does not say
     :returns: (condition, reason), with a reason for all but Settled
     """
     if actual is None:
-        return UNKNOWN, _('The host does not say what the server holds.')
+        return UNKNOWN, _('The host does not report what the server holds.')
     if actual != NOTHING:
         actual = held(sizes, actual, memory_pinned)
         noted = outcome[0] if outcome else None
-        # What a guest does by itself is looked at before it is judged.
+        # Reconcile looks at what a guest does by itself before this judges.
         is_starting = (
             is_returning or not is_settling and outcome is None or
             is_waiting(started_at, now, settle_timeout))
@@ -146,7 +146,7 @@ def evaluate(
         if actual != sizes.desired and (
                 is_starting or is_waiting(changed_at, now, settle_timeout)):
             return IN_PROGRESS, difference
-        # When the guest refused, what it held then became what is desired.
+        # When a guest refuses, what it holds then becomes the desired size.
         if actual != sizes.desired or noted == PARTIAL:
             return PARTIAL, _noted(outcome, PARTIAL) or difference
         if online_vcpus is not None and online_vcpus < actual.vcpus:
@@ -157,14 +157,14 @@ def evaluate(
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):
         return IN_PROGRESS, pending or (
-            _('The charge of %s is being settled.') % (sizes.charged,))
+            _('The charge of %s is not updated yet.') % (sizes.charged,))
     return SETTLED, None
 
 
 def offline(online_vcpus: int, vcpus: int) -> str:
     """The reason of a guest that does not use all of its vCPUs."""
     return _('The guest has %(vcpus)d vCPUs and uses %(online)d: the others '
-             'are plugged and not online in it.') % {
+             'are plugged but not online.') % {
                  'vcpus': vcpus, 'online': online_vcpus}
 
 

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Devices that reach the memory of a guest by themselves.
+"""Devices that access the memory of a guest directly.
 
-They lock all of it on the host, so that a guest that shrinks gives nothing
-back. A server is refused with them where it is made, and its memory cannot
-change when one came later.
+They lock all of it on the host, so a guest that shrinks gives nothing back.
+Nova refuses to create a server with elastic memory and such a device. If one
+is attached later, the memory of the server cannot change.
 """
 
 import typing as ty
@@ -41,8 +41,8 @@ def keys_of(flavor) -> ty.List[str]:
 def ports_of(pci_requests) -> ty.List[str]:
     """The ports among InstancePCIRequests.
 
-    Those of a flavor are known from its extra specs. In a resize the requests
-    still have the ones of the old flavor.
+    The extra specs show those of a flavor. During a resize, the requests still
+    contain those of the old flavor.
     """
     return [request.requester_id or request.request_id
             for request in pci_requests.requests
@@ -50,7 +50,7 @@ def ports_of(pci_requests) -> ty.List[str]:
 
 
 def has_any(instance) -> bool:
-    """Whether a server has such a device, which may have been attached."""
+    """Whether a server has such a device, including attached ones."""
     pci_requests = instance.pci_requests
     return bool(
         keys_of(instance.flavor) or
@@ -60,7 +60,7 @@ def has_any(instance) -> bool:
 
 
 def resource_class(key: str) -> ty.Optional[str]:
-    """The resource class of an extra spec, of whatever request group."""
+    """The resource class of an extra spec, in any request group."""
     request = scheduler_utils.ResourceRequest
     match = request.XS_KEYPAT.match(key)
     if match and match.group(1) == request.XS_RES_PREFIX:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether the firmware of a guest lets vCPUs be plugged."""
+"""Whether the firmware of a guest allows plugging vCPUs."""
 
 import typing as ty
 
@@ -20,12 +20,12 @@ _KEYS = ('os:secure_boot', 'os_secure_boot')
 
 
 def secure_boot(flavor, image_meta) -> ty.Optional[str]:
-    """The key and value by which a guest may start with UEFI Secure Boot.
+    """The key and value with which a guest can start with UEFI Secure Boot.
 
-    Its firmware then runs in System Management Mode, and a vCPU that is
-    plugged is not known there: the guest stops, and the hypervisor counts the
-    vCPU all the same. As in the libvirt driver only UEFI has it, and what is
-    "optional" depends on the host.
+    Its firmware then runs in System Management Mode, which does not know a
+    plugged vCPU: the guest stops, while the hypervisor counts the vCPU. As in
+    the libvirt driver, only UEFI has it, and what "optional" means depends on
+    the host.
     """
     properties = image_meta.properties
     if properties.get('hw_firmware_type') != fields.FirmwareType.UEFI:

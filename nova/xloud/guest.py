@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a hypervisor says of the guest of an elastic server."""
+"""What a hypervisor reports of the guest of an elastic server."""
 
 import typing as ty
 
@@ -30,30 +30,30 @@ class GuestState(ty.NamedTuple):
     vcpus: int
     # Rounded up from KiB.
     memory_mb: int
-    # Whether the guest's balloon driver gives fresh statistics.
+    # Whether the guest's balloon driver reports fresh statistics.
     balloon_active: bool
-    # What the guest needs of its memory, its kernel included: what it holds
-    # less what it could use at once. None without fresh statistics, and with
-    # those that are older than the last move of its balloon.
+    # What the guest needs of its memory, including its kernel: what it holds
+    # less what it could use at once. None without fresh statistics, or if they
+    # are older than the last move of its balloon.
     used_memory_mb: ty.Optional[int]
-    # A passed-through device keeps all memory on the host: a balloon frees
+    # A passed-through device pins all memory on the host: a balloon frees
     # nothing.
     memory_pinned: bool
-    # No vCPU can come before its next start.
+    # No vCPU can be added before its next start.
     cannot_plug: bool = False
-    # Another one after each start of the guest, whoever started it, and the
-    # same one for as long as it runs, also over a restart of nova-compute or
-    # the hypervisor's daemon and on another host after a live migration. No
-    # two guests have the same. None if that is not known.
+    # A name that is new after each start of the guest, whoever started it. It
+    # stays the same while the guest runs, even over a restart of nova-compute
+    # or the hypervisor's daemon, and over a live migration. No two guests have
+    # the same. None if it is not known.
     run: ty.Optional[str] = None
-    # Its balloon driver has just come back after a reset from inside, and
-    # takes again what it had taken before.
+    # Its balloon driver has just loaded again after a reset by the guest, and
+    # takes back the memory that it had before.
     is_returning: bool = False
-    # How many vCPUs the guest itself says are online. None if nobody in it
-    # says that.
+    # How many vCPUs the guest itself reports as online. None if no agent
+    # answers.
     online_vcpus: ty.Optional[int] = None
-    # The name of the statistic for which it is not known what the guest
-    # needs: its balloon driver gives others, but not this one.
+    # The name of a statistic that its balloon driver does not report, though
+    # it reports others. Without it, what the guest needs is not known.
     missing_statistic: ty.Optional[str] = None
 
     @property
@@ -62,7 +62,7 @@ class GuestState(ty.NamedTuple):
 
     @property
     def has_offline_vcpus(self) -> bool:
-        """Whether it has vCPUs that it is known not to use."""
+        """Whether its agent reports vCPUs that it does not use."""
         return (self.online_vcpus is not None and
                 self.online_vcpus < self.vcpus)
 
@@ -73,10 +73,10 @@ NOT_RUNNING = GuestState(
 
 
 def is_missing(instance, is_running: bool) -> bool:
-    """Whether no guest runs where the instance says that one does.
+    """Whether no guest runs although the instance says that one does.
 
-    It runs on another host, of which Nova has yet to hear, or it stopped and
-    Nova's own power sync will say so. Until then nobody knows what it holds.
+    It runs on another host and Nova does not know that yet, or it has stopped
+    and Nova's power sync will notice. Until then nobody knows what it holds.
     """
     return not is_running and (
         instance.vm_state in _RUNNING or
@@ -85,7 +85,7 @@ def is_missing(instance, is_running: bool) -> bool:
 
 
 class GuestChangedEvent(event.InstanceEvent):
-    """A driver tells that a guest holds something else than before.
+    """A driver reports that a guest has changed, or that it will not change.
 
-    Or that it will not: what it holds now is asked for, not in the event.
+    The event does not contain what it holds now; the manager asks for that.
     """

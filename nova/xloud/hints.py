@@ -12,11 +12,11 @@
 
 """Scheduler hints that are Nova's own.
 
-Nova marks its own request for the host that a server is rebuilt on by a hint,
-``_nova_check_type``. With it the scheduler asks Placement for nothing, no
-trait is required and only some filters run. A user can send the same hint,
-which is kept with the server: a server without an allocation, on any host.
-Upstream's bug 2151252.
+Nova marks its own request for the host on which it rebuilds a server with a
+hint, ``_nova_check_type``. With it, the scheduler asks Placement for nothing,
+requires no trait and runs only some filters. A user can send the same hint,
+which Nova stores with the server. The result is a server without an
+allocation, on any host: upstream's bug 2151252.
 """
 
 from oslo_log import log as logging
@@ -29,10 +29,10 @@ _PREFIX = '_nova'
 
 
 def ignore_users(request_spec) -> None:
-    """Take Nova's own hints out of a request that they are not Nova's in.
+    """Remove Nova's own hints from a request if a user sent them.
 
-    What a user sends is stored with the request spec, and Nova takes the id
-    off a spec that it marks, so that it is never stored.
+    The hints of a user are stored with the request spec, which then has an id.
+    Nova removes the id from a spec that it marks, so that it is never stored.
 
     :param request_spec: RequestSpec, as the scheduler got it, or None
     """

@@ -12,9 +12,9 @@
 
 """The threads that a core of a guest has.
 
-A guest gets and gives vCPUs by cores: libvirt takes other numbers on some
-architectures, and the guest then sees a core with threads missing; on others
-it does not start with them.
+A guest takes and gives vCPUs by whole cores. On some architectures libvirt
+accepts other numbers, and the guest then sees a core with missing threads. On
+others the guest does not start with them.
 """
 
 import typing as ty
@@ -29,9 +29,10 @@ _LIMITS = ('cpu_max_threads', 'cpu_max_cores', 'cpu_max_sockets')
 def step(flavor, image_meta) -> int:
     """What the vCPUs of a server must be a multiple of.
 
-    The threads of the topology that hardware.get_best_cpu_topology() chooses.
-    That tries all numbers of sockets, cores and threads, which is too slow
-    for each request; only divisors can be right.
+    These are the threads of the topology that
+    hardware.get_best_cpu_topology() chooses. That function tries all numbers
+    of sockets, cores and threads, which is too slow for each request; only
+    divisors are possible.
     """
     if not _keys(flavor, image_meta):
         return 1
@@ -39,7 +40,7 @@ def step(flavor, image_meta) -> int:
         wanted, most = hardware.get_cpu_topology_constraints(
             flavor, image_meta)
     except (exception.Invalid, ValueError):
-        # No server can be made with these, and Nova says why.
+        # Nova refuses a server with these, and says why.
         return 1
     vcpus = flavor.vcpus
     possible = [
@@ -58,16 +59,17 @@ def step(flavor, image_meta) -> int:
 
 
 def key(flavor, image_meta) -> str:
-    """The extra specs or image properties that make the step what it is."""
+    """The extra specs or image properties that decide the step."""
     found = _keys(flavor, image_meta)
     threads = [name for name in found if name.endswith('cpu_threads')]
     return ', '.join(threads[:1] or found)
 
 
 def _keys(flavor, image_meta) -> ty.List[str]:
-    """Those that count, the image's first.
+    """The keys that count, the image's first.
 
-    One of its own sets aside all that the flavor wants, but not the limits.
+    If the image has one of the wanted keys, those of the flavor do not count;
+    its limits still do.
     """
     properties = image_meta.properties
     of_image = ['hw_' + name for name in _WANTED + _LIMITS

@@ -12,10 +12,10 @@
 
 """The hosts that elastic servers can run on.
 
-A host says by a trait, one for each dimension, that it can start a server
-with less than the maximum of its flavor and change that while it runs. Other
-hosts would ignore the minimum, or give it with no way up, so an elastic
-server must never get to them: not during a rolling upgrade, and not when an
+With a trait for each dimension, a host reports that it can start a server with
+less than the maximum of its flavor and change its size while it runs. Other
+hosts would ignore the minimum, or never let the server grow. So an elastic
+server must never run on them, not even during a rolling upgrade or when an
 operator forces a host.
 """
 
@@ -65,12 +65,12 @@ def required(flavor) -> ty.Set[str]:
 
 
 def require(context, request_spec) -> bool:
-    """Ask for hosts that can run a server of this flavor.
+    """Require hosts that can run a server of this flavor.
 
-    :returns: whether there was something to ask for
+    :returns: whether there was something to require
     :raises RequestFilterFailed: if there is no such host in the whole cloud.
         Placement would refuse the query if no host ever reported the trait,
-        and answer it with nothing otherwise. Neither tells the user why.
+        and return nothing otherwise. Neither shows the user why.
     """
     if not size.is_elastic(request_spec.flavor):
         return False
@@ -85,11 +85,11 @@ def require(context, request_spec) -> bool:
 
 
 def of_host(context, reportclient, instance) -> ty.FrozenSet[str]:
-    """What the host of a server reports of our traits.
+    """Which of our traits the host of a server reports.
 
-    That it can do what the server needs is believed for a minute: whoever
-    polls a status would ask Placement each time. That it cannot is asked
-    again, so that a host which was upgraded is known at once.
+    A positive answer is kept for a minute, because a client that polls the
+    status would otherwise ask Placement each time. A negative answer is not
+    kept, so that an upgraded host is known at once.
 
     :raises: as get_provider_traits(), and ComputeHostNotFound
     """
@@ -108,7 +108,7 @@ def of_host(context, reportclient, instance) -> ty.FrozenSet[str]:
 
 
 def check_forced_host(context, reportclient, instance, node) -> None:
-    """Check the destination of a move that goes past the scheduler.
+    """Check the destination of a move that bypasses the scheduler.
 
     :raises NoValidHost: if it cannot run this server
     """
@@ -125,17 +125,17 @@ def check_forced_host(context, reportclient, instance, node) -> None:
 
 
 def _reported(context, traits):
-    """Those of the traits that any host reports."""
+    """The traits among these that any host reports."""
     try:
         response = report.report_client_singleton().get(
             '/traits?associated=true&name=in:' + ','.join(sorted(traits)),
             version='1.6', global_request_id=context.global_id)
     except ks_exc.ClientException as error:
-        LOG.warning('Placement was not asked for elastic hosts: %s', error)
+        LOG.warning('Could not ask Placement for elastic hosts: %s', error)
         return traits
     if response.status_code != 200:
         LOG.warning('Placement did not say whether there are elastic hosts: '
                     '%s', response.text)
-        # The scheduler asks Placement next. It says what is wrong.
+        # The scheduler asks Placement next, and reports what is wrong.
         return traits
     return set(response.json()['traits'])

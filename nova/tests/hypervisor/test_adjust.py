@@ -57,15 +57,15 @@ class AdjustTestCase(base.HypervisorTestCase):
             self._assert_next_is_awaited(server, left)
             for asked in (base.MINIMUM, (4, 512)):
                 self.assertIn(
-                    'QEMU has %d vCPUs where libvirt counts %d. A hard '
-                    'reboot' % (left, left + 1),
+                    'QEMU has %d vCPUs where libvirt counts %d. Reboot it '
+                    'hard' % (left, left + 1),
                     self.adjust(server, *asked, expect=409))
             self._assert_next_is_awaited(server, left)
             self.libvirtds[0].restart()
         self.assert_all_see(
             server, base.MINIMUM, stale_vcpus=2, reconcile=True)
         self.libvirtds[0].restart()
-        self.assertIn('hard reboot', self.adjust(server, 3, expect=409))
+        self.assertIn('Reboot it hard', self.adjust(server, 3, expect=409))
         self.assert_all_see(server, base.MINIMUM)
 
         self.restart(server, 'hard')

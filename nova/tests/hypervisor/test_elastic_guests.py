@@ -144,7 +144,7 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
             self._guest_talks, 60, 'the guest is there')
         fewer = self._state().holds._replace(vcpus=2)
 
-        self.assertIn('refuses to take out vCPUs', self._refused(fewer))
+        self.assertIn('refuses to remove vCPUs', self._refused(fewer))
 
         self._restart_compute()
         self.assertEqual(3, self._state().vcpus)

@@ -161,7 +161,7 @@ class MovesTestCase(base.HypervisorTestCase):
                 server['id'], last['request_id'])['events']}
         self.assertIn(event, found)
         self.assertEqual('Error', found[event]['result'])
-        self.assertIn('A hard reboot starts it anew', found[event]['details'])
+        self.assertIn('Reboot the server hard first', found[event]['details'])
 
     def test_cold_migration(self):
         server = self.boot()

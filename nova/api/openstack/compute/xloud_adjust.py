@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Grow or shrink a server that runs, and tell how far that got."""
+"""Grow or shrink a running server, and show how far the change has come."""
 
 from oslo_utils import strutils
 from webob import exc
@@ -25,7 +25,7 @@ from nova.i18n import _
 from nova.policies import xloud_adjust as policies
 from nova.xloud import api as xloud_api
 
-# What the views read, so that it comes with the server in one query.
+# The views read these, so one query loads them with the server.
 _EXPECTED_ATTRS = ('flavor', 'pci_requests', 'services')
 
 
@@ -33,7 +33,7 @@ def _unchanged(decorated):
     return decorated
 
 
-# These two are there since 32.0.0 and 30.0.0.
+# Upstream has these two since 32.0.0 and 30.0.0.
 _validated = getattr(validation, 'validated', _unchanged)
 _response_body_schema = getattr(
     validation, 'response_body_schema', lambda schema: _unchanged)

@@ -162,7 +162,7 @@ class AdjustTest(AdjustTestBase):
 
         message = self._adjust(server, MINIMUM, status=409)
 
-        self.assertIn('refuses to take out vCPUs', message)
+        self.assertIn('refuses to remove vCPUs', message)
         self.assertIn('undone', message)
         self.assert_settled(server, MAXIMUM)
 

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a guest itself says of its vCPUs, by its QEMU guest agent.
+"""What the QEMU guest agent of a guest reports about its vCPUs.
 
-QEMU and libvirt know which vCPUs are plugged. Whether the guest uses them only
-the guest knows, and its agent, if it has one, says so. An agent may be absent,
-old or hang, and it is the guest's: nobody waits for one for long, or often.
+QEMU and libvirt know which vCPUs are plugged. Only the guest knows whether it
+uses them, and its agent, if it has one, reports that. An agent can be absent,
+old or hang, and it belongs to the guest. So Nova never waits long for one, and
+not often.
 """
 
 import time
@@ -28,17 +29,17 @@ LOG = logging.getLogger(__name__)
 
 NAME = 'org.qemu.guest_agent.0'
 
-# For one answer, and for all of those that are asked at once.
+# For one answer, and for all agents that are asked together.
 SECONDS = 2
-# Until one that did not answer is asked again.
+# Until an agent that did not answer is asked again.
 _SILENCE_SECONDS = 300
 
 
 class Agent:
     """The agent of one run of a guest.
 
-    :ivar online: the number of vCPUs that it last said are online, None if it
-        does not say
+    :ivar online: the number of online vCPUs that it last reported, None if it
+        does not answer
     """
 
     def __init__(self, domain):
@@ -49,7 +50,7 @@ class Agent:
         self.online: ty.Optional[int] = None
 
     def ask(self) -> None:
-        """Have it say how many vCPUs are online."""
+        """Ask it how many vCPUs are online."""
         begin = time.monotonic()
         if self._is_asked or begin < self._silent_until:
             return
@@ -59,7 +60,7 @@ class Agent:
             said = self._domain.guestVcpus(seconds=SECONDS)
             online = len(hardware.parse_cpu_spec(said['online']))
         except Exception as error:
-            # That it is not there costs no time, and changes at any moment.
+            # An absent agent costs no time, and can appear at any moment.
             if time.monotonic() - begin >= SECONDS / 2:
                 self._silent_until = time.monotonic() + _SILENCE_SECONDS
                 LOG.info('The agent of %(domain)s is not asked for a while: '
@@ -70,6 +71,6 @@ class Agent:
             self._is_asked = False
 
     def forget(self) -> None:
-        """The guest starts anew, and its agent with it."""
+        """Forget the answers: the guest and its agent start again."""
         self._silent_until = 0.0
         self.online = None

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whether this host can change the size of a guest that runs."""
+"""Whether this host can change the size of a running guest."""
 
 import typing as ty
 
@@ -27,8 +27,8 @@ def elastic(host) -> ty.Dict[str, bool]:
     return {
         'supports_xloud_elastic_vcpu':
             has_qemu and arch in traits.VCPU_HOTPLUG_ARCHITECTURES,
-        # A guest has no balloon without a period for its statistics, and
-        # memory that is a file is not freed by a balloon.
+        # Without a period for its statistics a guest has no balloon, and a
+        # balloon does not free memory that is a file.
         'supports_xloud_elastic_memory':
             has_qemu and
             CONF.libvirt.mem_stats_period_seconds > 0 and

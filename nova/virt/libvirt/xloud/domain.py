@@ -12,17 +12,18 @@
 
 """The size of an elastic server in the configuration of its domain.
 
-``<memory>`` and ``<vcpu>`` carry the maximum, because a running domain can
+``<memory>`` and ``<vcpu>`` contain the maximum, because a running domain can
 change neither. What the guest starts with is beside them: ``<currentMemory>``,
 the target of the balloon, and ``current`` with the ``<vcpus>`` list.
 
-The list is needed to shrink. Without it libvirt makes all vCPUs of a cold
-boot a fixed part of the machine and later finds none that may leave. So only
-those below the minimum are fixed, and they come first, as libvirt wants it.
+The list is needed to shrink. Without it, libvirt makes all vCPUs of a cold
+boot a fixed part of the machine, and later finds none that it can remove. So
+only the vCPUs of the minimum are fixed, and they come first, as libvirt
+requires.
 
-QEMU is started with the fixed vCPUs, and gives a disk a queue for each of
-those. The others would share them for as long as the server lives, so the
-number of queues is written down.
+QEMU starts with the fixed vCPUs, and gives a disk a queue for each of them.
+The other vCPUs would have to share these queues, so the configuration names
+the number of queues.
 """
 
 import typing as ty
@@ -32,7 +33,7 @@ from oslo_utils import units
 from nova.virt.libvirt import config as vconfig
 from nova.xloud import size
 
-# QEMU's own bound is 1024 with those that are not for requests.
+# QEMU's own limit is 1024, including queues that are not for requests.
 _MOST_QUEUES = 1021
 
 
@@ -54,8 +55,8 @@ def configure(guest, instance) -> None:
 def set_queues(device, instance) -> None:
     """Give a disk, or a controller of disks, the queues of the maximum.
 
-    Also one that is attached later. Network devices have them already, where
-    they have more than one.
+    This includes a disk that is attached later. Network devices with several
+    queues already have them.
     """
     flavor = instance.flavor
     if not size.has_elastic_vcpus(flavor):
@@ -72,8 +73,8 @@ def set_queues(device, instance) -> None:
 def keep_queues(disk, running) -> None:
     """Give a disk at the destination of a live migration the same queues.
 
-    The guest knows how many there are, so that QEMU refuses another number.
-    A server that was started before has none written down.
+    The guest knows how many there are, so QEMU refuses another number. The
+    configuration of a server that was started before names none.
 
     :param running: the XML of the disk as it is at the source
     """
@@ -99,8 +100,8 @@ def current_memory(instance) -> int:
 class ElasticBalloon(vconfig.LibvirtConfigMemoryBalloon):
     """A balloon that gives memory back before its guest runs out of it.
 
-    Linux then no longer tells memory in the balloon from memory in use: what
-    it has in total is the maximum.
+    Linux then no longer distinguishes memory in the balloon from memory in
+    use: its total is the maximum.
     """
 
     def format_dom(self):
@@ -115,7 +116,7 @@ def _balloon(device):
     balloon = ElasticBalloon()
     balloon.period = device.period
     balloon.driver_iommu = device.driver_iommu
-    # The server may be older than a mem_stats_period_seconds of 0, with which
-    # its host takes no new one and guests get no balloon.
+    # If mem_stats_period_seconds is 0, guests get no balloon and the host
+    # takes no new elastic servers. This server may be older than that setting.
     balloon.model = 'virtio'
     return balloon

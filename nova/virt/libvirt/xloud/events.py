@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What libvirt tells about elastic guests by itself."""
+"""The events of libvirt about elastic guests."""
 
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt import guest as libvirt_guest
@@ -21,20 +21,20 @@ class BalloonChangedEvent(libvirtevent.LibvirtEvent):
 
 
 class DeviceAddedEvent(libvirtevent.DeviceEvent):
-    """A guest got a device while it runs."""
+    """A running guest has got a device."""
 
 
 class GuestResetEvent(libvirtevent.LibvirtEvent):
-    """A guest started anew by itself, in the same run."""
+    """A guest has reset itself, in the same run."""
 
 
 def register(connection, host) -> None:
-    """Have them queued by a Host, as it does with the events that it knows.
+    """Let a Host queue these events, as it does with the ones that it knows.
 
-    Not where it registers those: on a host without elastic servers nothing
-    else is to be heard.
+    This is not done where the Host registers those, because a host without
+    elastic servers should receive no others.
 
-    :raises: libvirtError if this connection hears nothing
+    :raises: libvirtError if this connection receives no events
     """
     libvirt = libvirt_guest.libvirt
     connection.domainEventRegisterAny(
@@ -52,12 +52,12 @@ def is_about_vcpu(event) -> bool:
 
 
 def queue_of(host):
-    """What has the queue: since 33.0.0 no longer the host itself."""
+    """The object with the queue: since 33.0.0 not the host itself."""
     return getattr(host, '_event_handler', host)
 
 
-# These run in libvirt's own thread, which must not log and only knows libvirt
-# and this queue.
+# These run in libvirt's own thread, which must not log, and must use only
+# libvirt and this queue.
 
 def _balloon_changed(connection, domain, actual, host):
     queue_of(host)._queue_event(BalloonChangedEvent(domain.UUIDString()))

@@ -10,16 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The elastic guests of a libvirt host: what they hold, and to change it.
+"""The elastic guests of a libvirt host: what they hold, and how to change it.
 
-One call of libvirt tells it of all of them. What that call does not tell is
-asked once for each run of a guest and kept: see nova.virt.libvirt.xloud.run.
+One call of libvirt returns what all of them hold. Nova asks for the rest once
+for each run of a guest, and keeps it: see nova.virt.libvirt.xloud.run.
 
-libvirt answers a request to a guest before the guest does. A vCPU leaves when
-the guest gives it back: libvirt waits 5 seconds for it and then fails, though
-it may leave later. A balloon moves when the guest moves it, and libvirt does
-not even tell where it was asked to go. So what was done is what the
-statistics tell, here and in the next calls.
+libvirt answers a request before the guest follows. A vCPU leaves when the
+guest gives it back: libvirt waits 5 seconds for it and then fails, though it
+may leave later. A balloon moves when the guest moves it, and libvirt does not
+even report the size that was asked for. So only the statistics show what was
+done, here and in the next calls.
 """
 
 import time
@@ -51,24 +51,24 @@ except ImportError:                       # before 34.0.0
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# In periods: a busy guest may leave one out.
+# In periods: a busy guest may skip one.
 _FRESH = 3
 
-# A moving balloon tells it every second.
+# While a balloon moves, an event comes every second.
 _CALM_SECONDS = 2
 
 # libvirt waits 5 seconds for a vCPU to leave, and twice that on POWER.
 _SECONDS_PER_VCPU = 10
 
-# How long statistics that are younger than the last move of a balloon are
-# waited for, and how often they are looked for. They say in which second they
-# were made, so the next one may have to begin first.
+# How long to wait for statistics that are younger than the last move of a
+# balloon, and how often to look. They only name the second in which they were
+# made, so the next second may have to begin first.
 _RENEWAL_SECONDS = 2.5
 _LOOK_SECONDS = 0.1
 
 
 class _Record(ty.NamedTuple):
-    """What a bulk call tells of one domain that runs."""
+    """What a bulk call returns for one running domain."""
 
     domain: ty.Any
     statistics: ty.Dict[str, ty.Any]
@@ -80,15 +80,15 @@ class _Record(ty.NamedTuple):
 
     @property
     def reported_at(self) -> int:
-        """In which second its guest gave statistics, 0 if it gave none."""
+        """The second in which its guest reported statistics, 0 if never."""
         return self.statistics.get('balloon.last-update', 0)
 
     @property
     def has_lost_vcpu(self) -> bool:
-        """Whether it is no longer what QEMU can emulate to the end.
+        """Whether QEMU would crash if this guest were changed or saved.
 
-        After a vCPU has left, QEMU 7.2 dies by itself when one comes back
-        and when its state is taken out of it.
+        After an emulated vCPU was removed, QEMU 7.2 crashes if one is added
+        again, and if the state of the guest is saved or sent.
         """
         return self.run.is_emulated and self.run.unplug is not None
 
@@ -100,7 +100,7 @@ _GONE = object()
 class ElasticGuests:
 
     def __init__(self, host, emit_event):
-        """Nothing is asked before an elastic server is.
+        """Ask libvirt nothing before it is asked about an elastic server.
 
         :param host: nova.virt.libvirt.host.Host
         :param emit_event: takes an event for the compute manager
@@ -112,12 +112,12 @@ class ElasticGuests:
         # By uuid. The domains of all servers, the runs of elastic ones.
         self._domains: ty.Dict[str, ty.Any] = {}
         self._runs: ty.Dict[str, guest_run.Run] = {}
-        # Runs whose devices are to be looked at again
+        # Runs whose devices have to be looked at again
         self._unsure: ty.Set[str] = set()
         self._to_emit: ty.Set[str] = set()
         # Whose configuration could not be given their boot size
         self._to_mend: ty.Set[str] = set()
-        # Guests that just told that they keep their vCPUs
+        # Guests that have just refused to give back vCPUs
         self._refusing: ty.Set[str] = set()
 
     def states(self, instances, wait=False, renew=False) -> ty.Dict[
@@ -141,9 +141,9 @@ class ElasticGuests:
         return states
 
     def _ask_agents(self, records):
-        """Ask those guests that may say something new of their vCPUs.
+        """Ask the agents that can report something new about vCPUs.
 
-        Of many, only those that had not all of them online.
+        If there are many guests, ask only those with vCPUs offline.
         """
         deadline = time.monotonic() + agent.SECONDS
         for record in records.values():
@@ -174,12 +174,13 @@ class ElasticGuests:
             raise _refused(_('it has no memory balloon.'))
         has_vcpus = size.has_elastic_vcpus(flavor)
         if has_vcpus and target.vcpus > held.vcpus:
-            # Before the memory is asked for, which would come all the same.
+            # Before asking for memory: if this failed later, the guest would
+            # get the memory although the change is refused.
             self._check_plug(record)
         if has_vcpus and target.vcpus < held.vcpus:
             self._unplug(guest, instance, record, target.vcpus)
         if size.has_elastic_memory(flavor) and record.run.has_balloon:
-            # Also if it has this much: it may be on the way to another size.
+            # Even if it holds this much: it may be on the way to another size.
             self._ask(
                 instance, guest.set_memory, target.memory_mb * units.Ki,
                 _('its hypervisor refuses to change the memory.'))
@@ -187,7 +188,7 @@ class ElasticGuests:
             self._plug(guest, instance, record, target.vcpus)
 
     def check_live_migration(self, instance) -> None:
-        """Whether the state of a guest can go to another host.
+        """Check that the state of a guest can be sent to another host.
 
         :raises: MigrationPreCheckError
         """
@@ -196,9 +197,9 @@ class ElasticGuests:
             raise exception.MigrationPreCheckError(reason=reason)
 
     def check_suspend(self, instance) -> None:
-        """Whether the state of a guest can be saved.
+        """Check that the state of a guest can be saved.
 
-        :raises: InstanceFaultRollback, so that the server stays what it is
+        :raises: InstanceFaultRollback, so that the server keeps its state
         """
         reason = self._reason_to_stay(instance)
         if reason:
@@ -207,10 +208,10 @@ class ElasticGuests:
                     reason=reason))
 
     def keep_boot_size(self, instance) -> None:
-        """Mend a configuration that was made from the XML of what runs.
+        """Correct a configuration that was made from a running domain.
 
-        What was done before this is done, so nothing is raised. What fails
-        is tried again when the guest is looked at.
+        The operation before this has succeeded, so nothing is raised. If this
+        fails, the next look at the guest tries it again.
         """
         if persistent.keep_boot_size(
                 self._host, instance, guest_run.forget_in_configuration):
@@ -219,9 +220,9 @@ class ElasticGuests:
             self._to_mend.add(instance.uuid)
 
     def take_event(self, event) -> bool:
-        """Look at an event of the host.
+        """Handle an event of the host.
 
-        :returns: whether nobody else needs it
+        :returns: whether no other handler needs it
         """
         if not isinstance(event, libvirtevent.LibvirtEvent):
             return False
@@ -251,8 +252,8 @@ class ElasticGuests:
     def _emit_soon(self, uuid):
         if uuid in self._runs and uuid not in self._to_emit:
             self._to_emit.add(uuid)
-            # What it leads to may take seconds and is not to keep the events
-            # of other guests waiting.
+            # Handling it can take seconds, and must not delay the events of
+            # other guests.
             spawner.spawn(self._emit, uuid)
 
     def _emit(self, uuid):
@@ -264,11 +265,11 @@ class ElasticGuests:
 
     def _records(self, uuids, wait=True) -> ty.Dict[
             str, ty.Optional[_Record]]:
-        """Ask for the statistics of those of these servers that run.
+        """Ask for the statistics of these servers, as far as they run.
 
         :param wait: for guests that are busy with something else. Otherwise
-            their balloon tells what it told last.
-        :returns: None for a guest that gives no answer
+            the last statistics of their balloon are returned.
+        :returns: None for a guest that does not answer
         """
         connection = self._connect()
         if not self._domains.keys() >= set(uuids):
@@ -280,8 +281,8 @@ class ElasticGuests:
         libvirt = libvirt_guest.libvirt
         flags = 0 if wait else (
             libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-        # A QEMU that hangs holds up the call that meets it first. Later ones
-        # pass it by.
+        # A QEMU that hangs blocks the first call that reaches it. Later calls
+        # skip it.
         answers = patience.call(
             connection.domainListGetStats, domains,
             libvirt.VIR_DOMAIN_STATS_STATE |
@@ -302,7 +303,7 @@ class ElasticGuests:
             except libvirt.libvirtError as error:
                 self._unsure.add(uuid)
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    LOG.warning('The guest of %(uuid)s gives no answer: '
+                    LOG.warning('The guest of %(uuid)s does not answer: '
                                 '%(error)s', {'uuid': uuid, 'error': error})
                     records[uuid] = None
         for uuid in set(uuids) - known:
@@ -313,8 +314,8 @@ class ElasticGuests:
     def _renew(self, uuids, records):
         """Records with statistics younger than the last move of a balloon.
 
-        Those of a guest that does not report in time, or whose balloon goes
-        on moving, stay as they are.
+        If a guest does not report in time, or its balloon keeps moving, its
+        record stays as it is.
         """
         deadline = time.time() + _RENEWAL_SECONDS
         while time.time() < deadline:
@@ -322,7 +323,7 @@ class ElasticGuests:
                    if record is not None and self._is_outdated(record)]
             if not old:
                 break
-            # They would not count in the second of the move.
+            # Statistics from the second of the move do not count.
             second = int(max(run.moved_at for run in old)) + 1
             time.sleep(max(_LOOK_SECONDS, min(second, deadline) - time.time()))
             for run in old:
@@ -343,13 +344,13 @@ class ElasticGuests:
             uuid = run.domain.UUIDString()
             LOG.warning('No new statistics from the balloon of %(domain)s: '
                         '%(error)s', {'domain': uuid, 'error': error})
-            # It may be left without a period. Looked at anew it gets one.
+            # It may have lost its period. A new look at it sets one.
             self._runs.pop(uuid, None)
 
     def _connect(self):
         connection = self._host.get_connection()
         if connection is not self._connection:
-            # Also ids and events are those of a connection.
+            # Ids and events belong to a connection, too.
             self._connection = connection
             self._domains, self._runs = {}, {}
             self._hears_devices = False
@@ -357,9 +358,9 @@ class ElasticGuests:
                 events.register(connection, self._host)
                 self._hears_devices = True
             except libvirt_guest.libvirt.libvirtError as error:
-                LOG.warning('libvirt does not tell when devices of elastic '
-                            'servers change, so each is looked at each time: '
-                            '%s', error)
+                LOG.warning('libvirt does not report when devices of elastic '
+                            'servers change, so Nova looks at each server '
+                            'every time: %s', error)
         return connection
 
     def _list_domains(self, connection):
@@ -379,7 +380,7 @@ class ElasticGuests:
         :raises: libvirtError if its guest cannot be looked at
         """
         def is_known(run):
-            # One that could not be named may be named now.
+            # A run that could not be named can perhaps be named now.
             return run is not None and run.id == domain.ID() and (
                 run.name is not None)
 
@@ -390,12 +391,12 @@ class ElasticGuests:
         if is_known(run) and is_sure():
             return run
 
-        # Two who see a new run at once shall give it one name.
+        # Two threads that see a new run must give it the same name.
         @utils.synchronized('xloud-run-%s' % uuid)
         def look():
             run = self._runs.get(uuid)
             was_sure = is_sure()
-            # Not afterwards: something may change while we look.
+            # Not afterwards: something can change during the look.
             self._unsure.discard(uuid)
             if not is_known(run):
                 run = self._runs[uuid] = guest_run.Run(
@@ -442,9 +443,9 @@ class ElasticGuests:
             abs(time.time() - record.reported_at) <= _FRESH * period)
 
     def _is_outdated(self, record):
-        """Whether a guest has reported, and its balloon has moved since.
+        """Whether its balloon has moved since the guest last reported.
 
-        What it could use and what it had belong together.
+        What a guest could use only makes sense with what it held then.
         """
         return self._is_fresh(record) and (
             not record.run.is_calm_since(record.reported_at))
@@ -452,8 +453,9 @@ class ElasticGuests:
     def _count_vcpus(self, record):
         """How many vCPUs the guest has.
 
-        libvirt is believed unless vCPUs were to leave of which it does not
-        say that they did. If QEMU cannot be asked that is still not too few.
+        This is libvirt's count unless vCPUs were removed and libvirt still
+        counts them. If QEMU does not answer then, libvirt's count is used,
+        which is never too low.
         """
         run = record.run
         if run.unplug is None or record.vcpus <= run.unplug:
@@ -468,28 +470,28 @@ class ElasticGuests:
         if record.run.is_emulated and not record.run.note_unplug(vcpus):
             record.run.unplug = before
             raise _refused(_(
-                'libvirt cannot note that vCPUs leave it, and they could '
-                'never come back safely.'))
+                'libvirt cannot record that vCPUs are removed from it, so '
+                'none could be added again safely.'))
         self._refusing.discard(instance.uuid)
         libvirt = libvirt_guest.libvirt
         try:
             guest.set_vcpus(vcpus, live=True)
         except libvirt.libvirtError as error:
-            # It goes one by one, so that some may have left all the same.
+            # libvirt removes them one by one, so some may have left.
             is_late = (
                 error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT)
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._refusing.add(instance.uuid)
                 self._forget_unplug(record, before)
                 raise _refusal(instance, error, _(
-                    'its guest or its hypervisor refuses to take out vCPUs.'))
-            LOG.info('Not all vCPUs have left yet: %s', error,
+                    'its guest or its hypervisor refuses to remove vCPUs.'))
+            LOG.info('Not all vCPUs are removed yet: %s', error,
                      instance=instance)
         else:
             self._check_reached(instance, vcpus)
 
     def _forget_unplug(self, record, before):
-        """None left, so QEMU need not be asked each time."""
+        """If no vCPU was removed, QEMU need not be asked each time."""
         if record.run.is_emulated and record.vcpus == qemu.count_vcpus(
                 self._host, record.domain):
             record.run.note_unplug(before)
@@ -498,8 +500,8 @@ class ElasticGuests:
         self._check_count(record, must_know=True)
         if record.has_lost_vcpu:
             raise _refused(_(
-                'vCPUs have left it, and software emulation may fail when one '
-                'comes back. A hard reboot starts it anew.'))
+                'vCPUs were removed from it, and software emulation can fail '
+                'if one is added again. Reboot it hard first.'))
 
     def _plug(self, guest, instance, record, vcpus):
         self._ask(instance, guest.set_vcpus, vcpus,
@@ -507,7 +509,7 @@ class ElasticGuests:
         self._check_reached(instance, vcpus)
 
     def _check_count(self, record, must_know=False):
-        """Change nothing where libvirt is wrong about what there is."""
+        """Refuse a change while libvirt's count of vCPUs is wrong."""
         if record.run.unplug is None:
             return
         in_qemu = qemu.count_vcpus(self._host, record.domain)
@@ -515,41 +517,42 @@ class ElasticGuests:
             if not must_know:
                 return
             raise _refused(_(
-                'vCPUs were asked to leave it, and whether they did cannot be '
-                'found out.'))
+                'its guest was asked to give back vCPUs, and its host cannot '
+                'find out whether it did.'))
         if in_qemu != record.vcpus:
             LOG.warning('QEMU and libvirt count the vCPUs of %s differently. '
-                        'That ends when libvirtd is restarted or the server '
-                        'is rebooted hard.', record.domain.UUIDString())
+                        'Restart libvirtd or reboot the server hard to '
+                        'correct that.', record.domain.UUIDString())
             raise _refused(_(
                 'QEMU has %(qemu)d vCPUs where libvirt counts %(libvirt)d. '
-                'A hard reboot starts it anew.') %
+                'Reboot it hard first.') %
                 {'qemu': in_qemu, 'libvirt': record.vcpus})
 
     def _check_reached(self, instance, vcpus):
         record = self._records([instance.uuid]).get(instance.uuid)
         if record is None or record.vcpus != vcpus:
             raise _refused(_(
-                'libvirt said that it has %(asked)d vCPUs, and now counts '
-                '%(counted)d.') % {
+                'libvirt accepted %(asked)d vCPUs for it, but counts '
+                '%(counted)d now.') % {
                     'asked': vcpus, 'counted': record.vcpus if record else 0})
 
     def _reason_to_stay(self, instance) -> ty.Optional[str]:
-        """Why the state of a guest must not be taken out of its QEMU."""
+        """Why the state of a guest must not be saved or sent."""
         if not size.has_elastic_vcpus(instance.flavor):
             return None
         try:
             record = self._records([instance.uuid]).get(instance.uuid)
         except Exception as error:
-            # What comes next meets the same libvirt and says what it means.
-            LOG.warning('It is not known whether vCPUs left: %s', error,
-                        instance=instance)
+            # The operation itself asks the same libvirt next, and reports
+            # what is wrong.
+            LOG.warning('It is not known whether vCPUs were removed: %s',
+                        error, instance=instance)
             return None
         if record is None or not record.has_lost_vcpu:
             return None
-        return _('vCPUs have left the server, and software emulation fails '
-                 'when its state is saved or sent. A hard reboot starts it '
-                 'anew.')
+        return _('vCPUs were removed from the server, and software emulation '
+                 'fails when it saves or sends the state of such a guest. '
+                 'Reboot the server hard first.')
 
     def _has_fewer(self, instance, vcpus):
         record = self._records([instance.uuid]).get(instance.uuid)
@@ -566,7 +569,7 @@ class ElasticGuests:
 def _refusal(instance, error, reason) -> Exception:
     """What to raise for an error of libvirt.
 
-    Its own text is for the operator: it may name the domain or a path.
+    libvirt's text is for the operator: it can name the domain or a path.
 
     :param reason: for the user
     """

@@ -12,8 +12,8 @@
 
 """Calls of libvirt that end in time.
 
-A QEMU that is stopped or hangs never answers, and the call that asked it
-never returns. libvirt lets later calls wait for the first one for 30 seconds.
+A QEMU that is stopped or hangs never answers, and a call that asks it never
+returns. libvirt lets later calls wait 30 seconds for the first one.
 """
 
 import threading
@@ -26,10 +26,10 @@ SECONDS = 30
 
 def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
          **kwargs):
-    """Call a function, and leave it behind if it takes too long.
+    """Call a function, and abandon it if it takes too long.
 
-    It runs in a thread of its own, which is a green one under eventlet. What
-    it does after the time is up is lost.
+    It runs in a thread of its own, which is a green thread under eventlet. The
+    result of a call that ends after the time is up is lost.
 
     :param seconds: how long to wait, by default SECONDS
     :raises: libvirtError with VIR_ERR_OPERATION_TIMEOUT if it takes longer
@@ -76,7 +76,7 @@ def _too_late(seconds):
     libvirt = libvirt_guest.libvirt
     message = 'no answer within %g seconds' % seconds
     error = libvirt.libvirtError(message)
-    # libvirt fills in the last error of this thread, if there was one.
+    # libvirt fills in the last error of this thread, if there is one.
     error.args = (message,)
     error.err = (
         libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_FROM_QEMU, message)

@@ -12,10 +12,10 @@
 
 """The size that the next start of an elastic server gives.
 
-After a live migration and a volume swap the persistent configuration is made
-from what libvirt says of the running domain. In there ``<currentMemory>`` is
-what the balloon has come to and not what was defined, and the vCPUs are those
-of now. Neither is what the next start should give.
+After a live migration and a volume swap, Nova makes the persistent
+configuration from the running domain. There, ``<currentMemory>`` is the
+present size of the balloon and not what was defined, and the vCPUs are the
+present ones. Neither is what the next start should give.
 """
 
 import typing as ty
@@ -34,18 +34,18 @@ LOG = logging.getLogger(__name__)
 
 
 def set_boot_size(guest, instance, boot: size.Size) -> None:
-    """Make the next start of a guest from this configuration give a size.
+    """Write the size of the next start into the configuration of a guest.
 
     :param guest: nova.virt.libvirt.guest.Guest
-    :raises: nova.exception.InternalError if libvirt said that it did and the
-        configuration does not
+    :raises: nova.exception.InternalError if libvirt reported success and the
+        configuration has another size
     """
     wanted = _elastic(instance.flavor, boot)
     if _elastic(instance.flavor, _size_of(_configuration(guest))) == wanted:
         return
     if not guest.has_persistent_configuration():
-        # A volume is being migrated, which may take hours. What ends that
-        # makes a configuration and calls keep_boot_size().
+        # A volume is being migrated, which can take hours. The end of that
+        # operation makes a configuration and calls keep_boot_size().
         LOG.info('The boot size of %s is written when the migration of a '
                  'volume has ended.', boot, instance=instance)
         return
@@ -56,7 +56,8 @@ def set_boot_size(guest, instance, boot: size.Size) -> None:
     written = _size_of(_configuration(guest))
     if _elastic(instance.flavor, written) != wanted:
         raise exception.InternalError(_(
-            'libvirt took %(boot)s for the next start and has %(written)s.') %
+            'libvirt accepted %(boot)s for the next start, but its '
+            'configuration has %(written)s.') %
             {'boot': boot, 'written': written})
 
 
@@ -67,11 +68,10 @@ def keep_boot_size(
     """Put the boot size back in the persistent configuration of a guest.
 
     The operation that calls this has succeeded, so nothing is raised. The
-    guest runs, and each start but that of a soft reboot makes a new
-    configuration.
+    guest runs, and every start except a soft reboot makes a new configuration.
 
-    :param then: what else to mend in it
-    :returns: False if it has to be tried again
+    :param then: what else to correct in it
+    :returns: False if the caller has to try again
     """
     try:
         if _is_elastic(instance):
@@ -81,16 +81,16 @@ def keep_boot_size(
                 then(guest)
         return True
     except exception.InstanceNotFound:
-        # Of neither the server nor its guest a start is left.
+        # The server or its guest is gone and will not start again.
         return True
     except Exception as error:
-        LOG.warning('The next soft reboot may not give the boot size, or not '
-                    'be noticed: %s', error, instance=instance)
+        LOG.warning('The next soft reboot may not give the boot size, or Nova '
+                    'may not notice it: %s', error, instance=instance)
         return False
 
 
 def _as_of_now(instance):
-    """A volume swap takes hours, in which the boot size may change."""
+    """Reload: during a volume swap of hours, the boot size can change."""
     return objects.Instance.get_by_uuid(
         instance._context, instance.uuid,
         expected_attrs=['flavor', 'system_metadata'])
@@ -116,6 +116,6 @@ def _elastic(flavor, amounts):
 
 
 def _is_elastic(instance):
-    # The compute manager has notified about the operation before, and the
-    # flavor is in the notification. It is not loaded just to be sure.
+    # The notification of the operation contains the flavor, so the compute
+    # manager has loaded it. Do not load it only for this check.
     return 'flavor' in instance and size.is_elastic(instance.flavor)

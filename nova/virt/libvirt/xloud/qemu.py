@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What QEMU itself says, where libvirt may be wrong.
+"""What QEMU itself reports, where libvirt can be wrong.
 
-libvirt only counts a vCPU as gone when QEMU tells it so. Under software
-emulation QEMU 7.2 and 10.0 tell it of a part of the vCPU, and of the vCPU
-itself never. Then libvirt has one vCPU too many until it is restarted. A plug
-makes QEMU 7.2 die, and QEMU 10.0 once it has started more vCPUs than its
-maximum, those that left included.
+libvirt counts a vCPU as removed only when QEMU reports it. Under software
+emulation, QEMU 7.2 and 10.0 report a part of the vCPU, but never the vCPU
+itself. So libvirt counts one vCPU too many until it is restarted. Plugging
+another vCPU then crashes QEMU 7.2. It crashes QEMU 10.0 once more vCPUs were
+started than its maximum, including removed ones.
 """
 
 import typing as ty
@@ -33,10 +33,10 @@ _QUERY = '{"execute": "query-cpus-fast"}'
 
 
 def count_vcpus(host, domain) -> ty.Optional[int]:
-    """How many vCPUs QEMU has, None if it cannot be asked.
+    """How many vCPUs QEMU has, None if QEMU does not answer.
 
-    libvirt notes in its log that somebody used the monitor, so this is only
-    for a guest in doubt.
+    libvirt logs every use of the monitor, so use this only for a guest in
+    doubt.
 
     :param domain: a virDomain, not wrapped
     """
@@ -49,8 +49,8 @@ def count_vcpus(host, domain) -> ty.Optional[int]:
             monitor.virDomainQemuMonitorCommand, domain._o, _QUERY, 0)
         return len(jsonutils.loads(answer)['return'])
     except Exception as error:
-        # Without its Python part the binding answers None for a failure.
-        LOG.warning('QEMU does not tell how many vCPUs %(domain)s has: '
+        # Without its Python part, the binding returns None for a failure.
+        LOG.warning('QEMU does not report how many vCPUs %(domain)s has: '
                     '%(error)s',
                     {'domain': domain.UUIDString(), 'error': error})
         return None

@@ -12,11 +12,11 @@
 
 """What is known of one run of a guest, for as long as it runs.
 
-Part of it is kept in the metadata of the running domain, which libvirt saves.
-So it is there after a restart of nova-compute or libvirtd, goes along with a
-live migration and a managed save, and ends with the run, since a start copies
-the metadata of the persistent configuration. The id of a domain alone does
-not name a run: libvirtd gives the same ids again after its own restart.
+A part is in the metadata of the running domain, which libvirt saves. So it
+survives a restart of nova-compute or libvirtd, a live migration and a managed
+save. It ends with the run, because a start copies the metadata of the
+persistent configuration. The id of a domain does not identify a run: after its
+own restart, libvirtd uses the same ids again.
 """
 
 import math
@@ -38,25 +38,25 @@ _NAMESPACE = 'urn:xloud:nova:run'
 _PREFIX = 'xloud'
 _TAG = '{%s}run' % _NAMESPACE
 
-# virDomainState and virDomainRunningReason. Reasons of another state have
-# the same numbers: 1 of a paused domain is that somebody paused it.
+# virDomainState and virDomainRunningReason. Other states use the same numbers
+# for other reasons: 1 of a paused domain means that somebody paused it.
 _BOOTED = 1, 1
 
-# How long a balloon driver may need after a reset to take what it had, and how
-# often that is believed.
+# How long a balloon driver may need after a reset to take what it had before,
+# and how often Nova allows that time.
 _RETURN_SECONDS = 60
 _RESET_INTERVAL = 600
 
-# QEMU tells of one move of a balloon a second, so that for as long, and a
+# QEMU reports at most one move of a balloon a second. For as long, and a
 # little longer, libvirt may not know where it is.
 _UNTOLD_SECONDS = 1.2
 
-# For a guest that has none, on a host that gives none to new guests.
+# For a guest without a period, on a host that gives none to new guests.
 _PERIOD = 10
 
-# What keeps the memory of a guest in place: VFIO, and vDPA, which maps it for
-# the hardware. An <interface> of a network may be one of these as well, which
-# the XML of a running domain says.
+# Devices that pin the memory of a guest: VFIO, and vDPA, which maps it for the
+# hardware. An <interface> of a network can be one of these as well; the XML of
+# a running domain says so.
 _PINNING = (
     './devices/hostdev[@mode="subsystem"][@type="pci" or @type="mdev"]',
     './devices/interface[@type="hostdev" or @type="vdpa"]',
@@ -69,23 +69,21 @@ class Run:
 
     :ivar domain: a virDomain, in a wrapper that makes its calls end
     :ivar id: the id of the domain, as long as this libvirtd lives
-    :ivar name: another one for each run, None if none could be noted
-    :ivar unplug: the number of vCPUs that was asked for when some were to
-        leave a guest that is emulated, since libvirt is not told, else None
+    :ivar name: unique for each run, None if none could be recorded
+    :ivar unplug: the number of vCPUs to which an emulated guest was asked to
+        shrink, since QEMU does not report that to libvirt; otherwise None
     :ivar period: seconds between two statistics of the balloon, 0 for none
     :ivar agent: of the guest, None if it can have none
-    :ivar moved_at: when its balloon had moved for the last time, by the clock
-        of this host
-    :ivar is_emulated: whether QEMU emulates its processors, by software
+    :ivar moved_at: when its balloon moved last, by the clock of this host
+    :ivar is_emulated: whether QEMU emulates its processors in software
     """
 
     def __init__(self, domain, id: int, state: ty.Tuple[int, int],
                  memory: int):
         """Look at a run for the first time, and put its mark on it.
 
-        :param state: of the domain and the reason for it, as bulk statistics
-            have them
-        :param memory: what it has, as they tell it, in KiB
+        :param state: of the domain and its reason, from bulk statistics
+        :param memory: what it has according to them, in KiB
         """
         self.domain = domain
         self.id = id
@@ -95,17 +93,17 @@ class Run:
         self.has_balloon = False
         self.agent: ty.Optional[agent.Agent] = None
         self.period = 0
-        # What happened before is not known.
+        # When it moved before this first look is not known.
         self.moved_at = time.time()
         self._memory: ty.Optional[int] = None
         self._wrong_memory: ty.Optional[int] = None
         self._balloon: ty.Dict[str, int] = {}
-        # What it had before a reset whose end has not been seen yet
+        # What it had before a reset from which it has not returned yet
         self._memory_at_reset: ty.Optional[int] = None
         self._reset_at = self._returned_at = -math.inf
         xml = self.look_at_devices()
-        # Not what the option says: an image may ask for an architecture that
-        # has to be emulated.
+        # The option does not decide this: an image can ask for an architecture
+        # that has to be emulated.
         self.is_emulated = xml.get('type') == 'qemu'
         self._recognise(xml, state)
         if self.has_balloon:
@@ -126,14 +124,14 @@ class Run:
         return xml
 
     def complete(self, statistics) -> ty.Dict[str, ty.Any]:
-        """Bulk statistics, with what libvirt left out or has wrong."""
+        """Bulk statistics, with what libvirt left out or got wrong."""
         told = statistics['balloon.current']
         if told == self._wrong_memory:
             told = self.domain.memoryStats().get('actual', told)
         else:
             self._wrong_memory = None
-        # Those of a busy guest lack what only QEMU knows. Each says when it
-        # was told, so the last ones do.
+        # Those of a busy guest lack what only QEMU knows. They include the
+        # time of the report, so the previous ones can be used.
         if 'balloon.last-update' in statistics:
             self._balloon = {key: value for key, value in statistics.items()
                              if key.startswith('balloon.')}
@@ -146,10 +144,10 @@ class Run:
         return {**self._balloon, **statistics, 'balloon.current': told}
 
     def note_reset(self) -> None:
-        """The guest started anew by itself.
+        """The guest has reset itself.
 
-        QEMU repeats what its balloon driver said before, until a new one says
-        that it has taken nothing yet.
+        QEMU repeats what the balloon driver reported before, until the driver
+        loads again and reports that it has taken nothing yet.
         """
         if self.agent is not None:
             self.agent.forget()
@@ -160,14 +158,14 @@ class Run:
 
     @property
     def is_returning(self) -> bool:
-        """Whether a balloon driver takes again what it had at a reset."""
+        """Whether a balloon driver takes back what it had before a reset."""
         return time.monotonic() - self._returned_at < _RETURN_SECONDS
 
     def note_move(self) -> None:
         self.moved_at = time.time()
 
     def is_calm_since(self, when: int) -> bool:
-        """Whether the balloon has not moved since that second began."""
+        """Whether the balloon has not moved since the start of a second."""
         now = time.time()
         # The clock may have been set back.
         self.moved_at = min(self.moved_at, now)
@@ -175,9 +173,9 @@ class Run:
                 now - self.moved_at >= _UNTOLD_SECONDS)
 
     def renew_statistics(self) -> None:
-        """Have the guest report now, which it does a moment later.
+        """Ask the guest to report now, which it does a moment later.
 
-        QEMU asks at once when a period replaces none.
+        QEMU asks at once when a period of 0 is replaced.
 
         :raises: libvirtError
         """
@@ -186,9 +184,10 @@ class Run:
         self.domain.setMemoryStatsPeriod(self.period, flags)
 
     def note_unplug(self, vcpus: ty.Optional[int]) -> bool:
-        """Remember that vCPUs were asked to leave, None for no longer.
+        """Record to how many vCPUs the guest was asked to shrink.
 
-        :returns: False if that is forgotten with this process
+        :param vcpus: None if that is over
+        :returns: False if the record is lost when this process ends
         """
         if vcpus == self.unplug:
             return True
@@ -197,21 +196,21 @@ class Run:
 
     def _recognise(self, xml, state):
         mark = xml.find('./metadata/' + _TAG)
-        # A mark of another id came along with what still runs, from another
-        # host or from disk, unless the domain was booted with it: the live
-        # XML had become persistent.
+        # A mark with another id belongs to this run if the guest came from
+        # another host or from disk. It does not if the domain was booted with
+        # it: then the live XML had become persistent.
         if mark is not None and (
                 mark.get('id') == str(self.id) or state != _BOOTED):
             self.name = mark.get('name')
             unplug = mark.get('unplug')
-            # Only software emulation leaves libvirt in doubt.
+            # Only under software emulation libvirt's count can be wrong.
             self.unplug = int(unplug) if unplug and self.is_emulated else None
             if mark.get('id') == str(self.id):
                 return
         else:
             self.name = uuidutils.generate_uuid(dashed=False)
         if not self._write():
-            # The next who looks would give it another one.
+            # The next look would give it another name.
             self.name = None
 
     def _write(self):
@@ -225,16 +224,16 @@ class Run:
                 etree.tostring(mark, encoding='unicode'), _PREFIX, _NAMESPACE,
                 libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError as error:
-            LOG.warning('libvirt does not note what run of %(domain)s this '
+            LOG.warning('libvirt cannot record which run of %(domain)s this '
                         'is: %(error)s',
                         {'domain': self.domain.UUIDString(), 'error': error})
             return False
         return True
 
     def _check_memory(self, told):
-        # After a live migration while the balloon moves, libvirt tells what
-        # the guest had when it left, until the balloon moves again. Asked for
-        # one domain it asks QEMU.
+        # After a live migration during which the balloon moved, bulk
+        # statistics contain what the guest had when it left, until the balloon
+        # moves again. For a single domain, libvirt asks QEMU.
         if self.domain.memoryStats().get('actual', told) != told:
             self._wrong_memory = told
 
@@ -257,7 +256,7 @@ class Run:
 
 
 def forget_in_configuration(guest) -> None:
-    """Take the mark of a run out of a configuration made from live XML.
+    """Remove the mark of a run from a configuration made from live XML.
 
     :param guest: nova.virt.libvirt.guest.Guest
     """

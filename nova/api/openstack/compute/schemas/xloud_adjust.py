@@ -17,7 +17,7 @@ from nova.db import constants as db_const
 from nova.xloud import blockers
 from nova.xloud import condition
 
-# A numeric string is taken, as elsewhere in this API.
+# A numeric string is accepted, as elsewhere in this API.
 _size = {
     'type': ['integer', 'string'],
     'pattern': '^[0-9]+$', 'minLength': 1, 'maxLength': 10,
@@ -50,7 +50,7 @@ _known_amount = {'type': ['integer', 'null'], 'minimum': 0}
 _status = {
     'type': 'object',
     'properties': {
-        # These nine are a contract with clients that know no other.
+        # These nine are a contract with existing clients.
         'current_vcpus': _amount,
         'current_memory_mb': _amount,
         'min_vcpus': _amount,

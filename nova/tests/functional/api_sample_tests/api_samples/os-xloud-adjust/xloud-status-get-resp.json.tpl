@@ -10,7 +10,7 @@
             {
                 "code": "no_balloon_statistics",
                 "dimension": "memory_mb",
-                "message": "The balloon driver of the guest gives no statistics. Memory can be added, but none can be taken."
+                "message": "The balloon driver of the guest reports no statistics. Memory can be added but not taken."
             }
         ],
         "boot_memory_mb": 1024,

@@ -595,14 +595,14 @@ class ChangeTest(GuestsTestCase):
 
     def test_vcpus_leave_before_memory(self):
         self.domain.unplug = 'refuse'
-        self.assert_refused('refuses to take out vCPUs', size.Size(2, 512))
+        self.assert_refused('refuses to remove vCPUs', size.Size(2, 512))
         self.assertEqual(1048576, self.domain.live.memory)
 
     def test_libvirt_does_not_do_what_it_says(self):
         self.domain._set_live_vcpus = lambda count: None
         for vcpus in (4, 2):
             self.assert_refused(
-                'said that it has %d vCPUs, and now counts 3' % vcpus,
+                'accepted %d vCPUs for it, but counts 3 now' % vcpus,
                 size.Size(vcpus, 1024))
 
     def test_fixed_dimensions_are_left_alone(self):
@@ -652,7 +652,7 @@ class ChangeTest(GuestsTestCase):
         self._change(size.Size(2, 1024))
         # Not less than it may hold
         self.assertEqual(3, self._state().vcpus)
-        self.assert_refused('whether they did cannot be found out', MAXIMUM)
+        self.assert_refused('find out whether it did', MAXIMUM)
         # Asking again does no harm, and libvirt's answer settles it.
         self._change(size.Size(2, 1024))
         self.domain.give_back()
@@ -669,7 +669,7 @@ class ChangeTest(GuestsTestCase):
                 self._change(size.Size(2, 1024))
             else:
                 self.assert_refused(
-                    'refuses to take out vCPUs', size.Size(2, 1024))
+                    'refuses to remove vCPUs', size.Size(2, 1024))
             self.assertEqual(3, self._state().vcpus)
             self._change(MAXIMUM)
             self.assertEqual(4, self._state().vcpus)
@@ -679,7 +679,7 @@ class ChangeTest(GuestsTestCase):
         """None left, so that nothing is in doubt."""
         self.domain.type = 'qemu'
         self.domain.unplug = 'refuse'
-        self.assert_refused('refuses to take out vCPUs', size.Size(2, 1024))
+        self.assert_refused('refuses to remove vCPUs', size.Size(2, 1024))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.guest.libvirtmod_qemu', mock.Mock(
                 virDomainQemuMonitorCommand=self.fail)))
@@ -707,7 +707,7 @@ class ChangeTest(GuestsTestCase):
                 self.domain, 'setMetadata',
                 side_effect=fakelibvirt.libvirtError('no')):
             for _ in range(2):
-                self.assert_refused('cannot note', size.Size(2, 1024))
+                self.assert_refused('cannot record', size.Size(2, 1024))
         self.assertEqual(3, self.domain.live.current_vcpus)
         self.assertFalse(self._state().cannot_plug)
 
@@ -828,7 +828,7 @@ class EventTest(GuestsTestCase):
         """Or a reconcile would ask again, and again."""
         self._state()
         self.domain.unplug = 'refuse'
-        self.assert_refused('refuses to take out vCPUs', size.Size(2, 1024))
+        self.assert_refused('refuses to remove vCPUs', size.Size(2, 1024))
         self.emitted.clear()
         self.connection.tell_removal_failed(self.domain, 'vcpu2')
         self.assertEqual([], self._emitted())

@@ -152,8 +152,8 @@ class PersistentTest(test.NoDBTestCase):
             exception.InternalError, persistent.set_boot_size, self.guest,
             test_domain.server(test_domain.ELASTIC), BOOT)
         self.assertIn(
-            'took 3 vCPUs, 1024 MiB for the next start and has 4 vCPUs, '
-            '1024 MiB', str(error))
+            'accepted 3 vCPUs, 1024 MiB for the next start, but its '
+            'configuration has 4 vCPUs, 1024 MiB', str(error))
 
 
 class DriverTest(test.NoDBTestCase):
