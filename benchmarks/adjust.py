@@ -14,18 +14,19 @@
 
     tox -e bench -- adjust [--rounds 30] [--servers 250 500 1000]
 
-In one process: Nova's services and Placement with SQLite, and a hypervisor
-that does at once what it is asked. So the figures are what the services need
-themselves. Each round makes the same change, from 2 vCPUs and 2048 MiB to 4
-and 4096, in three ways: by an adjust, by the calls to the driver that an
+One process runs Nova's services and Placement with SQLite, and a hypervisor
+that does at once what it is asked. So the figures are what the services
+themselves need. Each round makes the same change, from 2 vCPUs and 2048 MiB to
+4 and 4096, in three ways: by an adjust, by the calls to the driver that an
 adjust makes, and by a resize with its confirmation to a flavor of that size.
-The resize neither stops a guest nor copies a disk, as a real one would. The
-RPC transport looks for a message every 50 ms, which an adjust meets once and
-a resize several times; both are measured as they are. The CPU time is that
-of the whole process and does not grow with what else the machine does.
-Counted are calls to the hypervisor, requests to Placement, and statements to
-the database that name a table. A reconcile pass is the first after a start, or
-one of those that follow and find nothing changed.
+The resize neither stops a guest nor copies a disk, as a real one would.
+
+The RPC transport looks for a message every 50 ms. An adjust meets this delay
+once and a resize several times; both are measured as they are. The CPU time is
+that of the whole process, and does not depend on what else the machine does.
+The table counts calls to the hypervisor, requests to Placement, and statements
+to the database that name a table. A reconcile pass is the first after a start,
+or one of those that follow and find nothing changed.
 """
 
 from benchmarks import in_tree

@@ -14,14 +14,15 @@
 
     tox -e bench -- guest [--rounds 5]
 
-As root, with a libvirtd and QEMU guests of its own, as the hypervisor lane.
-Each round changes the memory of a running guest up and down by an adjust, and
-by the calls of libvirt that an adjust makes: live and for the next start. The
-guest prints twice a second how much memory it has, which is how exactly it
-can be seen. vCPUs only grow, one by one: under software emulation a guest
-that gave one back can take none. Beside it a server is resized, with its
-confirmation, to a flavor of that size on the same host: no disk is copied, and
-the tiny guest boots at once, so that a resize hardly can be shorter.
+This runs as root, with a libvirtd and QEMU guests of its own, as the
+hypervisor lane does. Each round changes the memory of a running guest up and
+down by an adjust, and by the calls of libvirt that an adjust makes: live and
+for the next start. The guest prints twice a second how much memory it has,
+which limits the precision. vCPUs only grow, one by one, because under software
+emulation a guest that gave one back can take none. For comparison a server is
+resized, with its confirmation, to a flavor of that size on the same host. No
+disk is copied and the tiny guest boots at once, so a resize can hardly be
+shorter.
 """
 
 from benchmarks import in_tree

@@ -14,15 +14,15 @@
 
     tox -e bench -- inert [--total 3000]
 
-Two processes, one in the tree and one in its untouched base, take turns on
-the same core, a call each: a scheduling request (request filters, resource
+Two processes, one in the tree and one in its untouched base, take turns on the
+same core. Each call is a scheduling request (request filters, resource
 request, query string) or a guest configuration (domain XML) for a flavor
-without a minimum. Each pair of calls gives a ratio of CPU time, whatever else
-the machine does meanwhile meets both, and the median of them is the ratio of
-the two processes. Where a process has its memory makes it faster or slower by
-some percent for as long as it lives, so ten pairs of processes do this, each
-pair with another order of its sets: told is the median of their ratios, with
-the least and the greatest.
+without a minimum. Each pair of calls gives a ratio of CPU time, and whatever
+else the machine does affects both calls. The median of these ratios is the
+ratio of the two processes. The place of a process in memory makes it faster or
+slower by some percent for as long as it lives. So ten pairs of processes do
+this, each pair with another order of its sets. The table shows the median of
+their ratios, with the least and the greatest.
 """
 
 import itertools

@@ -14,12 +14,12 @@
 
     tox -e bench -- capacity
 
-Simulated, so that the figures are the same on every machine: some clouds of
-the study (:doc:`capacity-study`), which ``tox -e capacity`` simulates whole.
-Told are the servers of a host, compared with servers that hold their flavor
-at ratios of 1.0 (mean, least and greatest of five seeds); of the memory grows
-that were asked for, those refused; and of the host-hours, those in which
-guests use more memory than the host has.
+This is a simulation, so the figures are the same on every machine. It covers
+some clouds of the study (:doc:`capacity-study`); ``tox -e capacity`` simulates
+all of it. The table compares the number of servers on one host with that of
+servers that hold their flavor at ratios of 1.0 (mean, least and greatest of
+five seeds). It also shows how many of the requested memory grows are refused,
+and in how many of the host-hours guests use more memory than the host has.
 """
 
 from benchmarks.capacity import cloud
