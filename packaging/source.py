@@ -96,8 +96,14 @@ def of_tree(tree: Path) -> ty.Iterator[Source]:
         os.umask(before)
 
 
-def manifest(source: Source) -> ty.Dict[str, ty.Any]:
-    """What xloud-nova-verify compares an installation with."""
+def manifest(
+    source: Source, distribution: bool = False,
+) -> ty.Dict[str, ty.Any]:
+    """What xloud-nova-verify compares an installation with.
+
+    :param distribution: whether the package has the patches of a
+        distribution as well
+    """
     files: ty.Dict[str, ty.Dict[str, ty.Any]] = {}
     for path in lines(source.folder, 'ls-files', '-z', 'nova'):
         if path == MANIFEST:
@@ -111,11 +117,13 @@ def manifest(source: Source) -> ty.Dict[str, ty.Any]:
         if status == 'M':
             files[path]['added'] = _added_blocks(source, path)
     return {'version': source.version, 'base': source.base,
-            'tip': source.tip, 'files': files,
+            'tip': source.tip, 'distribution': distribution, 'files': files,
             'entry_points': _new_entry_points(source)}
 
 
-def standalone_verify(source: Source) -> str:
+def standalone_verify(
+    source: Source, wanted: ty.Dict[str, ty.Any],
+) -> str:
     """The text of xloud-nova-verify: one file, with its manifest inside."""
     text = source.folder.joinpath(VERIFY).read_text(encoding='utf-8')
     line = re.compile(r'^MANIFEST: .* = None$', re.MULTILINE)
@@ -123,8 +131,14 @@ def standalone_verify(source: Source) -> str:
         raise Refused(f'{VERIFY} has no line for the manifest')
     # JSON in a string: its null and true are not Python's.
     inside = 'MANIFEST = json.loads(%r)' % json.dumps(
-        manifest(source), sort_keys=True)
+        wanted, sort_keys=True)
     return '#!/usr/bin/env python3\n' + line.sub(lambda _found: inside, text)
+
+
+def check_person(text: str) -> None:
+    """Refuse who cannot stand in the changelog of a package."""
+    if not re.fullmatch(r'[^<>\n]*[^<>\s] <[^<>@\s]+@[^<>@\s]+>', text):
+        raise Refused(f"{text!r} is not of the form 'NAME <ADDRESS>'")
 
 
 def git(folder: Path, *arguments: str) -> str:

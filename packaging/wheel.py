@@ -119,7 +119,8 @@ def _names(built):
 def write_verify(source: _source.Source, output: Path) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     path = output / 'xloud-nova-verify'
-    path.write_text(_source.standalone_verify(source), encoding='utf-8')
+    path.write_text(_source.standalone_verify(
+        source, _source.manifest(source)), encoding='utf-8')
     path.chmod(0o755)
     return path
 

@@ -60,7 +60,8 @@ class Finding(ty.NamedTuple):
 def load_manifest() -> ty.Dict[str, ty.Any]:
     """The manifest of the build that this file belongs to.
 
-    :returns: dict of ``version``, ``base``, ``tip``, ``files`` (dict by path
+    :returns: dict of ``version``, ``base``, ``tip``, ``distribution`` (whether
+        the package has the patches of one), ``files`` (dict by path
         of ``sha256``, and for those of the series ``status``, A or M, and
         ``added``, the blocks of lines that it adds) and ``entry_points``
         (list of group, name and value)
@@ -208,15 +209,17 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
         help='the folder that has nova in it (default: that of this Python)')
     parser.add_argument(
         '--distribution', action='store_true',
-        help="upstream's files may carry the patches of a distribution")
+        help="upstream's files may carry the patches of a distribution; "
+             'without it, the package itself says whether they may')
     parser.add_argument(
         '--tests', action='store_true', help='nova/tests is installed too')
     parser.add_argument('--json', action='store_true', help='print JSON')
     asked = parser.parse_args(arguments)
     try:
         manifest = load_manifest()
+        distribution = asked.distribution or manifest['distribution']
         site_packages = asked.site_packages or find_installation()
-        findings = list(verify(site_packages, manifest, asked.distribution,
+        findings = list(verify(site_packages, manifest, distribution,
                                asked.tests))
     except Unverifiable as reason:
         if asked.json:
@@ -237,10 +240,17 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
         print('%s in %s: %s' % (
             manifest['version'], site_packages,
             '%d findings' % len(findings) if findings else
-            'whole, %d files as they were built' % len([
-                path for path in manifest['files']
-                if asked.tests or not path.startswith('nova/tests/')])))
+            _whole(manifest, distribution, asked.tests)))
     return DAMAGED if findings else WHOLE
+
+
+def _whole(manifest, distribution, tests):
+    files = [entry for path, entry in manifest['files'].items()
+             if tests or not path.startswith('nova/tests/')]
+    if distribution:
+        return 'whole, %d files have what the series adds' % len(
+            [entry for entry in files if 'status' in entry])
+    return 'whole, %d files as they were built' % len(files)
 
 
 if __name__ == '__main__':

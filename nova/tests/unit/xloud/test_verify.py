@@ -43,7 +43,7 @@ class VerifyTestCase(test.NoDBTestCase):
             self.write(path, text)
         self.write('nova-1.0.dist-info/entry_points.txt', ENTRY_POINTS)
         self.manifest = {
-            'version': '1.0+xloud.7',
+            'version': '1.0+xloud.7', 'distribution': False,
             'files': {path: {'sha256': hashlib.sha256(
                 text.encode()).hexdigest()} for path, text in files.items()},
             'entry_points': [['nova.api.extra_spec_validators', 'minimum',
@@ -154,6 +154,14 @@ class VerifyTestCase(test.NoDBTestCase):
         code, said = self.run_main()
         self.assertEqual(2, code)
         self.assertIn('no nova in', said)
+
+    def test_a_package_knows_that_a_distribution_patched_it(self):
+        self.write('nova/driver.py', HOOKED + '# theirs\n')
+        self.assertEqual(1, self.run_main()[0])
+        self.manifest['distribution'] = True
+        code, said = self.run_main()
+        self.assertEqual(0, code, said)
+        self.assertIn('whole, 2 files have what the series adds', said)
 
     def test_no_manifest_in_a_tree(self):
         self.assertRaisesRegex(
