@@ -10,12 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Elastic servers as nova-api sees them: adjust one, tell how it is.
+"""Elastic servers in nova-api: adjust a server, and show its status.
 
-What can be refused without asking the host is refused here, before anything
-changes or is recorded. Then the server is taken, and its host decides the
-rest. What is answered in the end is what the row of the server says, not
-what became of a message.
+nova-api refuses what it can without asking the host, before anything changes
+or is recorded. Then it takes the server, and the host decides the rest. The
+answer follows from the row of the server, not from what became of a message.
 """
 
 import typing as ty
@@ -46,10 +45,10 @@ from nova.xloud import topology
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# Where the guest starts with what is booted, so that nothing is desired yet.
+# A server in these states gets its boot size when it starts.
 _AT_REST = (vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED)
 
-# What a server holds that is on no host, as the RPC API gives it.
+# What a server without a host holds, in the form of the RPC API.
 _NO_GUEST = {
     'actual_vcpus': 0, 'actual_memory_mb': 0, 'balloon_driver_active': False,
     'memory_pinned': False, 'used_memory_mb': None, 'cannot_plug': False,
@@ -66,8 +65,8 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
     :param memory_mb: int, or None to keep what is desired
     :param persist: whether the next start gives this size too
     :returns: as :func:`status`
-    :raises: InvalidRequest if this can never be, ElasticConflict and
-        ElasticNoRoom if it cannot be now, OverQuota
+    :raises: InvalidRequest if this is never possible, ElasticConflict and
+        ElasticNoRoom if it is not possible now, OverQuota
     """
     _check_request(instance, vcpus, memory_mb)
     blocked = _check_now(
@@ -87,7 +86,7 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
 
 
 def _carry_out(context, instance, request, growth):
-    """Have the host do it.
+    """Let the host carry out a request.
 
     :returns: what the guest holds then, None if that is not known
     """
@@ -114,7 +113,7 @@ def _carry_out(context, instance, request, growth):
 def _grow(context, instance, request, growth):
     """Charge the server for its growth first, and count that.
 
-    Others who grow at the same time have passed the first check as well.
+    Other servers that grow at the same time have passed the first check, too.
     """
     api = rpcapi.XloudAPI()
     charged = api.claim(context, instance, request)
@@ -123,7 +122,7 @@ def _grow(context, instance, request, growth):
         return api.adjust(
             context, instance, request._replace(charged=list(charged)))
     except rpcapi.HostSilent:
-        # What is claimed for nothing, reconcile gives up.
+        # Reconcile gives up a claim that is not used.
         raise
     except Exception:
         with excutils.save_and_reraise_exception():
@@ -144,7 +143,7 @@ def _release(api, context, instance, request):
 def status(compute_api, context, instance):
     """The sizes of a server, their condition and what blocks a change.
 
-    Only for an elastic server something else than the instance is asked.
+    For a server that is not elastic, only the instance is read.
 
     :returns: dict, which the response schema describes
     """
@@ -160,7 +159,7 @@ def vcpu_step(instance) -> int:
 
 
 def _check_request(instance, vcpus, memory_mb):
-    """Refuse what this server can never be."""
+    """Refuse a size that this server can never have."""
     flavor = instance.flavor
     minimum, maximum = size.minimum(flavor), size.maximum(flavor)
     asked = (
@@ -171,7 +170,7 @@ def _check_request(instance, vcpus, memory_mb):
     can_change = any(elastic and value is not None
                      for _key, value, elastic, _low, _high in asked)
     for key, value, elastic, low, high in asked:
-        # Clients send both sizes. One that is fixed may say what it is.
+        # Clients send both sizes. A fixed one may be sent as it is.
         if value is None or (not elastic and can_change and value == high):
             continue
         if not elastic:
@@ -181,7 +180,7 @@ def _check_request(instance, vcpus, memory_mb):
         _check_range(key, value, low, high)
     image_meta = instance.image_meta
     step = vcpu_step(instance)
-    # One that it has already is nothing that the client asks for.
+    # A number that is already desired is no change.
     if (vcpus or 0) % step and vcpus != size.desired(instance).vcpus:
         raise exception.InvalidRequest(
             _('current_vcpus is %(vcpus)d, which is not a multiple of the '
@@ -210,7 +209,7 @@ def _check_range(key, value, minimum, maximum):
 
 
 def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
-    """Refuse what cannot be now, by all that is known without the host.
+    """Refuse what is not possible now, as far as nova-api knows.
 
     :returns: what the host blocks in the dimensions that were not asked for
     """
@@ -226,7 +225,7 @@ def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
         del changes[blocker.dimension]
     if memory_mb == size.desired(instance).memory_mb == (
             size.boot(instance).memory_mb):
-        # Clients send both sizes, also the one that stays.
+        # Clients send both sizes, including the one that stays.
         changes.pop(blockers.MEMORY, None)
     by_host = blockers.of_host(compute_api, context, instance)
     by_server = blockers.of_image(instance) + blockers.of_devices(instance)
@@ -275,7 +274,7 @@ def _check_unified_limits(context, project_id, growth, is_charged):
     deltas = _deltas('class:' + orc.VCPU, 'class:' + orc.MEMORY_MB, growth)
     if is_charged:
         deltas = dict.fromkeys(deltas, 0)
-    # Upstream's own check also looks at all that the flavor has.
+    # Upstream's own check counts the whole flavor.
     enforcer = placement_limits._get_enforcer(context, project_id)
     try:
         enforcer.enforce(project_id, deltas)
@@ -297,7 +296,7 @@ def _check_legacy_quota(context, instance, growth, is_charged):
     except exception.OverQuota as error:
         quotas, usages = error.kwargs['quotas'], error.kwargs['usages']
         if is_charged:
-            # What it asks for is not what it has.
+            # The usages include the growth.
             usages = dict(usages, **{
                 key: usages[key] - asked[key] for key in asked})
         headroom = compute_utils.get_headroom(quotas, usages, asked)
@@ -317,7 +316,7 @@ def _deltas(vcpus_key, memory_key, growth):
 
 
 def _ask_guest(compute_api, context, instance):
-    """What the guest holds, or None and why its host does not say."""
+    """What the guest holds, or None and why its host does not answer."""
     if not instance.host:
         return _NO_GUEST, []
     if not _host_is_up(compute_api, instance):
@@ -370,7 +369,7 @@ def _elastic_view(context, instance, state, by_host):
     blocked = fixed + [blocker for blocker in blocked
                        if blocker.dimension not in fixed_dimensions]
 
-    # An older host does not say it.
+    # An older host does not report it.
     online = (state or {}).get('online_vcpus')
     sizes = condition.sizes_of(instance)
     desired, boot = sizes.desired, sizes.boot
@@ -397,10 +396,10 @@ def _actual(state) -> ty.Optional[size.Size]:
 
 
 def _current(instance, desired, boot, actual):
-    """The one size that clients show which know no other.
+    """The size for clients that show only one.
 
-    What the guest holds; if it holds nothing, what it will start with; if
-    the host does not say, what was asked for.
+    It is what the guest holds. If it does not run, it is what it will start
+    with; if the host does not answer, the desired size.
     """
     if actual not in (None, condition.NOTHING):
         return actual
@@ -422,7 +421,7 @@ def _view(instance, blocked, *, current, desired, boot, allocated, actual,
     view = {
         'online_vcpus': online,
         'balloon_driver_active': balloon,
-        # Memory is changed by the balloon alone. Clients ask for the others.
+        # Only the balloon changes memory. Clients expect these two fields.
         'attached_dimms_mb': 0,
         'has_virtiomem': False,
         'vcpu_step': vcpu_step(instance),

@@ -12,14 +12,14 @@
 
 """Keep the books of elastic servers apart from other system_metadata.
 
-Whoever saves an instance replaces its system_metadata as a whole, with what
-was there when the instance was loaded. So a lock of a server, or a resize
-that was asked for long ago, would bring old sizes back, and a change of the
-size would lose the password that the guest has just posted.
+Saving an instance replaces its whole system_metadata with what was there when
+the instance was loaded. So a lock of a server, or a resize that began long
+ago, would bring old sizes back, and a change of the size would lose the
+password that the guest has just posted.
 
-Every such save passes the database layer, which calls :func:`merge`. Books
-that are stored stay as they are, unless the copy to save says that it changes
-them; and it must have known the newest.
+Every such save goes through the database layer, which calls :func:`merge`. The
+stored books stay as they are unless the copy to save says that it changes
+them, and that copy must have known the newest books.
 """
 
 import re
@@ -37,7 +37,7 @@ _SIGNS = (size.BOOKS_TOO, size.ONLY_BOOKS, size.NO_OLD_BOOKS)
 def merge(context, row, metadata: ty.Dict[str, str]) -> ty.Dict[str, str]:
     """What to store for the system_metadata of an instance.
 
-    It belongs in the transaction that stores it.
+    Call it in the transaction that stores the result.
 
     :param row: the instance as the database has it
     :param metadata: all system_metadata of the copy that is being saved
@@ -83,7 +83,7 @@ def save(instance, expected_task_state) -> None:
     for field in changes:
         setattr(only, field, getattr(instance, field))
     only.save(expected_task_state=expected_task_state)
-    # Also what others have changed in it.
+    # Include what others have changed in it.
     for field in changes | {'system_metadata'}:
         setattr(instance, field, getattr(only, field))
     instance.obj_reset_changes(changes | {'system_metadata'})
@@ -113,8 +113,8 @@ def _turn_page(context, row, base, merged):
     merged[size.BOOKS] = str(int(re.match('[0-9]*', base).group() or 0) + 1)
     if entry is None:
         return
-    # Not by the session, which would overwrite what another transaction did
-    # since this one began to read.
+    # Do not use the session: it would overwrite what another transaction has
+    # done since this one began to read.
     count = context.session.query(models.InstanceSystemMetadata).filter_by(
         id=entry['id'], value=base).update(
             {'value': merged[size.BOOKS]}, synchronize_session=False)

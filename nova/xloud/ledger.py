@@ -10,15 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The charge of elastic servers: the one writer of it, in row and Placement.
+"""The only writer of the charge of elastic servers, in row and Placement.
 
-What is more is first charged in Placement and then in the row, what is less
-the other way round, so that a crash leaves no server with less in Placement
-than its row says. More is in order, and goes when Placement takes it.
+Growth goes first to Placement and then into the row, a shrink the other way
+round. So a crash leaves no server with less in Placement than its row says.
+More in Placement does no harm, and ends when Placement accepts less.
 
-Placement takes no change on a host that is over its capacity. What a server
-has there then counts as charged, in the row as well, and the books say why,
-until Placement takes less.
+Placement accepts no change on a host that is over its capacity. What a server
+has there then counts as charged, also in the row, and the books say why, until
+Placement accepts less.
 """
 
 import typing as ty
@@ -79,9 +79,9 @@ class Ledger:
                 return old
 
     def release(self, context, instance, old, new, task_state) -> bool:
-        """Have less allocated. The row of the server says so already.
+        """Allocate less, as the row of the server already says.
 
-        If Placement does not take it, the row gets back what is allocated.
+        If Placement refuses, the row is set to what is allocated.
 
         :param old: what is allocated
         :returns: whether it was done
@@ -104,9 +104,9 @@ class Ledger:
         return False
 
     def can_release(self, context, instance) -> bool:
-        """Whether Placement may take less for a server, of which it did not.
+        """Whether Placement may accept less now, after it has refused.
 
-        Nothing is changed to find out.
+        This changes nothing.
         """
         wanted = size.largest(size.desired(instance), size.boot(instance))
         return not allocation.obstacles(
@@ -124,7 +124,7 @@ class Ledger:
         if size.charged(instance) != charged:
             _close_billing_period(context, before, self._compute.host)
         elif size.entries(instance) == size.entries(before):
-            # Also the mark that somebody began to write it.
+            # Drop the sign of a writer, too.
             instance.system_metadata = before.system_metadata
             instance.obj_reset_changes(['system_metadata'])
             return
@@ -132,18 +132,18 @@ class Ledger:
             self._compute.rt.xloud_recount(
                 instance, charged, expected_task_state=[task_state])
         except Exception:
-            # Nobody is to save what is only half true.
+            # Nobody must save this half-finished change.
             instance.obj_reset_changes()
             raise
         if task_state != task.TASK:
-            # An adjust says it by itself.
+            # An adjust records it by itself.
             action.settled(instance, self._compute.host,
                            condition.sizes_of(before),
                            condition.sizes_of(instance))
 
     def allocated(self, context, instances) -> ty.Dict[
             str, ty.Optional[size.Size]]:
-        """What Placement says that servers are charged.
+        """What servers are charged according to Placement.
 
         :returns: by uuid, None for a server without allocation
         """
@@ -164,8 +164,8 @@ class Ledger:
         return found
 
     def _provider(self, instance):
-        # Not any provider that the server has an allocation on: after an
-        # evacuation that may be the one which it left.
+        # Do not use any provider with an allocation of the server: after an
+        # evacuation, that can be the one that it left.
         return self._compute.rt.compute_nodes[instance.node].uuid
 
 

@@ -12,7 +12,7 @@
 
 """The part of a compute service that changes the size of elastic servers.
 
-What it leaves half done when it dies is ended by nova.xloud.reconcile.
+If it dies in the middle of a change, nova.xloud.reconcile finishes that.
 """
 
 import contextlib
@@ -39,13 +39,13 @@ from nova.xloud import task
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# What a caller is told, and what is no failure of the service.
+# The caller gets these refusals. They are no failures of the service.
 _REFUSALS = (exception.Invalid, exception.InstanceNotFound,
              NotImplementedError)
 
 _expected = messaging.expected_exceptions(*_REFUSALS)
 
-# What the work and its notifications read of an instance.
+# The work and its notifications read these attributes of an instance.
 _EXPECTED_ATTRS = ('flavor', 'info_cache', 'metadata', 'system_metadata')
 
 
@@ -69,7 +69,7 @@ class Endpoint:
             guest = self._compute.driver.get_elastic_guests(
                 [instance], wait, renew).get(instance.uuid)
         except NotImplementedError:
-            # Unlike silence this does not pass: nova-api tells them apart.
+            # Unlike silence, this is permanent. nova-api distinguishes them.
             raise
         except Exception as error:
             LOG.warning('The hypervisor does not tell what the server holds: '
@@ -100,8 +100,8 @@ class GuestStates(Endpoint):
     def adjust(self, context, instance, vcpus, memory_mb, persist):
         """Refuse what a nova-api of version 1 asks for.
 
-        It has not taken the task of the server, so that nobody knows whether
-        it still waits.
+        It has not taken the task of the server, so nobody knows whether it
+        still waits.
         """
         raise _conflict(instance, _(
             'nova-api is not upgraded to the version of its host yet. Try '
@@ -154,7 +154,7 @@ class ElasticServers(Endpoint):
             raise refusal
         return state
 
-    # A refusal is nothing that an operator must be notified of.
+    # An operator needs no notification of a refusal.
     @compute_manager.wrap_exception()
     def _adjust_or_refuse(self, context, instance_uuid, request):
         try:
@@ -171,7 +171,7 @@ class ElasticServers(Endpoint):
 
     @_expected
     def release(self, context, instance_uuid, request):
-        """Give up what claim() has charged, as the request was refused."""
+        """Give up what claim() has charged: the request was refused."""
         request = rpcapi.Request(**request)
         with self._working_on(context, instance_uuid, request) as instance:
             self._reconciler.settle(
@@ -182,7 +182,7 @@ class ElasticServers(Endpoint):
     def _working_on(self, context, instance_uuid, request):
         """The server as it is now, if the request may still be carried out.
 
-        What becomes of its task if not, nova-api decides.
+        If not, nova-api decides what becomes of its task.
         """
         with task.locked(instance_uuid), (
                 self._unclaimed.at_work(request.token)):
@@ -265,7 +265,7 @@ class ElasticServers(Endpoint):
         :raises: ElasticNoRoom or ElasticConflict, when nothing was changed
         """
         self._reconciler.doubt(instance)
-        # Also without growth: it says whether the books are in order.
+        # Also without growth, because this checks the allocation.
         self._reconciler.charge(context, instance, known.charged, charge)
         try:
             self._reconciler.save(context, instance, record, task.TASK)
@@ -278,19 +278,19 @@ class ElasticServers(Endpoint):
                 'the new size could not be recorded. Nothing was changed.'))
 
     def _is_recorded(self, context, instance, charge, known):
-        """Whether a save is done that failed, else give its claim up."""
+        """Whether a save that raised was done; if not, give the claim up."""
         try:
             instance.refresh()
         except exception.InstanceNotFound:
             raise
         except Exception as error:
-            # nova-api looks as well, and says what it finds.
+            # nova-api looks as well, and reports what it finds.
             LOG.warning('It is not known what is recorded: %s', error,
                         instance=instance)
             return False
         if (condition.sizes_of(instance) != known or
                 _state(instance) == task.ACCEPTED):
-            # The answer was lost. It has still to be counted.
+            # The answer was lost, so the charge still has to be counted.
             self._compute.rt.xloud_recount(
                 instance, known.charged, expected_task_state=[task.TASK])
             return True
@@ -317,7 +317,7 @@ class ElasticServers(Endpoint):
         except Exception as error:
             LOG.warning('It is not known what is recorded: %s', error,
                         instance=instance)
-            # nova-api looks as well, and says what it finds.
+            # nova-api looks as well, and reports what it finds.
             raise _conflict(instance, _('its database does not answer.'))
 
     def _wanted(self, instance, guest, sizes, request):
@@ -372,7 +372,7 @@ class ElasticServers(Endpoint):
         self._compute.driver.set_elastic_guest(instance, target, boot)
 
     def _settle(self, context, instance, request_id=None):
-        """Release what the hypervisor confirms, which may also be later.
+        """Release what the hypervisor confirms, now or later.
 
         :param request_id: of the adjust, unless that was undone
         """
@@ -388,26 +388,26 @@ class ElasticServers(Endpoint):
                 context, instance, guest, task_state=task.TASK, drive=False,
                 is_configured=True, request_id=request_id)
         except exception.ElasticConflict as error:
-            # Placement's. What was saved before it is counted.
+            # Placement refused. What was saved before is counted.
             LOG.warning('The change is settled later: %s', error,
                         instance=instance)
             self._reload(instance)
         except Exception as error:
             LOG.warning('The change is settled later: %s', error,
                         instance=instance)
-            # What it says may have been saved, or not.
+            # It is not known whether the save was done.
             self._reload(instance)
             if size.charged(instance) != charged:
-                # The answer was lost. It has still to be counted.
+                # The answer was lost, so the charge still has to be counted.
                 self._compute.rt.xloud_recount(
                     instance, charged, expected_task_state=[task.TASK])
         return _view(guest)
 
     def _undo(self, context, instance, request, guest, sizes):
-        """Go back to the sizes before, and tell the user how far that got.
+        """Go back to the earlier sizes, and say how far that got.
 
-        They are recorded first, also if the hypervisor has gone away: what
-        is recorded is what a reconcile will drive the guest to.
+        They are recorded first, even if the hypervisor has gone away, because
+        reconcile drives the guest to what is recorded.
         """
         def record():
             self._note(instance, guest, sizes.desired, sizes.boot)

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bring what is desired, charged and held of a server together.
+"""Compare what is desired, charged and held, and correct differences.
 
-:func:`decide` is the whole of it and does no I/O. The :class:`Reconciler` of
-a compute service carries out what it decides, in an order in which a crash
-between any two steps leaves no server charged less than it holds, and the
-next reconcile ends it: nova.xloud.ledger charges.
+:func:`decide` decides everything and does no I/O. The :class:`Reconciler` of a
+compute service carries that out. Its order of steps is such that a crash
+between any two leaves no server charged less than it holds, and the next
+reconcile finishes the work. nova.xloud.ledger writes the charge.
 """
 
 import datetime
@@ -45,24 +45,23 @@ from nova.xloud import size
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# In the other states a server is somewhere else, or nobody knows.
-# A server that is paused, or whose resize nobody has confirmed yet, holds what
-# it holds. One that is suspended will, but there is no guest to ask.
+# A server in another state may be elsewhere, or has no guest to ask, such as a
+# suspended one.
 _VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
               vm_states.PAUSED, vm_states.RESIZED)
-# Tasks that move nothing: the server is where it is and may come to hold more.
+# Tasks that do not move the server, which can come to hold more meanwhile.
 _STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
           task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
           task_states.IMAGE_BACKUP, task_states.UPDATING_PASSWORD)
-# How long the guests of a host may keep a pass busy.
+# How long one pass over the guests of a host may take.
 _PASS_SECONDS = 60
-# How long a charge stays that falls by itself again and again.
+# How long a charge stays that falls again and again without a request.
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
-# How long an event waits for a server that somebody else is at work on.
+# How long an event waits while something else works on its server.
 _EVENT_SECONDS = 15
 _LOOK_SECONDS = 0.2
-# Those in which Nova may change the guest.
+# States in which Nova may change the guest.
 _DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
 
@@ -102,7 +101,7 @@ def decide(
     :param is_config_current: as of size.is_config_current()
     """
     boot = sizes.boot
-    # What the hypervisor's configuration may still give stays charged.
+    # If the configuration can still give more than boot, that stays charged.
     configured = boot if is_config_current else sizes.charged
     if not guest.running:
         return Decision(
@@ -121,9 +120,9 @@ def decide(
         outcome = None
     waiting = started or condition.is_waiting(
         changed_at, now, settle_timeout)
-    # A guest that starts holds the maximum until its balloon driver loads.
-    # Another change does not give it more time for that.
-    # One that was reset from inside does so too, for a moment.
+    # A starting guest holds the maximum until its balloon driver loads, and so
+    # does, for a moment, a guest that has reset itself. An adjust gives no
+    # more time for that.
     is_excess_borne = not overcommitted and (
         started or guest.is_returning or
         condition.is_waiting(started_at, now, settle_timeout))
@@ -140,7 +139,7 @@ def decide(
         desired, outcome = _accept(
             sizes, guest, desired, held, counted, settle_timeout, outcome,
             memory_reserve_mb)
-        # A balloon driver that loads late should do what the start asked for.
+        # A balloon driver that loads late should follow the start's request.
         awaits_driver = not guest.balloon_active and changed_at == started_at
         if has_room and desired.memory_mb != asked.memory_mb and (
                 not awaits_driver):
@@ -169,7 +168,7 @@ def decide(
 
 def _accept(sizes, guest, desired, held, counted, settle_timeout, outcome,
             reserve_mb):
-    """Take what the guest holds for what is desired, as it had its time."""
+    """After the timeout, what the guest holds becomes the desired size."""
     accepted = size.largest(
         sizes.minimum, _smallest(counted, sizes.maximum))
     if held == desired:
@@ -178,7 +177,7 @@ def _accept(sizes, guest, desired, held, counted, settle_timeout, outcome,
         # The guest reached its boot size after the timeout.
         return accepted, None
     if outcome and accepted == desired:
-        # As before. It holds less than its minimum.
+        # Nothing has changed: it holds less than its minimum.
         return desired, outcome
     return accepted, (
         condition.PARTIAL,
@@ -213,7 +212,7 @@ def _request(guest, desired, held, target):
     if target.vcpus != held.vcpus:
         return target
     if guest.used_memory_mb is None and target.memory_mb < guest.memory_mb:
-        # It would be taken unseen.
+        # Without statistics, memory in use could be taken.
         return None
     # A guest that keeps what it holds has been asked for less.
     is_kept = target != desired and not guest.memory_pinned
@@ -240,11 +239,10 @@ def note_start(instance, guest) -> None:
 
 
 def has_strayed(instance, guest, now: datetime.datetime) -> bool:
-    """Whether a guest that was settled no longer is, and nobody asked.
+    """Whether a settled guest has changed although nobody asked.
 
-    It was reset from inside, and its balloon driver is not back yet, or
-    somebody changed it behind Nova's back. It has as much time to come back
-    as for a change.
+    It has reset itself and its balloon driver is not back yet, or somebody
+    changed it without Nova. It has as much time to go back as for a change.
     """
     if (not guest.running or is_started(instance, guest) or
             size.is_settling(instance) or size.outcome(instance) or
@@ -257,7 +255,7 @@ def has_strayed(instance, guest, now: datetime.datetime) -> bool:
 
 
 class _Leisure(ty.NamedTuple):
-    """A guest that moves its balloon by itself costs few writes."""
+    """Limits the writes for a guest that moves its balloon by itself."""
 
     # When the server was last asked to change
     asked: ty.Optional[datetime.datetime]
@@ -266,7 +264,7 @@ class _Leisure(ty.NamedTuple):
 
 
 class Reconciler:
-    """Does for the servers of one compute service what is decided."""
+    """Carries out the decisions for the servers of one compute service."""
 
     def __init__(self, compute, unclaimed):
         """:param unclaimed: nova.xloud.task.Unclaimed"""
@@ -275,18 +273,18 @@ class Reconciler:
         self._ledger = ledger
         self.charge, self.save = ledger.charge, ledger.save
         self._unclaimed = unclaimed
-        # The servers whose allocation was seen to be what they are charged.
-        # One that leaves, moves or fails is looked at again. It is empty
-        # after a start, so that what a crash left is found.
+        # The servers whose allocation is known to be what they are charged.
+        # One that leaves, moves or fails is removed. The set is empty after a
+        # start, so that what a crash left is found.
         self._verified: ty.Set[str] = set()
         self._running = threading.Lock()
-        # Where a pass that took too long is to go on
+        # Where to continue a pass that took too long
         self._next: ty.Optional[str] = None
-        # Until when a charge stays that no user asked to change, by server
+        # By server, until when to keep a charge that no user asked to change
         self._leisure: ty.Dict[str, _Leisure] = {}
-        # The servers that an event has somebody wait for
+        # The servers for which an event waits
         self._waiting: ty.Set[str] = set()
-        # What guests were asked for that give back vCPUs, by server
+        # By server, the size that a guest was asked for to give back vCPUs
         self._unplugging: ty.Dict[str, ty.Tuple] = {}
 
     def reconcile_soon(self, context) -> None:
@@ -341,7 +339,7 @@ class Reconciler:
                     self._look_at(
                         context, servers[uuid], guests[uuid], allocated)
             except Exception:
-                # It is not to keep the others from what they need.
+                # The failure of one server must not stop the others.
                 LOG.exception('Not reconciled.', instance=servers[uuid])
 
     def _instances(self, context):
@@ -354,8 +352,8 @@ class Reconciler:
             context, {'host': self._compute.host, 'uuid': wanted,
                       'deleted': False},
             expected_attrs=['flavor', 'system_metadata'])
-        # What comes back is counted again by the resource tracker. One that is
-        # on its way here is counted once.
+        # Forget servers that have left; the resource tracker adds one that
+        # comes back. One on its way here is not found yet, and stays.
         known.difference_update(
             set(wanted) - {instance.uuid for instance in instances} -
             set(self._compute.rt.tracked_migrations))
@@ -370,10 +368,10 @@ class Reconciler:
         return uuids
 
     def reconcile_server(self, context, instance, allocated=None) -> bool:
-        """One server, unless something else happens to it just now.
+        """Reconcile one server, unless something else works on it now.
 
         :param allocated: what Placement says it is charged, if that is known
-        :returns: False if somebody else was at work on it
+        :returns: False if something else works on it
         """
         try:
             if not size.is_elastic(instance.flavor):
@@ -404,7 +402,7 @@ class Reconciler:
         return True
 
     def handle_event(self, event) -> None:
-        """A driver said that a guest changed."""
+        """A driver reports that a guest has changed."""
         context = nova.context.get_admin_context()
         try:
             instance = objects.Instance.get_by_uuid(
@@ -420,13 +418,13 @@ class Reconciler:
                 self._raise(context, instance, guest)
 
     def _reconcile_after_event(self, context, instance):
-        """Look at a server, also if somebody else does so just now.
+        """Look at a server, even if something else looks at it now.
 
-        What that one saw may be older than the event, which may be the last.
+        The other look may be older than the event, which may be the last.
         """
         deadline = time.monotonic() + _EVENT_SECONDS
         while not self.reconcile_server(context, instance):
-            # Of several events one waits, which sees what all are about.
+            # Of several events only one waits, and sees what all report.
             if instance.uuid in self._waiting or time.monotonic() > deadline:
                 return
             self._waiting.add(instance.uuid)
@@ -436,7 +434,7 @@ class Reconciler:
     def settle(self, context, instance, guest, task_state=None,
                allocated=None, drive=True, is_configured=False,
                request_id=None) -> None:
-        """Do what is decided about one server.
+        """Carry out what is decided about one server.
 
         The caller holds the lock of the instance.
 
@@ -476,8 +474,8 @@ class Reconciler:
             not self._ledger.can_release(context, instance))
         if is_pending:
             decision = decision._replace(charge=charged)
-        # Whoever starts a guest asks for its boot size, and the way down to
-        # that has an end.
+        # A start asks for the boot size, and the way down to it ends, so it is
+        # not unasked.
         is_unasked = not awaited and decision.charge != charged and (
             not _grows(decision.charge, charged)) and (
                 not self._is_starting(instance, guest))
@@ -507,8 +505,8 @@ class Reconciler:
             size.await_guest(instance, None if has_ended else awaited)
 
         self.save(context, instance, record, task_state)
-        # If it ended with the request, the events of that say enough, unless
-        # the guest refused.
+        # If it ended with the request, the events of the request say enough,
+        # unless the guest refused.
         if awaited and has_ended and (is_partial or not request_id):
             reason = decision.outcome[1] if is_partial else None
             if guest.has_offline_vcpus:
@@ -525,7 +523,7 @@ class Reconciler:
         self._verified.add(instance.uuid)
         if decision.drive and drive and instance.vm_state in _DRIVEN:
             if self._is_unplugging(instance, guest, decision.drive):
-                # libvirt waits for it, each time for seconds.
+                # Each time libvirt would wait for seconds.
                 return
             vcpus = guest.vcpus
             is_asked, is_configured = self._drive(instance, decision.drive)
@@ -537,7 +535,7 @@ class Reconciler:
                             drive=False, is_configured=is_configured)
 
     def doubt(self, instance) -> None:
-        """Have the allocation of a server looked at again."""
+        """Look at the allocation of a server again next time."""
         self._verified.discard(instance.uuid)
 
     def _look_at(self, context, instance, guest, allocated):
@@ -562,7 +560,7 @@ class Reconciler:
     def _awaited(instance, guest, request_id):
         """The request that the guest may still follow."""
         if not guest.running or is_started(instance, guest):
-            # It got what every start gives.
+            # The start gave it the boot size, whatever was requested.
             return None
         return request_id or size.awaited(instance)
 
@@ -611,7 +609,7 @@ class Reconciler:
             CONF.xloud.settle_timeout)
 
     def _raise(self, context, instance, guest):
-        """Charge what a guest holds more while something else goes on."""
+        """Raise the charge of a guest while another task runs."""
         def excess():
             held = condition.held(condition.sizes_of(instance), guest.holds,
                                   guest.memory_pinned)
@@ -654,7 +652,7 @@ class Reconciler:
                 timeutils.utcnow() < leisure.until)
 
     def _mark_strayed(self, instance):
-        """Give a guest time to come back. Nobody asked for that."""
+        """Give a guest time to go back to its size."""
         leisure = self._leisure.get(instance.uuid)
         asked = size.changed_at(instance)
         size.mark_changed(instance, timeutils.utcnow())
@@ -675,7 +673,7 @@ class Reconciler:
         return self._guests([instance], renew).get(instance.uuid)
 
     def _guests(self, instances, renew=False):
-        """What is known of guests, without those that give no answer."""
+        """What is known of guests, without those that do not answer."""
         by_uuid = {instance.uuid: instance for instance in instances}
         try:
             guests = self._compute.driver.get_elastic_guests(
@@ -697,15 +695,15 @@ class Reconciler:
             guest.run, guest.vcpus) and target in (None, asked[2])
 
     def _note_unplug(self, instance, guest, target):
-        """Remember that it was asked and has not begun."""
+        """Remember that the guest was asked and has not begun."""
         if guest.vcpus > target.vcpus:
             self._unplugging[instance.uuid] = guest.run, guest.vcpus, target
 
     def _drive(self, instance, target):
         """Ask the hypervisor for a size.
 
-        :returns: whether it took that, and whether it has the boot size in
-            its configuration
+        :returns: whether it accepted that, and whether it has the boot size
+            in its configuration
         """
         try:
             self._compute.driver.set_elastic_guest(

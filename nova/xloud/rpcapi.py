@@ -12,8 +12,8 @@
 
 """Client side of the RPC of elastic servers.
 
-It has a namespace of its own on the compute topic, so that no version of
-upstream's changes and a compute service that does not have it says so.
+It has a namespace of its own on the compute topic. So no version of upstream's
+changes, and a compute service without this namespace says so.
 """
 
 import typing as ty
@@ -32,7 +32,7 @@ from nova.xloud import task
 
 CONF = nova.conf.CONF
 
-# A view is not worth a longer wait: it says that the host does not answer.
+# A status is not worth a longer wait: it says that the host does not answer.
 STATE_TIMEOUT = 5
 
 _ROUTER = None
@@ -43,20 +43,20 @@ class HostNotUpgraded(exception.ElasticConflict):
 
 
 class HostSilent(exception.ElasticConflict):
-    """No answer came. What was asked for may have been done or not."""
+    """No answer came. The request may have been carried out or not."""
 
 
 class Request(ty.NamedTuple):
-    """What nova-api asks for, and what it has checked for that."""
+    """What nova-api asks for, and what it has checked before."""
 
-    # Of the task of the server, which must be this request's.
+    # The token of this request in the task of the server.
     token: str
     # None to keep what is desired.
     vcpus: ty.Optional[int]
     memory_mb: ty.Optional[int]
     # Whether the next start of the server gives the new size too.
     persist: bool
-    # As of task.range_of() and size.charged().
+    # From task.range_of() and size.charged().
     flavor: ty.Sequence[int]
     charged: ty.Sequence[int]
 
@@ -74,15 +74,15 @@ class XloudAPI:
 
         * 1.0 - adjust() and guest_state()
         * 2.0 - claim(), adjust() and release() with a Request. A service
-          that has them refuses the adjust() of 1.0, whose sender has not
-          taken the task of the server, and one that has not refuses them.
-          guest_state() stays as it is, so that each answers the other.
+          with 2.0 refuses the adjust() of 1.0, whose sender has not taken
+          the task of the server. A service with 1.0 refuses these three.
+          guest_state() stays the same, so that each answers the other.
     """
 
     @property
     def router(self):
-        # As for the compute RPC API: made once, and late, since services
-        # fork after the import.
+        # As in the compute RPC API, this is made once, and late, because
+        # services fork after the import.
         global _ROUTER
         if _ROUTER is None:
             with lockutils.lock('xloud-rpcapi-router'):
@@ -122,8 +122,8 @@ class XloudAPI:
             context, instance, timeout=CONF.long_rpc_timeout,
             call_monitor_timeout=CONF.rpc_response_timeout)
         try:
-            # Not the object: what is saved of one that was read here may
-            # not be so any more.
+            # Send no object: what was read here may be outdated when the
+            # host saves it.
             return _call(client, context, instance, method, {
                 'instance_uuid': instance.uuid,
                 'request': request._asdict()})
@@ -165,8 +165,8 @@ def _call(client, context, instance, method, arguments):
     except messaging.UnsupportedVersion:
         raise _not_upgraded(instance)
     except messaging.RemoteError as error:
-        # The same over a message broker, where only the exceptions of
-        # nova.exception arrive as themselves.
+        # A message broker preserves only the types of nova.exception, so
+        # this is the same error.
         if error.exc_type == messaging.UnsupportedVersion.__name__:
             raise _not_upgraded(instance)
         raise

@@ -165,7 +165,7 @@ def validate(flavor) -> None:
 
 
 def open_books(instance) -> None:
-    """Write down that a new server gets what it is charged.
+    """Record that a new server gets what it is charged.
 
     The caller creates the instance.
     """
@@ -310,10 +310,10 @@ def started_at(instance) -> ty.Optional[datetime.datetime]:
 
 
 def note_config(instance, is_current: bool) -> None:
-    """Note whether a start that Nova does not make gives the boot size.
+    """Note whether a start without Nova gives the boot size.
 
-    Until the hypervisor has it in its configuration of the server, such a
-    start gives what it has there.
+    Until the hypervisor's configuration of the server has the boot size, such
+    a start gives the size that is there.
     """
     _set(instance, _STALE_CONFIG, None if is_current else 'True')
 
@@ -358,7 +358,7 @@ def pending(instance) -> ty.Optional[str]:
 
 
 def await_guest(instance, request_id: ty.Optional[str]) -> None:
-    """Remember the request that the guest has still to follow, or none."""
+    """Remember the request that the guest still has to follow, or none."""
     _set(instance, _AWAITED, request_id or None)
 
 
@@ -368,17 +368,17 @@ def awaited(instance) -> ty.Optional[str]:
 
 
 def note_settling(instance, is_settling: bool) -> None:
-    """Note whether the guest has yet to hold what is desired."""
+    """Note whether the guest does not hold the desired size yet."""
     _set(instance, _SETTLING, 'True' if is_settling else None)
 
 
 def is_settling(instance) -> bool:
-    """Whether the guest was last seen on its way to what is desired."""
+    """Whether the guest was on its way to the desired size at last look."""
     return _SETTLING in instance.system_metadata or bool(awaited(instance))
 
 
 def note_task(instance, value: ty.Optional[str]) -> None:
-    """Remember whose change of the server is running, or None."""
+    """Remember which request changes the server, or None."""
     _set(instance, TASK, value)
 
 
@@ -395,9 +395,9 @@ def is_size_metadata(key: str) -> bool:
 def flavor_to_ask_for(flavor, instance):
     """The flavor that the request spec of this server needs for a move.
 
-    After a resize that failed a request spec has the flavor that the server
-    did not get. A move that keeps the flavor would claim that one's minimum
-    for what the server has.
+    After a failed resize, a request spec has the flavor that the server did
+    not get. A move that keeps the flavor would claim the minimum of that
+    flavor instead of what the server has.
 
     :param flavor: the flavor of the request spec
     :returns: the same object if nothing is elastic
@@ -465,10 +465,10 @@ def _minimum_or(flavor, key, bound):
 
 
 def _unwritten(instance):
-    """What a server is to hold whose books nobody ever wrote.
+    """The size of a server whose books were never written.
 
-    It is older than the series, or was made by a service that did not have
-    it: it keeps what it has.
+    It is older than the series, or a service without the series created it. It
+    keeps what it has.
     """
     return largest(
         minimum(instance.flavor),

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whose change of a server is running.
+"""Which request changes a server.
 
 While a server changes its size it has a task state, as in every operation of
-Nova. That keeps others away, but it does not say who set it: a resize uses
-the same value. So the request that set it writes its token beside it, in the
-books of the server:
+Nova. That keeps others away, but does not show who set it, because a resize
+uses the same value. So the request writes its token beside it, in the books of
+the server:
 
 offered
     nova-api has taken the task and asks the compute service. Until that has
@@ -31,10 +31,10 @@ refused
 done
     It has ended. There is no task state any more.
 
-The database takes a change of the books only from who knows the newest. So
-either nova-api takes a request back or the compute service accepts it, and
-no two clocks are compared: what was refused never happens, and what is
-accepted is not refused.
+The database accepts a change of the books only from a writer that knows the
+newest. So either nova-api takes a request back or the compute service accepts
+it, and no clocks are compared: a refused request never happens, and an
+accepted one is not refused.
 """
 
 import contextlib
@@ -58,8 +58,8 @@ from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
-# An existing one, so that no version changes. It keeps moves, snapshots and
-# other changes away, and a compute service that starts clears it.
+# An existing value, so that no version changes. It keeps moves, snapshots and
+# other changes away. A compute service clears it when it starts.
 TASK = task_states.RESIZE_PREP
 
 OFFERED = 'offered'
@@ -68,10 +68,10 @@ ACCEPTED = 'accepted'
 REFUSED = 'refused'
 DONE = 'done'
 
-# Seconds that a compute service waits for a server that it is busy with.
+# Seconds that a compute service waits for its other work on a server.
 LOCK_WAIT = 5
-# Seconds after which the compute service takes a request back that nobody
-# makes: nova-api died in the middle. One that lives has less patience.
+# After these seconds, the compute service takes back a request that nobody
+# works on, because nova-api died. A living nova-api waits less.
 PATIENCE = 120
 
 
@@ -86,12 +86,12 @@ def of(instance) -> ty.Optional[Task]:
 
 
 def note(instance, token: str, state: str) -> None:
-    """Set what is known of a request. The caller saves the instance."""
+    """Note the state of a request. The caller saves the instance."""
     size.note_task(instance, ' '.join((token, state)))
 
 
 def is_running(instance) -> bool:
-    """Whether the server has the task state because of one of ours."""
+    """Whether the server has its task state because of an adjust."""
     if instance.task_state != TASK:
         return False
     known = of(instance)
@@ -101,8 +101,8 @@ def is_running(instance) -> bool:
 def seen_as(instance) -> ty.Optional[str]:
     """The task state that the status of a server follows.
 
-    A resize ends in a status of its own. A change of the size does not: the
-    server is as it was, and the status says so all the time.
+    A resize has a status of its own. An adjust has none: the status stays what
+    it was.
     """
     task_state = instance.get('task_state')
     if task_state == TASK and size.is_elastic(instance.flavor) and (
@@ -112,10 +112,10 @@ def seen_as(instance) -> ty.Optional[str]:
 
 
 def forget(instance) -> None:
-    """Forget a task that ended without a word, before another one begins.
+    """Forget a task that ended silently, before another one begins.
 
-    A compute service that starts clears the task state and nothing else. The
-    caller saves the instance.
+    When a compute service starts, it clears the task state and nothing else.
+    The caller saves the instance.
     """
     if size.is_elastic(instance.flavor):
         known = of(instance)
@@ -124,14 +124,14 @@ def forget(instance) -> None:
 
 
 def range_of(instance) -> ty.List[int]:
-    """What must stay so that a request for the server stays valid."""
+    """What must not change while a request for the server is valid."""
     flavor = instance.flavor
     return [flavor.id, *size.minimum(flavor), *size.maximum(flavor)]
 
 
 @contextlib.contextmanager
 def locked(instance_uuid):
-    """Hold the lock of a server, for which nobody waits long.
+    """Hold the lock of a server, after a short wait at most.
 
     :raises: ElasticConflict if something else holds it
     """
@@ -153,7 +153,7 @@ def locked(instance_uuid):
         time.sleep(0.1)
 
 
-# What nova-api does, which has the database.
+# The part of nova-api, which has access to the database.
 
 def take(context, instance, token: str) -> None:
     """Take the task of a server that has none.
@@ -173,7 +173,7 @@ def take(context, instance, token: str) -> None:
         raise
     except Exception:
         with excutils.save_and_reraise_exception():
-            # It may be taken all the same.
+            # It may have been taken nevertheless.
             give_back(context, instance, token)
 
 
@@ -199,7 +199,7 @@ def _take(context, instance, token):
 def give_back(context, instance, token: str) -> bool:
     """Give back the task of a request that cannot run.
 
-    :returns: True if it was accepted, so that it is done, or will be
+    :returns: True if it was accepted, so it was or will be carried out
     """
     found = _newest(context, instance)
     known = of(found)
@@ -217,7 +217,7 @@ def give_back(context, instance, token: str) -> bool:
 
 def _newest(context, instance):
     """A server that nobody else changes before this transaction ends."""
-    # Locked before anything is read: what is read then is so.
+    # Lock before reading, so that what is read stays true.
     db.model_query(
         context, models.Instance, (models.Instance.id,)).filter_by(
             uuid=instance.uuid).with_for_update().first()
@@ -226,10 +226,10 @@ def _newest(context, instance):
 
 
 class Unclaimed:
-    """The tasks of servers of a host that nobody ends any more."""
+    """The tasks on a host that nobody ends any more."""
 
     def __init__(self):
-        # Tokens of the requests that are carried out now.
+        # Tokens of the requests that this service works on now.
         self._at_work: ty.Set[str] = set()
         # When this service first saw a request, by its own clock.
         self._seen: ty.Dict[str, float] = {}
@@ -243,9 +243,9 @@ class Unclaimed:
             self._at_work.discard(token)
 
     def give_back(self, context, instances) -> None:
-        """Give back the tasks of those that nobody ends.
+        """Give back the tasks that nobody ends.
 
-        :param instances: all that the host has
+        :param instances: all servers of the host
         """
         tokens = {instance.uuid: of(instance).token for instance in instances
                   if size.is_elastic(instance.flavor) and
