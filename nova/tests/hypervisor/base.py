@@ -12,8 +12,8 @@
 
 """Nova's services and Placement in one process, on real hypervisors.
 
-What is not real: Keystone, Glance, Cinder and Neutron, the message broker,
-and the size of a host, since Placement gives no server more vCPUs than its
+These are not real: Keystone, Glance, Cinder and Neutron, the message broker,
+and the size of a host, because Placement gives no server more vCPUs than its
 host has.
 """
 
@@ -60,7 +60,7 @@ _KERNEL_MB = 96
 
 
 class Views(ty.NamedTuple):
-    """The size of a server by all who count it."""
+    """The size of a server according to all that count it."""
 
     # Its memory with what its kernel keeps.
     guest: ty.Optional[size.Size]
@@ -75,7 +75,7 @@ class Views(ty.NamedTuple):
 
 
 def in_qemu(domain):
-    """What QEMU says that a guest holds."""
+    """What a guest holds according to QEMU."""
     def ask(command):
         answer = libvirt_qemu.qemuMonitorCommand(
             domain, jsonutils.dumps({'execute': command}), 0)
@@ -86,7 +86,7 @@ def in_qemu(domain):
 
 
 def in_configuration(domain):
-    """What the next start of a guest gives it, if libvirt makes it."""
+    """What the next start of a guest gives, if libvirt starts it."""
     xml = etree.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
     vcpu = xml.find('./vcpu')
     return size.Size(int(vcpu.get('current', vcpu.text)),
@@ -94,11 +94,11 @@ def in_configuration(domain):
 
 
 class _Nothing(fixtures.Fixture):
-    """In place of a fixture that keeps tests from the machine."""
+    """Replaces a fixture that keeps tests away from the machine."""
 
 
 class _Events:
-    """Runs the event loop of libvirt, of which a process has one."""
+    """Runs the event loop of libvirt; a process has only one."""
 
     thread = None
 
@@ -144,8 +144,8 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.tests.fixtures.' + name, _Nothing))
         super().setUp()
-        # By server, by boot id of all runs of its guest, the last being the
-        # present one: the uptime that it was last seen with.
+        # By server and boot id, for all runs of its guest with the present one
+        # last: the uptime at the last look.
         self._runs = {}
         self.useFixture(nova_fixtures.PrivsepFixture())
         for name, replacement in (
@@ -156,7 +156,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
                  lambda driver: set(range(_HOST_VCPUS)))):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.virt.libvirt.' + name, replacement))
-        # Where it is removed also if the test is killed.
+        # A folder that is removed even if the test is killed.
         instances = self.useFixture(
             fixtures.TempDir(rootdir=self.libvirtds[0].path)).path
         # QEMU is not root everywhere
@@ -193,15 +193,18 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         self.start_host(libvirtd.address).driver._host.get_node_uuid()
 
     def _forget_events(self):
-        """Nova waits before it believes that a guest stopped."""
+        """Drop events that Nova still holds back.
+
+        Nova waits before it accepts that a guest has stopped.
+        """
         for compute in self.computes.values():
             for event in list(compute.driver._host._events_delayed.values()):
                 event.cancel()
 
     def _wait_for_greenlets(self):
-        """What an event of libvirt led to may not have ended yet.
+        """Wait for work that events of libvirt have started.
 
-        The threads of a host are ended, and these cannot be.
+        A test can end the threads of a host, but not these.
         """
         pool = utils._get_default_green_pool()
         hypervisor_fixtures.wait_for(
@@ -225,9 +228,9 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             'nova.virt.libvirt.xloud.guests.ElasticGuests._emit', watched))
 
     def create_image(self, *words, has_agent=False):
-        """An image of which the tiny guest is started.
+        """An image that starts the tiny guest.
 
-        :param words: for its kernel, what it does differently
+        :param words: for its kernel, to make it behave differently
         :param has_agent: whether it has a QEMU guest agent
         """
         guest = self.tiny_guest
@@ -273,11 +276,11 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         return server
 
     def _tell_console(self, server):
-        """Have a failure show what the guest said.
+        """Show in a failure what the guest printed.
 
-        QEMU 7.2 without KVM may break the kernel of a guest that has done
-        nothing wrong, as with a live migration that loses what a vCPU has
-        just written. Such a test proves nothing, and the detail says so.
+        QEMU 7.2 without KVM can break the kernel of a correct guest, for
+        example when a live migration loses what a vCPU has just written. Such
+        a test proves nothing, and the detail says so.
         """
         console = pathlib.Path(self._console(server))
         if not console.exists():
@@ -289,7 +292,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             self.addDetail('guest died', content.text_content(last_words))
 
     def wait_until_booted(self, server):
-        """Wait until the guest says something that has just started."""
+        """Wait until a guest that has just started prints something."""
         runs = self._runs.setdefault(server['id'], {})
 
         def is_new():
@@ -301,7 +304,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         runs[seen.boot] = seen.uptime
 
     def seen(self, server):
-        """What the guest said last of itself, None if nothing."""
+        """The last that the guest printed about itself, None if nothing."""
         if not os.path.exists(self._console(server)):
             return None
         with open(self._console(server), errors='replace') as console:
@@ -320,7 +323,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         return libvirt.open(libvirtd.uri).lookupByUUIDString(server['id'])
 
     def views(self, server):
-        """All that is said of a running server."""
+        """What everybody reports of a running server."""
         seen = self.seen(server)
         domain = self.domain(server)
         instance = self.instance(server)
@@ -342,18 +345,18 @@ class HypervisorTestCase(base.ElasticServersTestCase):
                        condition='Settled', reconcile=False):
         """All agree on the size of a server, at once or soon.
 
-        And its guest runs since it was last seen to boot.
+        Its guest also has not booted since the last look.
 
         :param held: what the guest has now
         :param desired: if it is not what the guest has
         :param boot: if it is not what is desired
         :param charge: if it is more than the largest of these
-        :param next_start: what libvirt would start, if it was not told yet
-        :param stale_vcpus: what libvirt says if QEMU does not tell it that
-            vCPUs have left, as under software emulation
-        :param condition: what its status says
-        :param reconcile: whether that may have to happen before, and not
-            only what libvirt's events lead to
+        :param next_start: what libvirt would start, if it has another size
+        :param stale_vcpus: libvirt's count if QEMU does not report removed
+            vCPUs to it, as under software emulation
+        :param condition: of its status
+        :param reconcile: whether a reconcile may be needed first, besides what
+            libvirt's events lead to
         """
         desired = desired or held
         boot = boot or desired
@@ -382,16 +385,16 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             'The guest sees %d MiB less than it has' % kernel_mb)
 
     def assert_runs_on(self, server):
-        """Its guest has not started anew without the test's knowing."""
+        """Its guest has not started again without the test."""
         (*_, (boot, uptime)) = self._runs[server['id']].items()
         seen = self.seen(server)
-        self.assertEqual(boot, seen.boot, 'The guest started anew')
+        self.assertEqual(boot, seen.boot, 'The guest has started again')
         self.assertLessEqual(uptime, seen.uptime)
         self._runs[server['id']][boot] = seen.uptime
 
     def adjust(self, server, vcpus=None, memory_mb=None, persist=True,
                expect=202):
-        """Have a server change its size.
+        """Ask a server to change its size.
 
         :param expect: 202 or 409, the answer
         :returns: the status after it, or why it was refused
@@ -413,7 +416,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             '/os-xloud-adjust/%s' % server['id']).body['xloud_status']
 
     def restart(self, server, how):
-        """Start the guest of a running server anew.
+        """Restart the guest of a running server.
 
         :param how: 'soft' or 'hard' for a reboot, 'stop' to stop and start
         """
@@ -429,7 +432,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         self.assertNotIn('Failed to soft reboot', self.stdlog.logger.output)
 
     def wait_until_active(self, server, **expected):
-        """Wait until nothing happens to a server any more."""
+        """Wait until no operation on a server is running."""
         self._wait_for_server_parameter(server, {
             'status': 'ACTIVE', 'OS-EXT-STS:task_state': None, **expected})
 

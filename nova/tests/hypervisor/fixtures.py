@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A libvirtd of our own and a guest that tells what it sees.
+"""A libvirtd of our own, and a guest that reports what it sees.
 
 Nothing here touches the libvirtd of the machine. Ours, with its virtlogd and
 all guests, runs in mount, UTS and PID namespaces where /run/libvirt and the
-like are folders of the test. It ends when the test closes a pipe, which the
-kernel does for a test that is killed, and all that it started ends with it.
-It needs root.
+like are folders of the test. It ends when the test closes a pipe, and so does
+all that it started. If a test is killed, the kernel closes the pipe. It needs
+root.
 """
 
 import glob
@@ -93,12 +93,12 @@ rm -rf "%(path)s"
 # more than one vCPU hung. So this boots on one vCPU; _INIT starts the others.
 COMMAND_LINE = 'console=ttyS0 quiet maxcpus=1'
 
-# What Linux says when it has come upon what cannot be.
+# What Linux prints when it finds an inconsistency.
 _LAST_WORDS = re.compile(
     r'(?:kernel BUG|BUG:|Oops:|Kernel panic|general protection fault|'
     r'list_\w+ corruption|rcu: INFO:).*')
 
-# What a guest does differently when its kernel is started with the word.
+# Words on the kernel's command line that make a guest behave differently.
 NO_BALLOON = 'tiny.no_balloon'
 KEEP_VCPUS = 'tiny.keep_vcpus'
 KEEP_OFFLINE = 'tiny.keep_offline'
@@ -158,11 +158,12 @@ done
 
 
 class Emulation(fixtures.MonkeyPatch):
-    """Guests without KVM that take vCPUs while they run.
+    """Guests without KVM that accept vCPUs while they run.
 
-    Linux takes them only from hypervisors that it knows, since 2025, and QEMU
-    without KVM is not one of these. But VMware is, which it also knows by a
-    port that QEMU has and a serial number, if the CPU tells of no hypervisor.
+    Since 2025, Linux accepts them only from hypervisors that it knows, and
+    QEMU without KVM is not one of these. VMware is. If the CPU reports no
+    hypervisor, Linux also recognizes VMware by a port, which QEMU has, and a
+    serial number.
     """
 
     OPTIONS = {
@@ -183,8 +184,8 @@ class Missing(Exception):
 def may_have_kvm():
     """Whether it is worth trying a guest without software emulation.
 
-    A virtual machine may have the device, which even answers, and not the
-    means.
+    A virtual machine can have a device that answers and still cannot run
+    guests.
     """
     with open('/proc/cpuinfo') as lines:
         flags = re.search(r'^flags.* (vmx|svm)\b', lines.read(), re.M)
@@ -192,7 +193,7 @@ def may_have_kvm():
 
 
 def _unpacked(module):
-    """The content of a kernel module: not each busybox can unpack one."""
+    """The content of a kernel module, as not every busybox can unpack it."""
     with open(module, 'rb') as packed:
         content = packed.read()
     if module.endswith('.xz'):
@@ -212,9 +213,9 @@ def wait_for(condition, seconds, what):
 
 
 class OwnLibvirtd(fixtures.Fixture):
-    """A libvirtd with no domains at first, and none when it ends.
+    """A libvirtd that starts and ends without domains.
 
-    :param number: 0 to 3, another one for each that a test has
+    :param number: 0 to 3, different for each libvirtd of a test
     :ivar uri: how to connect to it
     :ivar address: its own on the loopback interface, and its host name:
         Nova migrates to host names
@@ -318,14 +319,14 @@ class OwnLibvirtd(fixtures.Fixture):
 
 
 class Seen(ty.NamedTuple):
-    """The last that a guest said of itself."""
+    """The last that a guest printed about itself."""
 
-    # Another one each time that it boots.
+    # Different for each boot.
     boot: str
     uptime: float
     vcpus: int
-    # What its kernel can use, and could before the balloon took any. Not what
-    # it has in total, which does not change.
+    # What its kernel can use now, and could before the balloon took any. The
+    # total does not show this, because it does not change.
     kib: int
     all_kib: int
     # What it could use at once.
@@ -337,18 +338,18 @@ class Seen(ty.NamedTuple):
 
     @property
     def taken_mb(self):
-        """What the balloon took. It comes in whole pages of the guest."""
+        """What the balloon took, in whole pages of the guest."""
         return (self.all_kib - self.kib) // 1024
 
 
 class TinyGuest(fixtures.Fixture):
     """A kernel and an initial RAM disk that prints what the guest has.
 
-    It does what the power button says.
+    It obeys the power button.
 
-    The kernel, with its modules, is taken from the root file system, or from
-    where the environment variable XLOUD_GUEST_ROOT says that the package of
-    a kernel was unpacked to.
+    The kernel and its modules come from the root file system, or from the
+    folder in the environment variable XLOUD_GUEST_ROOT, where the package of a
+    kernel was unpacked.
 
     :param folder: where to make it
     :ivar kernel, ramdisk: the files
@@ -468,7 +469,7 @@ class TinyGuest(fixtures.Fixture):
 
     @staticmethod
     def seen(console):
-        """What a guest said last, None if nothing.
+        """The last that a guest printed, None if nothing.
 
         :param console: what it printed
         """
@@ -482,7 +483,7 @@ class TinyGuest(fixtures.Fixture):
 
     @staticmethod
     def last_words(console):
-        """Of what the kernel of a guest died, None if it did not.
+        """Why the kernel of a guest died, None if it did not.
 
         :param console: what it printed
         """

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What must be so at every moment, not only at the end."""
+"""What must be true at every moment, not only at the end."""
 
 import contextlib
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What functional tests of elastic servers stand on."""
+"""The base of functional tests of elastic servers."""
 
 import fixtures
 
@@ -61,12 +61,12 @@ class ElasticServersTestCase(
         super().setUp()
         # Quota has tests of its own.
         self.flags(cores=-1, ram=-1, instances=-1, group='quota')
-        # Compute drivers are looked for below nova.virt.
+        # Nova looks for compute drivers below nova.virt.
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.fake.ElasticFakeDriver', ElasticFakeDriver))
 
     def start_host(self, host, elastic=True, **kwargs):
-        """Start a compute, one that cannot run elastic servers if asked."""
+        """Start a compute, on request one without elastic servers."""
         self.flags(compute_driver=self.compute_driver if elastic
                    else self.plain_compute_driver)
         return self._start_compute(host, **kwargs)
@@ -98,10 +98,10 @@ class ElasticServersTestCase(
                 expected_attrs=['flavor', 'system_metadata'])
 
     def books(self, server):
-        """All that is kept about the sizes of a server."""
+        """All that is recorded about the sizes of a server."""
         instance = self.instance(server)
         entries = size.entries(instance)
-        # Whose the last change was is no size.
+        # Which request made the last change is not a size.
         entries.pop(size.TASK, None)
         return (instance.vcpus, instance.memory_mb, entries)
 
@@ -114,7 +114,7 @@ class ElasticServersTestCase(
             for dimension, value in charge._asdict().items()})
 
     def change_sizes(self, server, desired, boot=None):
-        """Bring a running server to other sizes, as an adjust leaves it.
+        """Give a running server other sizes, as an adjust does.
 
         :param desired: what the guest holds from now on
         :param boot: what its next start gives, the same by default
@@ -167,9 +167,9 @@ class ElasticServersTestCase(
     def assert_charged(self, server, charge, host):
         """Allocation, row and tracker agree on what a server is charged.
 
-        The tracker reports the sum of a host only, so it is compared with
-        what Placement counts there; a move in between counts in both. All
-        of it holds now and after the periodic audit.
+        The tracker reports only the sum of a host, so this compares it with
+        what Placement counts there; an unfinished move counts in both. It
+        checks now and after the periodic audit.
         """
         def check():
             instance = self.instance(server)
@@ -196,7 +196,7 @@ class ElasticServersTestCase(
         check()
 
     def assert_hosts_agree(self):
-        """On each host, what is tracked is what is claimed."""
+        """On each host, the tracker has what is claimed in Placement."""
         for host in self.computes:
             self.assertEqual(self.used(host), self.tracked(host), host)
 

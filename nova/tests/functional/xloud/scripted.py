@@ -21,7 +21,7 @@ from nova.tests.functional.xloud import base
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
-# What a guest does when it is asked to change.
+# How a guest can react to a request to change.
 OBEDIENT = 'does it at once'
 LATE = 'does it when the test says so'
 LOST = 'takes the request and never does it'
@@ -37,9 +37,9 @@ class Guest:
     def __init__(self, host, instance):
         self.host = host
         self.behaviour = OBEDIENT
-        # None if its balloon driver does not say it.
+        # None if its balloon driver does not report it.
         self.used_mb = 64
-        # Whether what it reported is older than the last move of its balloon.
+        # Whether its report is older than the last move of its balloon.
         self.is_outdated = False
         self.memory_pinned = False
         self.online_vcpus = None
@@ -58,7 +58,7 @@ class Guest:
             boot.vcpus, self.maximum.memory_mb)
 
     def reset(self):
-        """The same run; what it wants is not known to a new driver yet."""
+        """The same run; its driver loads again and does not know the size."""
         self.is_returning = True
         self.held = size.Size(self.held.vcpus, self.maximum.memory_mb)
 
@@ -77,7 +77,7 @@ class Guest:
             self.follow()
 
     def follow(self):
-        """Do what was asked for before."""
+        """Follow an earlier request."""
         memory_mb = (self.target if self.has_balloon else self.held).memory_mb
         self.held = size.Size(self.target.vcpus, memory_mb)
 
@@ -98,12 +98,12 @@ class Guest:
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):
 
-    # One world for all hosts: guests move between them. By uuid.
+    # By uuid, for all hosts, because guests move between them.
     guests: dict = {}
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # What a test looks at.
+        # For a test to look at.
         self.observations = []
         self.requests = []
         # Whether a balloon driver is there as soon as a guest starts.
