@@ -10,10 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""List all that is wrong with a release's series and overlay.
+"""List all that is wrong with the series, its overrides and the overlay.
 
-Exit 4 if the stack cannot be built from it, 1 if it can but is not as export
-would write it. Needs no tree and writes nothing but the cache.
+Exit 4 if the stack of a release cannot be built from it, 1 if it can but is
+not as export would write it: an override that changes nothing, say. Needs no
+tree and writes nothing but the cache. With --accept it writes tree.txt of
+each release, which says what has to come out, after a merge of two changes
+whose result you have looked at.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from xloud_series import errors
 from xloud_series import export
 from xloud_series import layout
 from xloud_series import message
-from xloud_series import series as _series
+from xloud_series import patchfile
 from xloud_series import split as _split
 from xloud_series import stack as _stack
 from xloud_series import tree as _tree
@@ -34,11 +37,17 @@ from xloud_series import workspace
 def check(work: workspace.Workspace,
           releases: ty.Sequence[layout.Release]) -> ty.List[
               errors.SeriesError]:
-    found: ty.List[errors.SeriesError] = []
+    found = strays(work)
+    stacks = {}
     for release in releases:
-        found += check_one(work, release)
-    claimed: ty.Set[str] = set().union(
-        *(work.claims(release) for release in work.repo.releases()))
+        problems, stack = check_one(work, release)
+        found += problems
+        if stack and not problems:
+            stacks[release] = stack
+    found = list({(one.code, one.text): one for one in found}.values())
+    if not found:
+        found += canonical(work, stacks)
+    claimed = export.claims(work, work.files)
     for path in work.files.overlay():
         if path not in claimed:
             found.append(errors.findings(
@@ -57,45 +66,71 @@ def check(work: workspace.Workspace,
     return found
 
 
-def check_one(work: workspace.Workspace,
-              release: layout.Release) -> ty.List[errors.SeriesError]:
+def strays(work: workspace.Workspace) -> ty.List[errors.SeriesError]:
+    """Patches that no release looks up."""
+    looked_in = {folder for release in work.repo.releases()
+                 for folder in work.files.folders(release)}
+    listed = _stack.names(work.files)
+    found = []
+    for path in work.files.patches():
+        folder, _, name = path.rpartition('/')
+        if name not in listed:
+            found.append(errors.findings(
+                f'{path} is not listed in {layout.SERIES}',
+                'list it or remove it'))
+        elif folder not in looked_in:
+            found.append(errors.findings(
+                f'{path} is looked up by no release: the oldest has no '
+                f'overrides', f'git rm {path}, or git mv it to '
+                f'{layout.PATCHES}'))
+    return found
+
+
+def check_one(work: workspace.Workspace, release: layout.Release) -> ty.Tuple[
+        ty.List[errors.SeriesError], ty.Optional[_stack.Stack]]:
     found: ty.List[errors.SeriesError] = []
     listed = _stack.load(work.files, release, found.append)
-    for name in unlisted(work, release):
-        found.append(errors.findings(
-            f'{release.folder}/{name} is not listed in {release.series}',
-            'list it or remove it'))
     seen: ty.Dict[str, str] = {}
     for item in listed:
-        where = f'{release.folder}/{item.name}'
-        found += look(work, where, item)
+        # On the others it is looked at where it is written for.
+        if item.exact:
+            found += look(work, item)
         key = item.patch.change_id
         if key and key in seen:
             found.append(errors.findings(
-                f'{where} has the same Change-Id as {seen[key]}'))
-        seen.setdefault(key or '', where)
+                f'{item.path} has the same Change-Id as {seen[key]}'))
+        seen.setdefault(key or '', item.path)
+        found += one_change(work, item)
     try:
         base = work.base(release)
         stack = _stack.Builder(work.store, work.repo, work.files,
                                found.append).build(release, base, listed)
     except errors.SeriesError as exc:
-        return found + [exc]
-    if not found:
-        found += canonical(work, release, stack)
-    return found
+        return found + [exc], None
+    return found, stack
 
 
-def unlisted(work: workspace.Workspace,
-             release: layout.Release) -> ty.List[str]:
-    file = work.files.get(release.series)
-    names = _series.parse(file.data).names if file else []
-    return [n for n in work.files.patches(release) if n not in names]
+def one_change(work: workspace.Workspace,
+               item: _stack.Listed) -> ty.Iterator[errors.SeriesError]:
+    """An override is another form of the same change, not another one."""
+    path = f'{layout.PATCHES}/{item.name}'
+    shared = work.files.get(path)
+    if path == item.path or shared is None or not shared.data.strip():
+        return
+    try:
+        wanted = patchfile.parse(shared.data, path).change_id
+    except errors.SeriesError:
+        return
+    if item.patch.change_id != wanted:
+        yield errors.findings(
+            f'{item.path} has another Change-Id than {path}',
+            f'give it that of {path}: {wanted}')
 
 
-def look(work: workspace.Workspace, where: str,
+def look(work: workspace.Workspace,
          item: _stack.Listed) -> ty.Iterator[errors.SeriesError]:
     """What one patch file tells without the others."""
-    patch = item.patch
+    where, patch = item.path, item.patch
     if not patch.change_id:
         yield errors.findings(f'{where} has no Change-Id',
                               'export writes one')
@@ -110,16 +145,42 @@ def look(work: workspace.Workspace, where: str,
             f'reword the commit in the tree (git rebase -i {_tree.BASE})')
 
 
-def canonical(work: workspace.Workspace, release: layout.Release,
-              stack: _stack.Stack) -> ty.List[errors.SeriesError]:
-    """Byte for byte what export would write."""
-    splitter = _split.Splitter(work.store, work.carried(release), (),
-                               _tree.BASE)
-    parts = splitter.split(stack.base, stack.tip)
-    if splitter.problems:
-        return splitter.problems
-    return [errors.findings(
-        f'{path} is not as export writes it',
-        f'python3 -m xloud_series apply {release.name} && '
-        f'python3 -m xloud_series export {release.name}')
-        for path in sorted(export.render(work, release, parts, release))]
+def canonical(work: workspace.Workspace,
+              stacks: ty.Dict[layout.Release, _stack.Stack],
+              ) -> ty.List[errors.SeriesError]:
+    """Byte for byte what export would write, and no file more."""
+    found: ty.List[errors.SeriesError] = []
+    for release, stack in stacks.items():
+        splitter = _split.Splitter(work.store, work.carried(release), (),
+                                   _tree.BASE)
+        splitter.split(stack.base, stack.tip)
+        found += splitter.problems
+    if found:
+        return found
+    changes = export.patches_and_series(
+        work, layout.Files(work.repo.root), _stack.names(work.files), stacks)
+    for path, file in sorted(changes.items()):
+        if file is None:
+            found.append(errors.findings(
+                f'{path} is idle: without it the same comes out',
+                f'git rm {path}'))
+        else:
+            found.append(errors.findings(
+                f'{path} is not as export writes it',
+                'python3 -m xloud_series apply && '
+                'python3 -m xloud_series export'))
+    return found
+
+
+def accept(work: workspace.Workspace,
+           releases: ty.Sequence[layout.Release]) -> ty.List[str]:
+    """Write what comes out now; the files that changed."""
+    written = []
+    for release in releases:
+        stack = work.build(release, outcome=False)
+        data = _stack.render_outcome(_stack.outcome(work.store, stack))
+        file = work.files.get(release.outcome)
+        if file is None or file.data != data:
+            (work.repo.root / release.outcome).write_bytes(data)
+            written.append(release.outcome)
+    return written

@@ -36,7 +36,9 @@ from xloud_series import workspace
 MANUAL = """\
 XLoud Nova is upstream's pinned release plus a series: new files lie in the
 overlay (nova/, doc/, releasenotes/, ...), changes to upstream's files in
-patches/RELEASE/*.patch, in the order of patches/RELEASE/series.
+patches/*.patch, in the order of patches/series. They are written for the
+oldest release; patches/RELEASE/*.patch are overrides for a later one, and for
+those after it that have none of their own. An empty one drops the patch.
 
 The round trip:
   python3 -m xloud_series apply        make the git tree build/nova-RELEASE
@@ -95,9 +97,13 @@ def parser() -> argparse.ArgumentParser:
                      help='keep this new file in the patch, not the overlay')
     one.add_argument('--check', action='store_true',
                      help='write nothing; exit 1 if it would')
+    one.add_argument('--only', action='store_true',
+                     help='for this release alone, by overrides')
     one = verb('check', _check, run_check)
     one.add_argument('release', nargs='*', metavar='RELEASE',
                      help='default: all')
+    one.add_argument('--accept', action='store_true',
+                     help='write tree.txt: what comes out now is right')
     one = verb('drift', _drift, run_drift)
     one.add_argument('release', nargs='?', metavar='RELEASE')
     one.add_argument('--to', required=True, metavar='VERSION',
@@ -134,8 +140,8 @@ def run_apply(work, args) -> Answer:
 
 
 def run_export(work, args) -> Answer:
-    got = _export.export(work, work.repo.release(args.release), args.carry,
-                         args.check)
+    got = _rebase.exported(work, work.repo.release(args.release),
+                           carry=args.carry, check=args.check, only=args.only)
     changed = got['changed']
     code = errors.Exit.FINDINGS if args.check and changed else errors.Exit.OK
     return code, got, '\n'.join(written(got, args.check))
@@ -175,6 +181,8 @@ def run_check(work, args) -> Answer:
         releases = work.repo.releases()
     else:
         releases = [work.repo.release(name) for name in args.release]
+    for path in _check.accept(work, releases) if args.accept else ():
+        workspace.say(f'wrote {path}')
     found = _check.check(work, releases)
     for problem in found:
         show(problem)

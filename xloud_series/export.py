@@ -10,11 +10,18 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Write the commits of the tree back to patches/RELEASE and the overlay.
+"""Write the commits of the tree back to patches/ and the overlay.
 
 Commit in the tree first. A new file under nova/, doc/, ... becomes a file of
-the overlay; the rest of each commit becomes its patch. Nothing is written
-unless what would be written builds the very same files again.
+the overlay; the rest of each commit becomes its patch: the one that this
+release looks up, which is the shared one, or an override where there is one.
+The other releases get the same change. Where it does not fit one of them it
+stops there as rebase does (exit 3), in build/nova-RELEASE of that one; rebase
+--continue goes on. Nothing is written unless what would be written builds the
+very same files again, on each release.
+
+With --only a change is for this release alone: its patch becomes an override.
+A file of the overlay is the same on all releases.
 """
 
 from __future__ import annotations
@@ -22,9 +29,10 @@ from __future__ import annotations
 import typing as ty
 
 from xloud_series import apply as _apply
+from xloud_series import carry as _carry
 from xloud_series import errors
+from xloud_series import folders
 from xloud_series import layout
-from xloud_series import series as _series
 from xloud_series import split as _split
 from xloud_series import stack as _stack
 from xloud_series import transaction
@@ -33,7 +41,8 @@ from xloud_series import workspace
 
 
 def export(work: workspace.Workspace, release: layout.Release,
-           carry: ty.Collection[str] = (), check: bool = False) -> ty.Dict:
+           carry: ty.Collection[str] = (), check: bool = False,
+           only: bool = False) -> ty.Dict:
     tree = work.need_tree(release)
     if tree.operation() or tree.dirty() or not tree.on_branch:
         tree.protect('export takes what is committed on the branch')
@@ -52,10 +61,19 @@ def export(work: workspace.Workspace, release: layout.Release,
             f'{release.shown} has no commit above the base: an export would '
             f'empty the series',
             f'git -C {release.shown} reset --hard {_tree.APPLIED}')
-    changes, tip = plan(work, release, base, head, carry)
+    try:
+        changes, tip = plan(work, release, base, head, carry,
+                            follow=not only)
+    except _carry.Stopped as stopped:
+        if not check:
+            raise
+        raise errors.findings(stopped.text + ' with this change',
+                              f'python3 -m xloud_series export '
+                              f'{release.name}')
     if not check:
         write(work, release, changes, base, head, tip)
-    return {'release': release.name, 'tip': tip, **changed(changes)}
+    return {'release': release.name, 'tree': release.shown, 'tip': tip,
+            **changed(changes)}
 
 
 def changed(changes: transaction.Changes) -> ty.Dict:
@@ -65,13 +83,15 @@ def changed(changes: transaction.Changes) -> ty.Dict:
 
 
 def plan(work: workspace.Workspace, release: layout.Release, base: str,
-         head: str, carry: ty.Collection[str] = (),
+         head: str, carry: ty.Collection[str] = (), follow: bool = False,
          like: ty.Optional[layout.Release] = None,
          extra: ty.Optional[transaction.Changes] = None,
          ) -> ty.Tuple[transaction.Changes, str]:
     """What would change in the repository, and the tip that it then builds.
 
-    `like`: the release whose series is taken as the old one.
+    :param follow: the other releases get what this one changed; else they
+                   stay as they are
+    :param like: the release whose series is taken as the old one
     """
     like = like or release
     splitter = _split.Splitter(work.store, work.carried(like), carry,
@@ -79,73 +99,126 @@ def plan(work: workspace.Workspace, release: layout.Release, base: str,
     parts = splitter.split(base, head)
     if splitter.problems:
         raise errors.SeriesErrors(splitter.problems)
-    changes = render(work, release, parts, like)
-    keep_strangers(work, release, like, changes)
-    for path in sorted(set(changes) & set(parts.overlay)):
-        for other in work.repo.releases():
-            if other.name != release.name and path in work.claims(other):
-                workspace.say(f'note: {path} is used by {other.name} as well: '
-                              f'try `check {other.name}`')
-    changes.update(extra or {})
-    # The proof, before anything is written: these files give that tree.
-    after = layout.Files(work.repo.root, changes)
-    listed = _stack.load(after, release)
-    built = _stack.Builder(work.store, work.repo, after).build(
-        release, base, listed)
-    if work.store.resolve(f'{built.tip}^{{tree}}') != work.store.resolve(
-            f'{head}^{{tree}}'):
-        raise errors.integrity(
-            f'the export of {release.name} does not build the tree that was '
-            f'exported; nothing was written',
-            'this is a mistake of xloud_series: please report it')
-    return changes, built.tip
+    mine = stack_of(work, base, parts)
+    start = layout.Files(work.repo.root, dict(extra or {}))
+    overlay(work, release, parts, start)
+    others = [other for other in work.repo.releases()
+              if other.name != release.name]
+    stacks: folders.Stacks = {release: mine}
+    names = [step.name for step in mine.steps]
+    if follow:
+        old = work.build(release)
+        if old.tip != mine.tip:           # else only how it is written, if so
+            for other in others:
+                stacks[other] = _carry.Carry(
+                    work, start, other, release, old, mine).run(names)
+    else:
+        names = folders.order(
+            [name for name in _stack.names(work.files) if name in names],
+            names, names)
+        for other in others:
+            stacks[other] = work.build(other, like=start)
+    changes = patches_and_series(work, start, names, stacks)
+    keep_strangers(work, changes)
+    prove(work, changes, stacks)
+    return changes, mine.tip
 
 
-def keep_strangers(work: workspace.Workspace, release: layout.Release,
-                   like: layout.Release,
+def stack_of(work: workspace.Workspace, base: str,
+             parts: _split.Split) -> _stack.Stack:
+    """These commits with the ids that the repository gives them."""
+    steps = []
+    parent = base
+    for patch, tree in zip(parts.patches, parts.trees):
+        parent = _stack.commit(work.store, patch, tree, parent)
+        steps.append(_stack.Step(patch.file_name, patch, parent))
+    return _stack.Stack(base, tuple(steps))
+
+
+def overlay(work: workspace.Workspace, release: layout.Release,
+            parts: _split.Split, start: layout.Files) -> None:
+    """Into `start`: its files as they are in these commits."""
+    for path, file in parts.overlay.items():
+        if work.files.get(path) != file:
+            if (work.repo.root / path).is_dir():
+                raise errors.refused(f'{path} is a folder in the repository, '
+                                     f'but a file in the tree')
+            start.changes[path] = file
+
+
+def patches_and_series(work: workspace.Workspace, start: layout.Files,
+                       order: ty.Sequence[str],
+                       stacks: folders.Stacks) -> transaction.Changes:
+    """All that differs from what is there, if these are the stacks.
+
+    :param order: of the patches; what it lacks stays where it is
+    """
+    asked = {release.name for release in stacks}
+    known = {item.patch.change_id: item.name
+             for release in work.repo.releases()
+             for item in work.listed(release)}
+    # Of a release that is not asked for the patches stay as they are.
+    now: ty.Dict[str, ty.Optional[str]] = {
+        item.name: item.name for release in work.repo.releases()
+        if release.name not in asked for item in work.listed(release)}
+    ids: ty.Dict[ty.Optional[str], str] = {}
+    for step in (step for stack in stacks.values() for step in stack.steps):
+        now[step.name] = known.get(step.patch.change_id)
+        if ids.setdefault(step.patch.change_id, step.name) != step.name:
+            raise errors.refused(
+                f'{ids[step.patch.change_id]} is called {step.name} on '
+                f'another release', 'a patch has one subject on all of them: '
+                'reword it back, or export without --only')
+    names = folders.order(order, _stack.names(work.files), now)
+    wanted = folders.files(work.store, start, names, stacks)
+    wanted[layout.SERIES] = folders.follow(work.files, names, now)
+    gone = set(_stack.names(work.files)) - set(names)
+    for path in start.patches():
+        if path.rpartition('/')[2] in gone:
+            wanted[path] = None
+    for path in claims(work, work.files) - claims(
+            work, layout.Files(work.repo.root, {**start.changes, **wanted})):
+        wanted[path] = None
+    for path, file in start.changes.items():
+        wanted.setdefault(path, file)
+    return {path: file for path, file in wanted.items()
+            if work.files.get(path) != file}
+
+
+def claims(work: workspace.Workspace, files: layout.Files) -> ty.Set[str]:
+    """The overlay files of all releases."""
+    return {path for name in files.releases()
+            for item in _stack.load(files, layout.Release(work.repo, name),
+                                    lambda problem: None)
+            for path in item.patch.overlay}
+
+
+def keep_strangers(work: workspace.Workspace,
                    changes: transaction.Changes) -> None:
     """A file that no series knows is somebody's work, not ours to replace."""
-    known = {release.series}.union(*(work.claims(r) for r in
-                                     work.repo.releases()))
-    for owner in (release, like):
-        known.update(f'{owner.folder}/{name}'
-                     for name in work.names(owner).values())
-    for path in sorted(set(changes) - known):
-        if work.files.get(path):
+    names = set(_stack.names(work.files))
+    known = claims(work, work.files)
+    for path in sorted(changes):
+        ours = path in known or path.startswith(f'{layout.PATCHES}/') and (
+            not path.endswith('.patch') or path.rpartition('/')[2] in names)
+        if not ours and work.files.get(path):
             raise errors.refused(
                 f'{path} is in the repository but in no series: export would '
                 f'overwrite it', f'mv {path} elsewhere, and export again')
 
 
-def render(work: workspace.Workspace, release: layout.Release,
-           parts: _split.Split, like: layout.Release) -> transaction.Changes:
-    """The files of these commits, as far as they differ from what is there.
-    """
-    wanted: transaction.Changes = {}
-    names = work.names(like)
-    old = work.files.get(like.series)
-    order = _series.parse(old.data if old else b'').follow(
-        [(patch.file_name, names.get(patch.change_id or ''))
-         for patch in parts.patches])
-    for name in names.values():
-        wanted[f'{release.folder}/{name}'] = None
-    others = {path for other in work.repo.releases()
-              if other.name != release.name for path in work.claims(other)}
-    for path in work.claims(release) - others:
-        wanted[path] = None
-    wanted[release.series] = layout.File(order.render())
-    for patch in parts.patches:
-        wanted[f'{release.folder}/{patch.file_name}'] = layout.File(
-            patch.render())
-    wanted.update(parts.overlay)
-    changes: transaction.Changes = {}
-    for path, file in wanted.items():
-        if work.files.get(path) != file:
-            if file and (work.repo.root / path).is_dir():
-                raise errors.refused(f'{path} is a folder in the repository, '
-                                     f'but a file in the tree')
-            changes[path] = file
-    return changes
+def prove(work: workspace.Workspace, changes: transaction.Changes,
+          stacks: folders.Stacks) -> None:
+    """Before anything is written: these files give those trees."""
+    after = layout.Files(work.repo.root, changes)
+    for release, stack in stacks.items():
+        built = _stack.Builder(work.store, work.repo, after).build(
+            release, stack.base, _stack.load(after, release))
+        if built.tip != stack.tip:
+            raise errors.integrity(
+                f'the export of {release.name} does not build the tree that '
+                f'was exported; nothing was written',
+                'this is a mistake of xloud_series: please report it')
 
 
 def write(work: workspace.Workspace, release: layout.Release,
@@ -169,10 +242,15 @@ def refuse_overwrite(work: workspace.Workspace, release: layout.Release,
     if applied and work.store.ok('merge-base', '--is-ancestor', base, applied):
         parts = _split.Splitter(work.store, work.carried(release), (),
                                 _tree.BASE).split(base, applied)
-        differ = sorted(set(render(work, release, parts, release)))
+        start = layout.Files(work.repo.root, {})
+        overlay(work, release, parts, start)
+        stack = stack_of(work, base, parts)
+        differ = sorted(patches_and_series(
+            work, start, [step.name for step in stack.steps],
+            {release: stack}))
     if not broken:
         tree.take(work.store, {_tree.INCOMING: stack.tip})
-    one = differ[0] if len(differ) == 1 else release.folder
+    one = differ[0] if len(differ) == 1 else layout.PATCHES
     raise errors.refused(
         f'the repository is not what {release.shown} was made from: export '
         f'would overwrite {", ".join(differ) or release.upstream}',

@@ -24,6 +24,9 @@ from xloud_series import errors
 
 # A file under one of these is ours as a whole, at its path in Nova's tree.
 OVERLAY_ROOTS = ('nova', 'doc', 'releasenotes', 'api-ref', 'etc')
+# What all releases share. What one needs otherwise is in its own folder.
+PATCHES = 'patches'
+SERIES = f'{PATCHES}/series'
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
 
 
@@ -44,8 +47,8 @@ class Repo:
         return self.cache / 'store.git'
 
     def releases(self) -> ty.List[Release]:
-        found = sorted(self.root.glob('patches/*/upstream.txt'))
-        return [Release(self, path.parent.name) for path in found]
+        """The oldest first."""
+        return [Release(self, name) for name in Files(self.root).releases()]
 
     def release(self, name: ty.Optional[str]) -> Release:
         known = self.releases()
@@ -87,15 +90,15 @@ class Release:
 
     @property
     def folder(self) -> str:
-        return f'patches/{self.name}'
+        return f'{PATCHES}/{self.name}'
 
     @property
     def upstream(self) -> str:
         return f'{self.folder}/upstream.txt'
 
     @property
-    def series(self) -> str:
-        return f'{self.folder}/series'
+    def outcome(self) -> str:
+        return f'{self.folder}/tree.txt'
 
     @property
     def tree(self) -> Path:
@@ -156,14 +159,45 @@ class Files:
             return None
         return File(real.read_bytes(), bool(real.stat().st_mode & 0o100))
 
-    def patches(self, release: Release) -> ty.List[str]:
-        found = {path.name for path in
-                 (self.root / release.folder).glob('*.patch')}
+    def _matching(self, pattern: str) -> ty.List[str]:
+        found = {str(path.relative_to(self.root))
+                 for path in self.root.glob(pattern)}
         for path, file in self.changes.items():
-            folder, name = os.path.split(path)
-            if folder == release.folder and name.endswith('.patch'):
-                (found.add if file else found.discard)(name)
+            if Path(path).match(pattern) and (
+                    path.count('/') == pattern.count('/')):
+                (found.add if file else found.discard)(path)
         return sorted(found)
+
+    def releases(self) -> ty.List[str]:
+        """The oldest first."""
+        return sorted((path.split('/')[1] for path in
+                       self._matching(f'{PATCHES}/*/upstream.txt')), key=age)
+
+    def patches(self) -> ty.List[str]:
+        """The shared ones and the overrides."""
+        return (self._matching(f'{PATCHES}/*.patch') +
+                self._matching(f'{PATCHES}/*/*.patch'))
+
+    def home(self, release: Release) -> str:
+        """The folder of the patches that are written for this release."""
+        return self.folders(release)[0]
+
+    def folders(self, release: Release) -> ty.List[str]:
+        """Where a patch is looked for: the nearest first.
+
+        What is shared is written for the oldest release, which so has no
+        overrides.
+        """
+        older = [name for name in self.releases()
+                 if age(name) < age(release.name)]
+        if not older:
+            return [PATCHES]
+        return [release.folder, *(f'{PATCHES}/{name}'
+                                  for name in reversed(older[1:])), PATCHES]
+
+    def find(self, release: Release, name: str) -> ty.Optional[str]:
+        return next((f'{folder}/{name}' for folder in self.folders(release)
+                     if self.get(f'{folder}/{name}')), None)
 
     def overlay(self) -> ty.List[str]:
         """Every file under the overlay roots; what tools leave is not ours."""
@@ -179,6 +213,12 @@ class Files:
                 found += [os.path.join(place, n) for n in names + links
                           if not n.endswith(('.pyc', '.pyo'))]
         return sorted(found)
+
+
+def age(name: str) -> ty.List[ty.Tuple[int, str]]:
+    """A key to sort releases by: 2024.1, 2024.2, 2024.10."""
+    return [(int(part) if part.isdigit() else -1, part)
+            for part in re.split('([0-9]+)', name)]
 
 
 def in_overlay(path: str) -> bool:

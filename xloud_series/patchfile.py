@@ -35,6 +35,7 @@ HUNK = re.compile(r'@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)', re.S)
 CHANGE_ID = re.compile(r'^Change-Id: *(I[0-9a-f]{40})$', re.M)
 PYTHON = re.compile(r'[ \t]*(class|(async[ \t]+)?def)[ \t]')
 MARGIN = re.compile(r'[A-Za-z_$]')
+CONTEXT = 3                           # lines, as split.DIFF has it
 SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
 MIME = ('MIME-Version: 1.0\n'
         'Content-Type: text/plain; charset=UTF-8\n'
@@ -69,6 +70,12 @@ class Hunk:
         return found
 
     @property
+    def around(self) -> ty.Tuple[int, int]:
+        """Lines of context before the first change, and after the last."""
+        kept = [line[0] == ' ' for line in self.lines if line[0] != '\\']
+        return kept.index(False), kept[::-1].index(False)
+
+    @property
     def old_at(self) -> int:
         """Index of the first old line; an empty side names the line before."""
         return self.old_start - (1 if self.old_count else 0)
@@ -98,6 +105,22 @@ class FileDiff:
     @property
     def path(self) -> str:
         return self.new or self.old or '?'
+
+    @property
+    def head(self) -> ty.Tuple[str, ...]:
+        """What stands before the hunks: names, modes."""
+        return self.lines[:len(self.lines) - sum(
+            1 + len(hunk.lines) for hunk in self.hunks)]
+
+    def with_hunks(self, hunks: ty.Sequence[Hunk]) -> FileDiff:
+        """Of a diff that has hunks at all."""
+        hunks = [dataclasses.replace(hunk, header=(
+            f'@@ -{hunk.old_start},{hunk.old_count} '
+            f'+{hunk.new_start},{hunk.new_count} @@ {hunk.section}'.rstrip()))
+            for hunk in hunks]
+        lines = self.head + tuple(
+            line for hunk in hunks for line in (hunk.header, *hunk.lines))
+        return dataclasses.replace(self, lines=lines, hunks=tuple(hunks))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -374,6 +397,60 @@ def misfits(diff: FileDiff, text: str) -> ty.List[Misfit]:
                 f'not in "{hunk.section}"'))
         shift += hunk.new_count - hunk.old_count
     return found
+
+
+def placed(diff: FileDiff,
+           text: str) -> ty.Tuple[FileDiff, ty.List[Misfit]]:
+    """The same hunks at their lines in the file of another release.
+
+    Where the context of a hunk is not there, or is there twice, nobody can
+    say where it belongs. With less than three lines of it a hunk belongs to
+    the beginning or the end of its file.
+    """
+    lines = split_lines(text)
+    hunks: ty.List[Hunk] = []
+    found = []
+    shift = 0
+    for hunk in diff.hunks:
+        old = hunk.side('-')
+        places = _places(hunk, old, lines)
+        if len(places) != 1:
+            where = ('is at lines %s' % ', '.join(
+                str(at + 1) for at in places) if places else
+                'is nowhere in that file')
+            found.append(Misfit(hunk, f'its text {where}'))
+            continue
+        start, first = places[0], 1 if old else 0
+        hunks.append(dataclasses.replace(
+            hunk, old_start=start + first,
+            new_start=start + shift + (1 if hunk.new_count else 0)))
+        shift += hunk.new_count - hunk.old_count
+    for one, two in zip(hunks, hunks[1:]):
+        if two.old_at < one.old_at + one.old_count:
+            found.append(Misfit(two, 'its text is not below the hunk before'))
+    return diff.with_hunks(hunks), found
+
+
+def _places(hunk: Hunk, old: ty.List[str],
+            lines: ty.List[str]) -> ty.List[int]:
+    """Where these lines stand in the file."""
+    if not old:
+        return [0]
+    before, after = hunk.around
+    last = len(lines) - len(old)
+    starts = range(last + 1) if before >= CONTEXT else [0]
+    if after < CONTEXT:
+        starts = [at for at in starts if at == last]
+    return [at for at in starts
+            if lines[at] == old[0] and lines[at:at + len(old)] == old]
+
+
+def applied(diff: FileDiff, text: str) -> str:
+    """The file with these hunks, which stand at their lines."""
+    lines = split_lines(text)
+    for hunk in reversed(diff.hunks):
+        lines[hunk.old_at:hunk.old_at + hunk.old_count] = hunk.side('+')
+    return ''.join(lines)
 
 
 def named(path: str, hunk: Hunk, lines: ty.List[str]) -> bool:

@@ -19,6 +19,9 @@ as it was, to the exact commit ids. The branch moves and files are written
 only at the very end. No patch is left out unless upstream has all of it, or
 `rebase --skip PATCH` says so. What was resolved is kept by Change-Id, and
 offered where the same patch stops again.
+
+Where an export stops as it brings a change to another release, the same verbs
+go on: --continue commits what was resolved and runs the export again.
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ import json
 import shutil
 import typing as ty
 
+from xloud_series import carry
 from xloud_series import conflicts
 from xloud_series import errors
 from xloud_series import export
 from xloud_series import git as _git
 from xloud_series import layout
+from xloud_series import message
 from xloud_series import otherbase
 from xloud_series import patchfile
 from xloud_series import scratch
@@ -50,6 +55,7 @@ SERIES = 'refs/xloud/series'       # apply --base: what was put on it
 # An sdist has it as setuptools writes it: with tabs for the blanks of git's.
 REWRITTEN = 'setup.cfg'
 RESOLVED = 'refs/resolved'         # in the store: by Change-Id, by base
+PICK = 'refs/xloud/rebase-pick'
 
 
 @dataclasses.dataclass
@@ -67,6 +73,10 @@ class State:
     skipped: ty.List[str] = dataclasses.field(default_factory=list)
     series: bool = True         # write it; else only the tree is wanted
     resolved: ty.List[str] = dataclasses.field(default_factory=list)
+    # Of an export that stopped here: how it was called, and the ref in the
+    # store for what is resolved.
+    export: ty.Optional[ty.Dict] = None
+    slot: str = ''
 
     @classmethod
     def load(cls, tree: _tree.Tree) -> State:
@@ -84,10 +94,9 @@ def start(work: workspace.Workspace, release: layout.Release, to: str,
     tree = work.tree(new)
     if tree.exists:
         tree.protect('rebase works in that tree')
-    file = work.files.get(new.series)
-    if new.name != release.name and file:
+    if new.name != release.name and work.files.get(new.outcome):
         raise errors.refused(
-            f'{new.series} is there already: rebase would overwrite it',
+            f'{new.folder} is there already: rebase would overwrite it',
             f'python3 -m xloud_series rebase {new.name} --to {to}')
     stack = work.build(release)
     if new.name == release.name and tree.exists and tree.head != stack.tip:
@@ -146,6 +155,69 @@ def begin(work: workspace.Workspace, tree: _tree.Tree, state: State,
     return carry_on(work, tree, state)
 
 
+def exported(work: workspace.Workspace, release: layout.Release,
+             **how: ty.Any) -> ty.Dict:
+    """An export, which may stop where a change does not fit."""
+    try:
+        return export.export(work, release, **how)
+    except carry.Stopped as stopped:
+        raise stop(work, release, how, stopped)
+
+
+def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
+         at: carry.Stopped) -> errors.SeriesError:
+    """In the tree of the release that the change does not fit."""
+    tree = work.tree(at.release)
+    if tree.exists:
+        tree.protect(f'the change of {source.name} has to be brought there')
+    else:
+        tree = _tree.create(at.release, work.store, at.old.base, at.old.tip)
+    current = [at.step.name, at.step.commit]
+    tree.take(work.store, {ONTO: at.old.base, OLD: at.new.base,
+                           FROM: at.step.commit,
+                           **{f'{PICK}-{number}': commit for number, commit in
+                              enumerate((at.parent, *at.picks))}})
+    state = State(source.name, f'the change of {source.name}', at.old.base, [],
+                  False, current, at.parent, every=[current], export=how,
+                  slot=at.slot)
+    state.save(tree)
+    git = tree.git
+    tree.restore_generated()
+    git.out('checkout', '--quiet', '--detach', '--no-overwrite-ignore',
+            '--no-recurse-submodules', at.parent)
+    tree.prepare()
+    if not all(scratch.cherry_pick(git, commit).code == 0
+               for commit in at.picks[:-1]):
+        _again(git, state)                # not even as it was: as it is now
+        scratch.cherry_pick(git, at.step.commit)
+    else:
+        scratch.cherry_pick(git, at.picks[-1])
+        # One commit is to come of them.
+        git.out('update-ref', '--no-deref', 'HEAD', at.parent)
+    state.files = unmerged(git)
+    state.save(tree)
+    return conflict(tree, state)
+
+
+def exported_again(work: workspace.Workspace, tree: _tree.Tree,
+                   state: State) -> ty.Dict:
+    leave(tree)
+    return exported(work, work.repo.release(state.release),
+                    **ty.cast(dict, state.export))
+
+
+def leave(tree: _tree.Tree) -> None:
+    """Back to the branch, which has not moved."""
+    tree.git.out('cherry-pick', '--quit')
+    tree.restore_generated()
+    # --force: the half-made resolution is what is to go.
+    tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
+                 tree.release.branch[len('refs/heads/'):])
+    forget(tree)
+    tree.rebase_state.unlink()
+    tree.prepare()
+
+
 def find(work: workspace.Workspace,
          name: ty.Optional[str]) -> ty.Tuple[_tree.Tree, State]:
     trees = [tree for tree in (
@@ -176,6 +248,8 @@ def proceed(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
             f'rebase',
             f'git -C {tree.release.shown} commit -a --amend, and rebase '
             f'--continue', '\n'.join(dirty))
+    if state.export is not None:
+        return exported_again(work, tree, state)
     return carry_on(work, tree, state)
 
 
@@ -186,6 +260,9 @@ def skip(work: workspace.Workspace, name: ty.Optional[str],
     known = [one for one, _ in state.every]
     patch = patch if patch in known else f'{patch}.patch'
     there = present(tree, state)
+    if state.export is not None and [patch] == known:
+        work.store.out('update-ref', state.slot, state.parent)
+        return exported_again(work, tree, state)
     if patch not in known:
         raise errors.usage(f'{patch} is no patch of {state.release}', next=(
             f'at work is {state.current[0]}',) if state.current else ())
@@ -276,7 +353,7 @@ def keep(work: workspace.Workspace, tree: _tree.Tree, state: State,
     work.store.out(
         'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
         '--no-auto-gc', '--refmap=', str(tree.path.resolve()),
-        f'+HEAD:{RESOLVED}/{_ref(old)}/{state.onto}')
+        f'+HEAD:{state.slot or f"{RESOLVED}/{_ref(old)}/{state.onto}"}')
 
 
 def _ref(commit: _split.Commit) -> str:
@@ -340,11 +417,9 @@ def drop_if_empty(tree: _tree.Tree, state: State) -> None:
 def recommit(git: _git.Git, commit: str, tree: str, parent: str) -> str:
     """The same author and message on another tree and parent."""
     old = _split.commits(git, f'{commit}^', commit)[-1]
-    return git.line(
-        'commit-tree', tree, '-p', parent, '-F', '-',
-        stdin=patchfile.encode(old.message),
-        env={**_git.identity('AUTHOR', old.author, old.mail, old.date),
-             **_git.identity('COMMITTER', *_git.COMMITTER, old.date)})
+    return _stack.commit(git, patchfile.Patch(
+        old.author, old.mail, old.date, *message.tidy(old.message), (), ()),
+        tree, parent)
 
 
 def drop(state: State, name: str) -> None:
@@ -455,7 +530,7 @@ def fates(state: State) -> ty.Dict:
 
 
 def forget(tree: _tree.Tree) -> None:
-    for ref in (ONTO, FROM, OLD, OFFER):
+    for ref in (ONTO, FROM, OLD, OFFER, *(f'{PICK}-{n}' for n in range(3))):
         tree.git.run('update-ref', '-d', ref)
 
 
@@ -488,14 +563,7 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
         release.tree.rename(gone)
         shutil.rmtree(gone)
         return {'release': release.name, 'tree': None}
-    tree.git.out('cherry-pick', '--quit')
-    tree.restore_generated()
-    # --force: the half-made resolution is what abort is asked to drop.
-    tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
-                 release.branch[len('refs/heads/'):])
-    forget(tree)
-    tree.rebase_state.unlink()
-    tree.prepare()
+    leave(tree)
     return {'release': release.name, 'tree': release.shown, 'tip': tree.head}
 
 

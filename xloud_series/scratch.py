@@ -97,6 +97,7 @@ class Scratch:
 
 
 WHO = _git.identity('COMMITTER', *_git.COMMITTER, '0 +0000')
+NOBODY = {**_git.identity('AUTHOR', *_git.COMMITTER, '0 +0000'), **WHO}
 del WHO['GIT_COMMITTER_DATE']
 
 

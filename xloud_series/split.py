@@ -57,6 +57,7 @@ class Commit:
 @dataclasses.dataclass(frozen=True)
 class Split:
     patches: ty.Tuple[patchfile.Patch, ...]
+    trees: ty.Tuple[str, ...]            # with each of them
     overlay: ty.Dict[str, layout.File]
 
 
@@ -70,6 +71,15 @@ def commits(git: _git.Git, base: str, head: str) -> ty.List[Commit]:
     return [Commit(fields[n], tuple(fields[n + 1].split()),
                    *fields[n + 2:n + 7])
             for n in range(0, len(fields), 7)]
+
+
+def diff(store: _git.Git, parent: str, commit: str,
+         overlay: ty.Iterable[str]) -> ty.Tuple[patchfile.FileDiff, ...]:
+    """What a commit changes beside its overlay files."""
+    # Not top-level excludes by glob: a path may hold a star.
+    limit = [f':(top,exclude,literal){path}' for path in overlay]
+    return patchfile.parse_diff(patchfile.decode(store.out(
+        'diff-tree', *DIFF, parent, commit, '--', *limit)))
 
 
 class Splitter:
@@ -110,7 +120,7 @@ class Splitter:
                         f'same {"subject" if "." in key else "Change-Id"} '
                         f'({key})', f'git rebase -i {self.root}: reword one')
                 by_name[key] = patch.subject
-        return Split(tuple(patches), overlay)
+        return Split(tuple(patches), tuple(one.tree for one in found), overlay)
 
     def problem(self, text: str, *next: str) -> None:
         self.problems.append(errors.findings(text, next))
@@ -163,13 +173,9 @@ class Splitter:
                     blobs[change.path] = change
             if change.status == 'A':
                 self.shippable(commit, change)
-        # Not top-level excludes by glob: a path may hold a star.
-        limit = [f':(top,exclude,literal){path}' for path in overlay]
-        diff = self.store.out('diff-tree', *DIFF, parent, commit.id, '--',
-                              *limit)
         patch = dataclasses.replace(
             patch, overlay=tuple(sorted(overlay)),
-            files=patchfile.parse_diff(patchfile.decode(diff)))
+            files=diff(self.store, parent, commit.id, overlay))
         lost = message.dishonest(self.store, patch, commit.message)
         if lost:
             self.problem(f'{_name(commit)}: {lost}',

@@ -18,6 +18,7 @@ bytes in the repository alone.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -40,15 +41,17 @@ def stop(problem: errors.SeriesError) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A patch with the name under which the series lists it."""
+    """A patch that the series lists, as one release finds it."""
     name: str
     patch: patchfile.Patch
+    path: str
+    exact: bool        # it is written for this very release
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
     name: str
-    patch: patchfile.Patch
+    patch: patchfile.Patch               # its hunks at their lines here
     commit: str
 
 
@@ -64,30 +67,38 @@ class Stack:
 
 def load(files: layout.Files, release: layout.Release,
          report: Report = stop) -> ty.List[Listed]:
-    file = files.get(release.series)
-    if file is None:
-        return []
+    """What the series lists, without the patches that this release drops."""
     found: ty.List[Listed] = []
     seen: ty.Set[str] = set()
-    for name in _series.parse(file.data).names:
+    home = files.home(release)
+    for name in names(files):
         if name in seen:
             report(errors.integrity(
-                f'{release.series} lists {name} twice',
-                f'delete one of the two lines from {release.series}'))
+                f'{layout.SERIES} lists {name} twice',
+                f'delete one of the two lines from {layout.SERIES}'))
             continue
         seen.add(name)
-        path = f'{release.folder}/{name}'
-        patch = files.get(path) if '/' not in name else None
-        if patch is None:
+        path = files.find(release, name) if '/' not in name else None
+        if path is None:
+            path = f'{layout.PATCHES}/{name}'
             report(errors.integrity(
-                f'{release.series} lists {name}, but {path} is not there',
+                f'{layout.SERIES} lists {name}, but {path} is not there',
                 f'git checkout -- {path}, or delete the line'))
             continue
+        data = ty.cast(layout.File, files.get(path)).data
+        if not data.strip():              # this release is without it
+            continue
         try:
-            found.append(Listed(name, patchfile.parse(patch.data, path)))
+            found.append(Listed(name, patchfile.parse(data, path), path,
+                                os.path.dirname(path) == home))
         except errors.SeriesError as exc:
             report(exc)
     return found
+
+
+def names(files: layout.Files) -> ty.List[str]:
+    file = files.get(layout.SERIES)
+    return _series.parse(file.data).names if file else []
 
 
 class Builder:
@@ -101,38 +112,87 @@ class Builder:
         self.good = Compiled(repo)
 
     def build(self, release: layout.Release, base: str,
-              listed: ty.Sequence[Listed],
-              say: ty.Callable[[str], None] = lambda text: None) -> Stack:
-        steps: ty.List[Step] = []
-        claimed: ty.Dict[str, str] = {}
-        paths = set(self.store.fields('ls-tree', '-r', '-z', '--name-only',
-                                      base))
-        parent = base
+              listed: ty.Sequence[Listed], outcome: bool = True) -> Stack:
+        with self.standing_on(release, base):
+            for item in listed:
+                if not self.step(item):   # what follows cannot be judged
+                    break
+            else:
+                if outcome:
+                    self.outcome()
+        self.good.save()
+        return self.stack
+
+    @contextlib.contextmanager
+    def standing_on(self, release: layout.Release,
+                    base: str) -> ty.Iterator[None]:
+        self.release = release
+        self.base = self.parent = base
+        self.steps: ty.List[Step] = []
+        self.claimed: ty.Dict[str, str] = {}
+        self.paths = set(self.store.fields('ls-tree', '-r', '-z',
+                                           '--name-only', base))
         with tempfile.TemporaryDirectory() as folder, \
-                _git.Reader(self.store) as reader:
+                _git.Reader(self.store) as self.reader:
             self.index = _git.Git(self.store.git_dir,
                                   index=os.path.join(folder, 'index'))
             self.index.out('read-tree', base)
-            self.reader = reader
-            for item in listed:
-                where = f'{release.folder}/{item.name}'
-                ours = self.claim(where, item.patch, paths, claimed)
-                commit = self.apply(where, item.patch, parent, ours)
-                if commit is None:        # what follows cannot be judged
-                    break
-                changes = self.store.changed(parent, commit, '--no-renames')
-                self.compile(where, item.patch, changes)
-                for change in changes:
-                    (paths.discard if change.status == 'D'
-                     else paths.add)(change.path)
-                steps.append(Step(item.name, item.patch, commit))
-                parent = commit
-        self.good.save()
-        return Stack(base, tuple(steps))
+            yield
 
-    def claim(self, where: str, patch: patchfile.Patch, paths: ty.Set[str],
-              claimed: ty.Dict[str, str]) -> ty.List[str]:
+    @property
+    def stack(self) -> Stack:
+        return Stack(self.base, tuple(self.steps))
+
+    def step(self, item: Listed) -> bool:
+        ours = self.claim(item.path, item.patch)
+        files = self.place(item)
+        tree = None if files is None else self.apply(item, files, ours)
+        if tree is None:
+            return False
+        self.take(item, tree, ty.cast(tuple, files))
+        return True
+
+    def take(self, item: Listed, tree: str,
+             files: ty.Tuple[patchfile.FileDiff, ...]) -> None:
+        made = commit(self.store, item.patch, tree, self.parent)
+        changes = self.store.changed(self.parent, made, '--no-renames')
+        self.compile(item.path, item.patch, changes)
+        for change in changes:
+            (self.paths.discard if change.status == 'D'
+             else self.paths.add)(change.path)
+        self.steps.append(Step(item.name, dataclasses.replace(
+            item.patch, files=files), made))
+        self.parent = made
+
+    def outcome(self) -> None:
+        """Is it what was seen to be right when it was written?"""
+        file = self.files.get(self.release.outcome)
+        actual = outcome(self.store, self.stack)
+        if file is None and actual:
+            self.report(errors.integrity(
+                f'{self.release.outcome} is not there: it says what has to '
+                f'come out', 'python3 -m xloud_series check --accept'))
+            return
+        wanted = parse_outcome(file.data if file else b'')
+        for path in sorted(set(wanted) | set(actual)):
+            if wanted.get(path) == actual.get(path):
+                continue
+            self.report(errors.integrity(
+                f'{path} does not come out on {self.release.name} as '
+                f'{self.release.outcome} has it',
+                ('restore what was edited by hand: git status, git log -- '
+                 f'{layout.PATCHES}',
+                 'after a merge of two changes: look at it in git -C '
+                 f'{self.release.shown} diff, then python3 -m xloud_series '
+                 f'check --accept'),
+                detail='\n'.join(
+                    f'{step.name}:\n{hunk.text}' for step in self.steps
+                    for diff in step.patch.files if diff.path == path
+                    for hunk in diff.hunks)))
+
+    def claim(self, where: str, patch: patchfile.Patch) -> ty.List[str]:
         """The overlay files of this commit that may be added."""
+        paths, claimed = self.paths, self.claimed
         good = []
         for path in patch.overlay:
             problem = fix = ''
@@ -155,57 +215,65 @@ class Builder:
             claimed.setdefault(path, where)
         return good
 
-    def apply(self, where: str, patch: patchfile.Patch, parent: str,
+    def apply(self, item: Listed, files: ty.Tuple[patchfile.FileDiff, ...],
               ours: ty.List[str]) -> ty.Optional[str]:
-        if not self.exact(where, patch, parent):
-            return None
-        if patch.files:
+        """The tree with this patch."""
+        if files:
             # whitespace=nowarn: bytes are applied as they are, never fixed.
             result = self.index.run(
                 'apply', '--cached', '--whitespace=nowarn', '-p1',
-                stdin=patchfile.encode(patch.diff))
+                stdin=patchfile.encode(
+                    dataclasses.replace(item.patch, files=files).diff))
             if result.code:
                 self.report(errors.integrity(
-                    f'{where} does not apply: '
+                    f'{item.path} does not apply: '
                     f'{(result.err.strip().splitlines() or ["?"])[0]}',
                     'it was edited by hand or is listed out of order: '
-                    f'git log -- {where}'))
+                    f'git log -- {item.path}'))
                 return None
         self.add(ours)
         tree = self.index.line('write-tree')
-        if tree == self.store.resolve(f'{parent}^{{tree}}'):
+        if tree == self.store.resolve(f'{self.parent}^{{tree}}'):
             self.report(errors.integrity(
-                f'{where} changes nothing', 'delete it from the series'))
+                f'{item.path} changes nothing', 'delete it from the series'))
             return None
-        name, mail = _git.COMMITTER
-        return self.store.line(
-            'commit-tree', tree, '-p', parent, '-F', '-',
-            stdin=patchfile.encode(patch.message),
-            env={**_git.identity('AUTHOR', patch.author, patch.mail,
-                                 patch.date),
-                 **_git.identity('COMMITTER', name, mail, patch.date)})
+        return tree
 
-    def exact(self, where: str, patch: patchfile.Patch, parent: str) -> bool:
-        """Each hunk stands at its line. git apply itself would search."""
+    def place(self, item: Listed) -> ty.Optional[
+            ty.Tuple[patchfile.FileDiff, ...]]:
+        """Each hunk at the one place where it belongs.
+
+        git apply itself would search, and take the nearest of several.
+        """
+        found = []
         good = True
-        for diff in patch.files:
+        for diff in item.patch.files:
             if diff.old is None or not diff.hunks:
+                found.append(diff)
                 continue
-            blob = self.reader.read(f'{parent}:{diff.old}')
+            blob = self.reader.read(f'{self.parent}:{diff.old}')
             if blob is None:
                 self.report(errors.integrity(
-                    f'{where}: {diff.old} is not in the tree at this commit',
-                    f'git log -- {where}'))
-                return False
-            for misfit in patchfile.misfits(diff, patchfile.decode(blob)):
+                    f'{item.path}: {diff.old} is not in the tree at this '
+                    f'commit', f'git log -- {item.path}'))
+                return None
+            text = patchfile.decode(blob)
+            if item.exact:
+                misfits = patchfile.misfits(diff, text)
+                where = 'exactly'
+            else:
+                diff, misfits = patchfile.placed(diff, text)
+                where = f'on {self.release.name}'
+            found.append(diff)
+            for misfit in misfits:
                 good = False
                 self.report(errors.integrity(
-                    f'{where}: a hunk of {diff.path} does not fit exactly: '
-                    f'{misfit.reason}',
+                    f'{item.path}: a hunk of {diff.path} does not fit '
+                    f'{where}: {misfit.reason}',
                     'never edit a patch by hand: commit in the tree and '
                     'export; for another base use rebase',
                     detail=misfit.hunk.text))
-        return good
+        return tuple(found) if good else None
 
     def add(self, paths: ty.List[str]) -> None:
         if not paths:
@@ -241,6 +309,42 @@ class Builder:
                     f'"{patch.subject}": {error}',
                     'commit the fix in the tree with `git commit --fixup`, '
                     '`git rebase -i --autosquash refs/xloud/base`, export'))
+
+
+def commit(store: _git.Git, patch: patchfile.Patch, tree: str,
+           parent: str) -> str:
+    name, mail = _git.COMMITTER
+    return store.line(
+        'commit-tree', tree, '-p', parent, '-F', '-',
+        stdin=patchfile.encode(patch.message),
+        env={**_git.identity('AUTHOR', patch.author, patch.mail, patch.date),
+             **_git.identity('COMMITTER', name, mail, patch.date)})
+
+
+def outcome(store: _git.Git, stack: Stack) -> ty.Dict[str, str]:
+    """Upstream's files as the hooks leave them: mode and blob by path.
+
+    Without the overlay: its files are whole, so nothing can go astray there.
+    """
+    ours = {path for step in stack.steps for path in step.patch.overlay}
+    return {change.path: f'{change.mode} {change.blob}'
+            for change in store.changed(stack.base, stack.tip, '--no-renames')
+            if change.path not in ours}
+
+
+def render_outcome(files: ty.Dict[str, str]) -> bytes:
+    return ''.join(f'{what} {path}\n' for path, what in sorted(
+        files.items())).encode('utf-8', 'surrogateescape')
+
+
+def parse_outcome(data: bytes) -> ty.Dict[str, str]:
+    """What is no such line, as after a merge, comes out nowhere."""
+    found = {}
+    for line in patchfile.decode(data).splitlines():
+        mode, _, rest = line.partition(' ')
+        blob, _, path = rest.partition(' ')
+        found[path or line] = f'{mode} {blob}'
+    return found
 
 
 class Compiled:

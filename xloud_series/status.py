@@ -19,7 +19,6 @@ import typing as ty
 from xloud_series import errors
 from xloud_series import layout
 from xloud_series import rebase as _rebase
-from xloud_series import stack as _stack
 from xloud_series import tree as _tree
 from xloud_series import upstream
 from xloud_series import workspace
@@ -43,6 +42,11 @@ def rebasing(tree: _tree.Tree) -> ty.Dict:
     state = _rebase.State.load(tree)
     at = f' at {state.current[0]}' if state.current else ''
     done = len(state.every) - len(state.todo) - bool(state.current)
+    if state.export is not None:
+        return {'tree': f'a change of {state.release} is being brought to '
+                f'{tree.release.name}{at}', 'work': [], 'next':
+                f'python3 -m xloud_series rebase --continue '
+                f'{tree.release.name}'}
     return {'tree': f'rebase of {state.release} to {state.pin.split()[0]} in '
             f'progress{at}, {done} of {len(state.every)} done',
             'work': [], 'next':
@@ -56,8 +60,7 @@ def status_one(work: workspace.Workspace,
                 **rebasing(_tree.Tree(release))}
     row: ty.Dict = {'release': release.name,
                     'base': str(upstream.pin_of(release)).split()[0],
-                    'patches': len(_stack.load(work.files, release,
-                                               lambda problem: None))}
+                    'patches': len(work.listed(release))}
     tree = work.tree(release)
     verb = 'python3 -m xloud_series %s ' + release.name
     if not tree.exists:

@@ -80,13 +80,19 @@ class Workspace:
                              say)[0]
 
     def build(self, release: layout.Release,
-              files: ty.Optional[layout.Files] = None,
-              report: _stack.Report = _stack.stop) -> _stack.Stack:
-        files = files or self.files
+              report: _stack.Report = _stack.stop,
+              like: ty.Optional[layout.Files] = None,
+              outcome: bool = True) -> _stack.Stack:
+        """The stack of a release.
+
+        :param like: the repository with another overlay
+        :param outcome: it has to be as its tree.txt says
+        """
         base = self.base(release)
-        listed = _stack.load(files, release, report)
-        return _stack.Builder(self.store, self.repo, files, report).build(
-            release, base, listed)
+        listed = _stack.load(self.files, release, report)
+        return _stack.Builder(
+            self.store, self.repo, like or self.files, report).build(
+                release, base, listed, outcome)
 
     def tree(self, release: layout.Release) -> _tree.Tree:
         tree = _tree.Tree(release)
@@ -102,21 +108,21 @@ class Workspace:
                 f'python3 -m xloud_series apply {release.name}')
         return tree
 
+    def listed(self, release: layout.Release) -> ty.List[_stack.Listed]:
+        """As far as it can be read."""
+        return _stack.load(self.files, release, lambda problem: None)
+
     def claims(self, release: layout.Release) -> ty.Set[str]:
-        """Overlay files of a release; patches that cannot be read claim none.
-        """
-        return {path for item in _stack.load(self.files, release,
-                                             lambda problem: None)
+        """Overlay files of a release."""
+        return {path for item in self.listed(release)
                 for path in item.patch.overlay}
 
     def carried(self, release: layout.Release) -> ty.Dict[str, ty.Set[str]]:
         """By Change-Id: the new files that stay in the patch itself."""
         return {item.patch.change_id or '': item.patch.added
-                for item in _stack.load(self.files, release,
-                                        lambda problem: None)}
+                for item in self.listed(release)}
 
     def names(self, release: layout.Release) -> ty.Dict[str, str]:
         """By Change-Id: the name under which the series lists the patch."""
         return {item.patch.change_id or patchfile.slug(item.patch.subject):
-                item.name for item in _stack.load(self.files, release,
-                                                  lambda problem: None)}
+                item.name for item in self.listed(release)}

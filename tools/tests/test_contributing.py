@@ -68,7 +68,7 @@ class RecipesTest(unittest.TestCase):
         digest = self.sdist('29.4.0', UPSTREAM)
         (release / 'upstream.txt').write_text(
             f'nova==29.4.0 --hash=sha256:{digest}\n')
-        (release / 'series').touch()
+        (self.root / 'patches/series').touch()
         (self.root / '.gitignore').write_text('/build/\n__pycache__/\n')
         # As a contributor's editor would leave the message.
         self.message = Path(folder.name, 'message')
@@ -168,10 +168,11 @@ class RecipesTest(unittest.TestCase):
 
     def test_change_what_is_there(self):
         said = self.change_what_is_there()
-        patch = 'patches/2024.1/api-call-the-first-of-ours.patch'
-        self.assertEqual({f' M {patch}'}, self.status())
+        patch = 'patches/api-call-the-first-of-ours.patch'
+        self.assertEqual({f' M {patch}', ' M patches/2024.1/tree.txt'},
+                         self.status())
         self.assertIn(f'wrote {patch}\n', said[EXPORT])
-        self.assertIn('in all: wrote 1 file;', said[EXPORT])
+        self.assertIn('in all: wrote 2 files;', said[EXPORT])
         self.assertIn('+    first = 1  # better',
                       (self.root / patch).read_text())
         # Only what is ours is shown, with its commit.
@@ -197,10 +198,10 @@ class RecipesTest(unittest.TestCase):
                       '    first = 2  # new\n')
             self.message.write_text('api: add something\n\nIt was missing.\n')
         self.follow('Add something', by_hand)
-        patch = 'patches/2024.1/api-add-something.patch'
+        patch = 'patches/api-add-something.patch'
         self.assertEqual(
             {f'?? {patch}', '?? nova/xloud/new.py',
-             ' M patches/2024.1/series'}, self.status())
+             ' M patches/2024.1/tree.txt', ' M patches/series'}, self.status())
         text = (self.root / patch).read_text()
         self.assertIn('\nOverlay: nova/xloud/new.py\n', text)
         self.assertRegex(text, '\nChange-Id: I[0-9a-f]{40}\n')

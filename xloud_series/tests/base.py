@@ -118,7 +118,8 @@ class Case(unittest.TestCase):
         self.folder = folder
         self.root = folder / 'repo'
         self.tree = self.root / 'build' / f'nova-{REL}'
-        self.files = self.root / 'patches' / REL
+        self.files = self.root / 'patches'
+        self.own = self.files / REL
         self.start()
 
     def start(self):

@@ -90,7 +90,7 @@ class TestPinned(base.Case):
         said = self.expect(4, 'apply', **env)    # not what is pinned
         self.assertIn('cannot fetch', said)
         self.assertFalse(self.sdist.exists())
-        (self.files / 'upstream.txt').write_text(
+        (self.own / 'upstream.txt').write_text(
             f'nova==1.0 \\\n    --hash=sha256:{sha}\n')
         git = base.git
         git(self.tree, 'reset', '--hard', '--quiet', 'refs/xloud/applied')
@@ -102,7 +102,7 @@ class TestPinned(base.Case):
 
     def test_bad_pin(self):
         for text in ('nova>=1.0\n', 'nova==1.0\n', '', 'nova==1.0 --hash=x'):
-            (self.files / 'upstream.txt').write_text(text)
+            (self.own / 'upstream.txt').write_text(text)
             self.assertIn('patches/1.0/upstream.txt', self.expect(4, 'apply'))
 
 
@@ -127,7 +127,7 @@ class TestImport(base.Case):
             tar.addfile(info, io.BytesIO(b''))
         from xloud_series import upstream
         sha = upstream.sha256_of(path)
-        (self.files / 'upstream.txt').write_text(
+        (self.own / 'upstream.txt').write_text(
             f'nova==1.0 --hash=sha256:{sha}\n')
         self.assertIn('which no sdist should', self.expect(4, 'apply'))
 

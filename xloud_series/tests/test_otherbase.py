@@ -128,7 +128,7 @@ class TestOtherBase(base.Case):
         sha = base.sdist(
             self.root / 'build/.cache/sdist/nova-1.0.tar.gz', '1.0',
             {**base.UPSTREAM, 'setup.cfg': blank.replace('    ', '\t')})
-        (self.files / 'upstream.txt').write_text(
+        (self.own / 'upstream.txt').write_text(
             f'nova==1.0 --hash=sha256:{sha}\n')
         base.git(self.tree, 'checkout', '--quiet', '.')
         self.ok('apply')

@@ -78,8 +78,8 @@ class TestRefuse(base.Case):
         self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
         base.git(self.tree, 'commit', '--quiet', '--all', '-m', 'More')
         self.ok('export')
-        self.assertEqual({'?? patches/1.0/more.patch',
-                          ' M patches/1.0/series'}, set(self.status()))
+        self.assertEqual({'?? patches/more.patch', ' M patches/1.0/tree.txt',
+                          ' M patches/series'}, set(self.status()))
         # The tree moves all the same, and other upstream files come.
         self.change(self.root / 'nova/xl/one.py', 'ONE = 1', 'ONE = 2')
         self.ok('apply')

@@ -194,8 +194,14 @@ class TestRoundTrip(base.Case):
         self.assertIn('would write', self.expect(1, 'export', '--check'))
         self.assertEqual([], self.status())
         self.ok('export')
-        self.assertEqual([' M patches/1.0/first-hook-call-one.patch'],
+        self.assertEqual([' M patches/1.0/tree.txt',
+                          ' M patches/first-hook-call-one.patch'],
                          self.status())
+        # Of what comes out, only that file is another one.
+        self.assertEqual(['1\t1\tpatches/1.0/tree.txt',
+                          '1\t1\tpatches/first-hook-call-one.patch'],
+                         base.git(self.root, 'diff', '--numstat').split(
+                             '\n')[:-1])
 
     def test_many_files_are_counted(self):
         for number in range(13):
@@ -205,7 +211,7 @@ class TestRoundTrip(base.Case):
         self.assertIn('would write 15 files\n', said)
         said = self.ok('export')
         self.assertIn('wrote 13 files in nova/xl\n', said)
-        self.assertIn('wrote 2 files in patches/1.0\n', said)
+        self.assertIn('wrote 2 files in patches\n', said)
         self.assertNotIn('many_1.py', said)
 
     def test_overlay_edit_is_one_file(self):
@@ -271,8 +277,8 @@ class TestRoundTrip(base.Case):
             f'# about third\nanother-subject.patch\n# end\n',
             series.read_text())
         self.assertFalse((self.files / third).exists())
-        for line in ('wrote patches/1.0/another-subject.patch',
-                     f'removed patches/1.0/{third}',
+        for line in ('wrote patches/another-subject.patch',
+                     f'removed patches/{third}',
                      'in all: wrote 2 files, removed 1 file; git status'):
             self.assertIn(f'{line}', said)
         base.git(self.tree, 'rebase', '--quiet', '--onto', 'HEAD~3', 'HEAD~2')

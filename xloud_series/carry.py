@@ -1,0 +1,217 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Bring what was changed on one release to another.
+
+Each patch that did not change is applied there as before. One that did is
+first tried as it is; if the other release has its own form of it, what changed
+is merged into that form. Every merge is git's, and where git stops a person
+goes on: what was resolved is kept, and the export is run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+import tempfile
+import typing as ty
+
+from xloud_series import errors
+from xloud_series import layout
+from xloud_series import patchfile
+from xloud_series import scratch as _scratch
+from xloud_series import split as _split
+from xloud_series import stack as _stack
+from xloud_series import workspace
+
+# In the store, so that git keeps them.
+CARRIED = 'refs/carried'
+RESOLVED = 'refs/resolved/carried'
+
+
+class Stopped(errors.SeriesError):
+    """A person has to bring a change to this release: see rebase.stop."""
+
+    def __init__(self, release: layout.Release, step: _stack.Step,
+                 old: _stack.Stack, new: _stack.Stack, parent: str,
+                 picks: ty.Tuple[str, ...], slot: str):
+        super().__init__(errors.Exit.CONFLICT,
+                         f'{step.name} does not fit {release.name}')
+        self.release = release
+        self.step = step              # as it is where it was changed
+        self.old = old                # the release's own stack
+        self.new = new                # that of the release with the change
+        self.parent = parent          # what it has to go on top of
+        self.picks = picks            # commits that conflict, in this order
+        self.slot = slot              # the ref for what is resolved
+
+
+class Carry:
+
+    def __init__(self, work: workspace.Workspace, files: layout.Files,
+                 release: layout.Release, source: layout.Release,
+                 before: _stack.Stack, after: _stack.Stack):
+        """:param files: the repository with the changed overlay
+        :param before: the stack of `source` as it was, and as it is `after`
+        """
+        self.work = work
+        self.store = work.store
+        self.release = release
+        self.source = source
+        self.after = after
+        self.problems: ty.List[errors.SeriesError] = []
+        self.builder = _stack.Builder(work.store, work.repo, files,
+                                      self.problems.append)
+        self.old = work.build(release)
+        self.was = {_key(step): step for step in before.steps}
+        self.mine = {_key(step): step for step in self.old.steps}
+        self.path = {_key(item): item.path for item in work.listed(release)}
+        self.there = {_key(item): item.path for item in work.listed(source)}
+        self.base = {step.commit: parent for stack in (before, after, self.old)
+                     for step, parent in zip(stack.steps, (
+                         stack.base, *(s.commit for s in stack.steps)))}
+
+    def run(self, names: ty.Sequence[str]) -> _stack.Stack:
+        workspace.say(f'bringing the change to {self.release.name}')
+        todo = self.todo()
+        with self.builder.standing_on(self.release, self.old.base), \
+                tempfile.TemporaryDirectory(
+                    dir=self.work.repo.cache) as folder:
+            self.folder = Path(folder)
+            self.scratch: ty.Optional[_scratch.Scratch] = None
+            for key, step in todo:
+                self.one(key, step)
+        self.builder.good.save()
+        return self.builder.stack
+
+    def todo(self) -> ty.List[ty.Tuple[str, _stack.Step]]:
+        """In the order of the source; what only we have keeps its place."""
+        found = [(_key(step), step) for step in self.after.steps
+                 # What we are without stays so.
+                 if _key(step) in self.mine or _key(step) not in self.was]
+        last = ''
+        for key, step in self.mine.items():
+            if key not in self.was and key not in dict(found):
+                keys = [one for one, _ in found]
+                found.insert(keys.index(last) + 1 if last in keys else 0,
+                             (key, step))
+            last = key
+        return found
+
+    def one(self, key: str, step: _stack.Step) -> None:
+        mine = self.mine.get(key)
+        if mine and (key not in self.was or self.unchanged(key, step)):
+            if not self.attempt(mine.name, mine.patch):
+                self.merge(mine, mine.commit)
+            return
+        # Both look up one patch, so what is written anew fits here as well.
+        shared = self.path.get(key) == self.there.get(key)
+        if shared and self.attempt(step.name, step.patch):
+            return
+        if mine:
+            self.merge(step, mine.commit, self.store.line(
+                'commit-tree', f'{step.commit}^{{tree}}', '-p',
+                self.was[key].commit, '-m', 'what changed',
+                env=_scratch.NOBODY))
+        else:
+            self.merge(step, step.commit)
+
+    def unchanged(self, key: str, step: _stack.Step) -> bool:
+        """Is it the patch that it was, apart from its place?"""
+        was = self.was.get(key)
+        if was is None:
+            return False
+        if was.commit == step.commit:
+            return True
+        one, two = was.patch, step.patch
+        if dataclasses.replace(one, files=()) != dataclasses.replace(
+                two, files=()) or len(one.files) != len(two.files):
+            return False
+        for old, new in zip(one.files, two.files):
+            if old.head != new.head or [hunk.lines for hunk in old.hunks] != [
+                    hunk.lines for hunk in new.hunks]:
+                return False
+            if old.old and old.hunks:
+                text = patchfile.decode(self.builder.reader.read(
+                    f'{self.base[step.commit]}:{old.old}') or b'')
+                placed, misfits = patchfile.placed(old, text)
+                if misfits or [hunk.old_start for hunk in placed.hunks] != [
+                        hunk.old_start for hunk in new.hunks]:
+                    return False
+        return True
+
+    def attempt(self, name: str, patch: patchfile.Patch) -> bool:
+        """Does it apply here, as patches of another release do?"""
+        del self.problems[:]
+        builder = self.builder
+        claimed = dict(builder.claimed)
+        if builder.step(_stack.Listed(name, patch, name, False)):
+            self.compiles()
+            return True
+        builder.claimed = claimed
+        builder.index.out('read-tree', builder.parent)
+        del self.problems[:]
+        return False
+
+    def compiles(self) -> None:
+        if self.problems:
+            raise errors.SeriesErrors(self.problems)
+
+    def merge(self, step: _stack.Step, *picks: str) -> None:
+        parent = self.builder.parent
+        slot = hashlib.sha256('\n'.join([
+            self.store.line('rev-parse', f'{parent}^{{tree}}'),
+            patchfile.decode(step.patch.render())]).encode(
+                'utf-8', 'surrogateescape')).hexdigest()[:24]
+        ref = f'{RESOLVED}/{slot}'
+        found = self.store.resolve(f'{ref}^{{tree}}') or self.pick(picks)
+        if found is None:
+            raise Stopped(self.release, step, self.old, self.after, parent,
+                          picks, ref)
+        if found == self.store.resolve(f'{parent}^{{tree}}'):
+            workspace.say(f'{self.release.name} is without {step.name}')
+            return
+        self.builder.index.out('read-tree', found)
+        self.builder.claim(step.name, step.patch)
+        self.builder.take(
+            _stack.Listed(step.name, step.patch, step.name, True), found, ())
+        made = self.builder.parent
+        self.builder.steps[-1] = dataclasses.replace(
+            self.builder.steps[-1], patch=dataclasses.replace(
+                step.patch, files=_split.diff(
+                    self.store, parent, made, step.patch.overlay)))
+        self.compiles()
+
+    def pick(self, picks: ty.Sequence[str]) -> ty.Optional[str]:
+        """The tree that git makes of these, one after another."""
+        if self.scratch is None:
+            place = self.folder / 'tree'
+            place.mkdir()
+            self.scratch = _scratch.Scratch(self.store, place,
+                                            self.builder.parent)
+        git = self.scratch.git
+        git.out('checkout', '--quiet', '--force', '--detach',
+                self.builder.parent)
+        for commit in picks:
+            if _scratch.cherry_pick(git, commit).code:
+                git.run('cherry-pick', '--quit')
+                git.out('reset', '--quiet', '--hard', self.builder.parent)
+                return None
+        self.store.out(
+            'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
+            '--no-auto-gc', '--refmap=', str(self.scratch.folder),
+            f'+HEAD:{CARRIED}/{self.release.name}')
+        return self.store.resolve(f'{CARRIED}/{self.release.name}^{{tree}}')
+
+
+def _key(one: ty.Union[_stack.Step, _stack.Listed]) -> str:
+    return one.patch.change_id or one.patch.subject
