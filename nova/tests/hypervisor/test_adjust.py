@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Servers are adjusted, as their guests see it."""
+"""Adjusts of servers, as their guests see them."""
 
 import re
 
@@ -41,10 +41,10 @@ class AdjustTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, base.MAXIMUM)
 
     def test_shrink_to_the_minimum(self):
-        """All that may leave does, one by one under software emulation.
+        """All vCPUs above the minimum leave, under emulation one by one.
 
-        There libvirt is not told that a vCPU left. Before it is restarted
-        another one cannot leave, and QEMU would die of one that comes back.
+        There QEMU does not report a removed vCPU to libvirt. Before a restart
+        of libvirt no other can leave, and QEMU would crash if one were added.
         """
         server = self.boot()
         self.adjust(server, 4)
@@ -94,7 +94,7 @@ class AdjustTestCase(base.HypervisorTestCase):
         for how in ('soft', 'hard', 'stop'):
             self.restart(server, how)
             self.assert_all_see(server, grown)
-        # What it was started with may leave, too.
+        # vCPUs that the guest was started with can leave, too.
         self.adjust(server, *base.MINIMUM)
         self.assert_all_see(server, base.MINIMUM, stale_vcpus=2)
 
@@ -105,7 +105,7 @@ class AdjustTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, large)
 
         def tells_what_is_needed():
-            # Of two changes that are asked for at once none is made.
+            # If one of two requested changes is refused, none is made.
             refusal = self.adjust(
                 server, 2, base.MINIMUM.memory_mb, expect=409)
             self.assert_all_see(server, large)
@@ -115,11 +115,11 @@ class AdjustTestCase(base.HypervisorTestCase):
             needed_mb, least_mb = map(int, told.groups())
             self.assertGreater(needed_mb, 128)
             self.assertEqual(needed_mb + 128, least_mb)
-            # With what its kernel keeps of all that it holds.
+            # Including what its kernel keeps for all that it holds.
             free_mb = self.seen(server).free_kib // 1024
             return abs(large.memory_mb - free_mb - needed_mb) <= 8
 
-        # The last statistics may be from when the balloon still moved.
+        # The last statistics may be older than the last move of the balloon.
         fixtures.wait_for(tells_what_is_needed, 60,
                           'the refusal tells what the guest needs')
         self.adjust(server, memory_mb=512)
@@ -152,7 +152,7 @@ class AdjustTestCase(base.HypervisorTestCase):
 class StubbornGuestTestCase(base.HypervisorTestCase):
 
     def test_no_balloon_driver(self):
-        """It holds its maximum from the start and is charged for that."""
+        """A guest without one holds its maximum and is charged for that."""
         self.flags(settle_timeout=5, group='xloud')
         held = size.Size(1, 1024)
         # There is room for the minimum only.
@@ -174,7 +174,7 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
                             boot=base.MINIMUM._replace(vcpus=2))
 
     def test_keeps_vcpus(self):
-        """What it does not give back stays charged."""
+        """What the guest does not give back stays charged."""
         server = self.boot(fixtures.KEEP_VCPUS)
         grown = size.Size(2, 512)
         self.adjust(server, *grown)
@@ -196,7 +196,7 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
                       self.told(server))
 
     def told(self, server):
-        """What the instance action of the last adjust says."""
+        """The message of the instance action of the last adjust."""
         last = next(
             found for found in self.api.get_instance_actions(server['id'])
             if found['action'] == 'xloud_adjust')

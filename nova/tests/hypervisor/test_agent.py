@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a guest says of itself counts where it can say it."""
+"""The word of a guest agent counts where a guest has one."""
 
 import fixtures
 import libvirt_qemu
@@ -27,16 +27,16 @@ class AgentTestCase(base.HypervisorTestCase):
         self.useFixture(self._patience())
         server = self._boot(hypervisor_fixtures.KEEP_OFFLINE)
         self.assert_all_see(server, base.MINIMUM, reconcile=True)
-        # What is plugged, and nobody in the guest brings it online
+        # A vCPU is plugged, and nothing in the guest brings it online
         self.adjust(server, 2)
         self._wait_for(server, 'InProgress', 2, 1)
-        # Its time is over.
+        # The settle timeout has passed.
         self.flags(settle_timeout=1, group='xloud')
         self._wait_for(server, 'Partial', 2, 1)
         self.assertIn('has 2 vCPUs and uses 1', self.status(server)['reason'])
         self.assert_charged(
             server, base.MINIMUM._replace(vcpus=2), self.host)
-        # Now somebody does, as with a rule for udev.
+        # Now the guest brings it online, as with a rule for udev.
         self.domain(server).setGuestVcpus('1', 1)
         hypervisor_fixtures.wait_for(
             lambda: self._online(server) == 2, self.SECONDS,
@@ -45,7 +45,7 @@ class AgentTestCase(base.HypervisorTestCase):
                             reconcile=True)
 
     def test_agent_hangs(self):
-        """It costs nobody anything."""
+        """An agent that hangs delays nobody."""
         with self._patience():
             server = self._boot()
         before = self._count_silence()
@@ -87,7 +87,7 @@ class AgentTestCase(base.HypervisorTestCase):
                 condition, online, actual))
 
     def _stop_agent(self, server):
-        """Have it hang, as a process that waits for a disk does."""
+        """Make it hang, as a process that waits for a disk does."""
         command = jsonutils.dumps({'execute': 'guest-exec', 'arguments': {
             'path': '/bin/busybox', 'arg': [
                 'sh', '-c', '/bin/busybox sleep 1; '

@@ -86,7 +86,7 @@ class DomainTestBase(testtools.TestCase):
         return guest
 
     def _wait_until_guest_has(self, vcpus, memory_mb):
-        """It counts as the same up to what the kernel keeps for itself."""
+        """Compare with a tolerance for what the kernel keeps for itself."""
 
         def reached():
             with open(self.console, errors='replace') as console:
@@ -107,7 +107,7 @@ class DomainTestBase(testtools.TestCase):
                       int(xml.findtext('./currentMemory')) // 1024))
 
     def _wait_until_libvirt_says(self, guest, expected):
-        """The balloon goes on for a moment after the guest looks right."""
+        """Wait: the balloon moves a moment longer than the guest shows."""
         hypervisor_fixtures.wait_for(
             lambda: self._sizes(guest) == (MAXIMUM, expected), 60,
             'the domain has %s of %s' % (expected, MAXIMUM))
@@ -115,9 +115,9 @@ class DomainTestBase(testtools.TestCase):
     def _unplug(self, guest, vcpus):
         """Ask for fewer vCPUs, one less than now.
 
-        Under software emulation QEMU takes the vCPU out and does not say so.
-        libvirt gives up after 5 s, which is not what it says when it finds
-        no vCPU that may leave.
+        Under software emulation QEMU removes the vCPU and does not report it.
+        libvirt gives up after 5 s. Its error is another one if it finds no
+        vCPU that can leave.
         """
         try:
             guest.set_vcpus(vcpus, live=True)
@@ -134,7 +134,7 @@ class DomainTest(DomainTestBase):
         self._wait_until_libvirt_says(guest, MINIMUM)
 
     def test_queues_of_disks(self):
-        """QEMU is started with 2 vCPUs, and without a word gives 2."""
+        """QEMU starts with 2 vCPUs, and gives 2 queues by default."""
         self.flags(group='libvirt', num_pcie_ports=8)
         guest = self._start(None, hw_scsi_model='virtio-scsi')
         for target, is_elastic in (('vda', True), ('vdb', False)):

@@ -35,7 +35,7 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
         self.flags(group='libvirt', mem_stats_period_seconds=1)
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.guests._CALM_SECONDS', 0))
-        # It would look for its service in a database.
+        # This would look for its service in a database.
         self.driver._host._conn_event_handler = None
         # The loop for events, before there is a connection
         self.driver._host.initialize()
@@ -59,7 +59,7 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
     def _wait_until_driver_says(self, expected):
         def says():
             state = self._state()
-            # Statistics that are older than the last move do not count.
+            # Statistics older than the last move do not count.
             return state.holds == expected and (
                 state.used_memory_mb is not None)
 
@@ -104,7 +104,7 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
         self.assertEqual(state.run, self._state().run)
 
     def test_vcpu_that_leaves_late(self):
-        """And of which libvirt does not know, under software emulation."""
+        """Under software emulation libvirt does not know that it left."""
         guest = self._start_and_wait()
         guest._domain.suspend()
 
@@ -117,13 +117,13 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
         self._wait_until_driver_says(gone)
         self.assertEqual(3, self._sizes(guest)[1].vcpus)
 
-        # Asking libvirt for more would be the end of this QEMU.
+        # Asking libvirt for more would crash this QEMU.
         for restart in (False, True):
             if restart:
                 self._restart_compute()
             self.assertIn('QEMU has 2 vCPUs where libvirt counts 3',
                           self._refused(MAXIMUM))
-        # Nor is it given the memory alone.
+        # It does not get the memory alone, either.
         self._wait_until_guest_has(*gone)
         self._wait_until_driver_says(gone)
 
@@ -138,7 +138,7 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
         self._wait_until_guest_has(*MAXIMUM)
 
     def test_guest_without_hot_plug(self):
-        """It could not give a vCPU back, and nothing is changed."""
+        """A guest that could not give a vCPU back is not changed."""
         guest = self._start(BOOT, 'acpi=off')
         hypervisor_fixtures.wait_for(
             self._guest_talks, 60, 'the guest is there')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The size of an elastic server that nobody adjusts."""
+"""The size of an elastic server through operations of Nova."""
 
 from nova.tests.hypervisor import base
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A guest survives what the API names as the least, whatever its maximum."""
+"""A guest survives the least memory that the API names, at any maximum."""
 
 import re
 import time
@@ -37,7 +37,7 @@ class MemoryTestCase(base.HypervisorTestCase):
         server = self.create_server(
             flavor, image_uuid=image, host=self.host)
         self.addOnException(lambda _: self._tell_console(server))
-        # The same flavor with a lower minimum, as one from before the rule.
+        # The same flavor with a lower minimum, as if older than the rule.
         instance = self.instance(server)
         size.record(instance, size.Size(1, _BOOT_MB), size.Size(1, _BOOT_MB))
         instance.flavor.extra_specs['minimum_memory'] = '64'
@@ -70,7 +70,7 @@ class MemoryTestCase(base.HypervisorTestCase):
             refusal = self.adjust(server, memory_mb=64, expect=409)
             least_mb = int(re.search(
                 r'so (\d+) MiB is the least now', refusal).group(1))
-            # Not what a guest with this memory would need.
+            # More than a guest whose maximum is this memory would need.
             self.assertGreater(least_mb, maximum_mb // 64 + 128)
             self.assertLess(least_mb, _BOOT_MB)
             self.adjust(server, memory_mb=least_mb)

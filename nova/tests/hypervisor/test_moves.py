@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Servers of a size of their own go from one hypervisor to another."""
+"""Adjusted servers move from one hypervisor to another."""
 
 import libvirt
 
@@ -44,7 +44,7 @@ class MovesTestCase(base.HypervisorTestCase):
             return seen and (seen.boot != before.boot or
                              seen.uptime > before.uptime)
 
-        # The other host began another log of the console.
+        # The other host has begun another log of the console.
         fixtures.wait_for(goes_on, 60, 'the guest goes on')
         self.assert_runs_on(server)
 
@@ -61,12 +61,12 @@ class MovesTestCase(base.HypervisorTestCase):
         self.adjust(server, *shrunk, persist=False)
         self.assert_all_see(
             server, shrunk, boot=base.MINIMUM, stale_vcpus=4)
-        # The configuration that came along still gives the boot size.
+        # The configuration from the other host still gives the boot size.
         self.restart(server, 'soft')
         self.assert_all_see(server, base.MINIMUM)
 
     def test_live_migration_of_a_paused_server(self):
-        """It is no start, though libvirt has the same number for both."""
+        """This is no start, though libvirt has the same number for both."""
         self._take_domain_ids(self.libvirtds[1])
         server = self.boot()
         self.adjust(server, *GROWN, persist=False)
@@ -86,7 +86,7 @@ class MovesTestCase(base.HypervisorTestCase):
 
     @staticmethod
     def _take_domain_ids(libvirtd):
-        """Have a domain get another id there than where it comes from."""
+        """Make sure that a domain gets another id on the other host."""
         connection = libvirt.open(libvirtd.uri)
         for _number in range(3):
             connection.createXML(
@@ -110,9 +110,9 @@ class MovesTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, size.Size(3, 512), stale_vcpus=4)
 
     def test_server_that_gave_back_a_vcpu(self):
-        """Under software emulation its QEMU would not survive to be moved.
+        """Under software emulation its QEMU would not survive a move.
 
-        Until the guest is started anew nothing is tried.
+        Nova refuses one until the guest is started again.
         """
         server = self.boot()
         self.adjust(server, *GROWN)
@@ -185,7 +185,7 @@ class MovesTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, GROWN)
 
     def _migrate_cold(self, server, held):
-        """It is charged on both hosts until somebody decides.
+        """Migrate a server, which is then charged on both hosts.
 
         :returns: the uuid of the migration, which has the charge of the one
             that the server left

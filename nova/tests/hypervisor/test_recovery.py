@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is interrupted ends well."""
+"""Interrupted changes end well."""
 
 import time
 from unittest import mock
@@ -33,7 +33,7 @@ GROWN = size.Size(2, 512)
 
 
 class Killed(BaseException):
-    """nova-compute is no more."""
+    """nova-compute was killed."""
 
 
 class RecoveryTestCase(base.HypervisorTestCase):
@@ -99,7 +99,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
                 request._asdict())
 
     def _start_again(self):
-        # The dead one hears nothing more.
+        # The killed one receives no more events.
         self.compute.driver._host._event_queue = None
         self.computes[self.host] = self.restart_compute_service(
             self.compute, keep_hypervisor_state=False)
@@ -107,7 +107,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         self.reconcile()
 
     def test_guest_resets_itself(self):
-        """It is no start, and nobody pays for the way back."""
+        """A reset is no start, and the way back is not charged."""
         self.flags(settle_timeout=5, group='xloud')
         server = self.boot()
         grown = size.Size(2, 384)
@@ -151,7 +151,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, GROWN)
 
     def _is_marked(self, server):
-        """Whether the driver has noted that a vCPU is to leave."""
+        """Whether the driver has recorded that it removes a vCPU."""
         return etree.fromstring(
             self.domain(server).XMLDesc()).xpath('./metadata/*/@unplug')
 
@@ -169,7 +169,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         self.libvirtds[0].restart()
         answer = shrink.wait()
         if self.is_emulated:
-            # It is undone, but for the vCPU, which cannot safely come back.
+            # It is undone, except for the vCPU, which cannot return safely.
             self.assertIn('undone', answer)
             self.assert_all_see(server, GROWN._replace(vcpus=1), boot=GROWN,
                                 condition='Partial', reconcile=True)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A QEMU that hangs keeps nobody waiting but who asks about its guest."""
+"""A QEMU that hangs delays only requests about its own guest."""
 
 import os
 import pathlib
@@ -27,7 +27,7 @@ GROWN = size.Size(2, 512)
 class SilenceTestCase(base.HypervisorTestCase):
 
     def test_qemu_hangs(self):
-        # Not so short that a busy machine makes the other guest silent, too
+        # Long enough for the other guest to answer on a busy machine
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.patience.SECONDS', 10))
         silent, other = self.boot(), self.boot()

@@ -53,7 +53,7 @@ ELASTIC = {'minimum_cpu': '2', 'minimum_memory': '512'}
 
 
 class QueuesTest(test.NoDBTestCase):
-    """Of 4 vCPUs at most the guest is started with 2."""
+    """The guest starts with 2 of 4 vCPUs."""
 
     def _queues(self, device, instance, attached=False):
         if attached:
@@ -95,7 +95,7 @@ class QueuesTest(test.NoDBTestCase):
             self.assertEqual('', self._queues(device, server(ELASTIC)))
 
     def test_qemu_counts_right_without(self):
-        """It starts with all vCPUs then."""
+        """QEMU then starts with all vCPUs."""
         for minimum in (None, {'minimum_memory': '512'}):
             for device in (self._disk(), self._controller()):
                 before = device.to_xml()

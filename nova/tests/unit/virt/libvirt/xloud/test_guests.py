@@ -189,7 +189,7 @@ class StateTest(GuestsTestCase):
         states = self.driver.get_elastic_guests([self.instance, other])
         self.assertEqual(elastic_guest.NOT_RUNNING, states[other.uuid])
         if name == 'setMetadata':
-            # What is known without the mark is true.
+            # What is known without the mark stays true.
             self.assertEqual(3, states[self.instance.uuid].vcpus)
         else:
             self.assertNotIn(self.instance.uuid, states)
@@ -216,14 +216,14 @@ class StateTest(GuestsTestCase):
         self.assertEqual(200 if is_fresh else None, state.used_memory_mb)
 
     def test_what_the_kernel_keeps_is_needed(self):
-        """It is no part of what the guest says that it has in total."""
+        """The total that a guest reports does not include it."""
         statistics = self.domain.statistics()
         statistics['balloon.available'] -= 240 * 1024
         self.domain.statistics = lambda flags: statistics
         self.assertEqual(200, self._state().used_memory_mb)
 
     def test_old_balloon_driver(self):
-        """As those of FreeBSD and old ones of virtio-win."""
+        """Such as those of FreeBSD and old ones of virtio-win."""
         statistics = self.domain.statistics()
         del statistics['balloon.usable']
         self.domain.statistics = lambda flags: statistics
@@ -234,7 +234,7 @@ class StateTest(GuestsTestCase):
 
     @ddt.data('seen', 'told')
     def test_statistics_older_than_the_last_move(self, how):
-        """Less could be used at once than they say."""
+        """The guest could use less at once than they say."""
         self.assertEqual(200, self._state().used_memory_mb)
         self.domain.reported_at = int(time.time())
         self.domain.move_balloon(900 * 1024, tell=how == 'told')
@@ -345,7 +345,7 @@ class StateTest(GuestsTestCase):
         self.assertEqual(1024, self._state().memory_mb)
         self.domain.live.memory = 700 * 1024
         self.assertEqual(700, self._state().memory_mb)
-        # Once it moves libvirt is right, and QEMU need not be asked.
+        # After a move libvirt is right, and QEMU need not be asked.
         self.domain.move_balloon(800 * 1024)
         self.domain.memoryStats = None
         self.assertEqual(800, self._state().memory_mb)
@@ -369,7 +369,7 @@ class StateTest(GuestsTestCase):
     def test_device_comes_and_goes(self):
         self.assertFalse(self._state().memory_pinned)
         self.devices += "<hostdev mode='subsystem' type='pci'/>"
-        # Nobody has told yet.
+        # QEMU has not reported it yet.
         self.assertFalse(self._state().memory_pinned)
         self.connection.tell_device_added(self.domain, 'hostdev0')
         self.assertTrue(self._state().memory_pinned)
@@ -417,7 +417,7 @@ class AgentTest(GuestsTestCase):
         # It comes when the guest has booted.
         self.domain.online = '0-2'
         self.assertEqual(3, self._state().online_vcpus)
-        # A server of another image is not asked.
+        # The agent of a server with another image is not asked.
         self.devices = BALLOON
         self.driver._elastic_guests._runs.clear()
         self.domain.guestVcpus = self.fail
@@ -444,7 +444,7 @@ class AgentTest(GuestsTestCase):
         for _ in range(3):
             self.assertIsNone(self._state().online_vcpus)
         self.assertEqual(1, len(asked))
-        # The guest starts anew by itself.
+        # The guest resets itself.
         self.connection.tell_reset(self.domain)
         del self.domain.guestVcpus
         self.assertEqual(2, self._state().online_vcpus)
@@ -507,7 +507,7 @@ class RunTest(GuestsTestCase):
         self.assertNotEqual(other, self._state().run)
 
     def test_mark_in_persistent_configuration(self):
-        """Live XML was made persistent, and nobody mended it."""
+        """Live XML was made persistent, and nobody corrected it."""
         run = self._state().run
         self.domain.config.metadata = dict(self.domain.live.metadata)
         self.domain.destroy()
@@ -515,7 +515,7 @@ class RunTest(GuestsTestCase):
         self.assertNotEqual(run, self._state().run)
 
     def test_paused_guest_that_moves_goes_on(self):
-        """Also a pause has reason 1, which is that of a start elsewhere."""
+        """A pause also has reason 1, which means a start in other states."""
         run = self._state().run
         self.domain._id += 7
         self._forget()
@@ -538,7 +538,7 @@ class RunTest(GuestsTestCase):
         self.assertEqual(3, self.domain.config.current_vcpus)
 
     def test_mending_fails(self):
-        """It does not fail what was done before, and is tried again."""
+        """The operation before does not fail, and Nova tries again."""
         self._boot_size_is(BOOT)
         self._state()
         for owner, name in ((self.domain, 'setMetadata'),
@@ -618,7 +618,7 @@ class ChangeTest(GuestsTestCase):
             self.domain.live.current_vcpus, self.domain.live.memory))
 
     def test_memory_is_asked_for_again(self):
-        """It was on its way to something else."""
+        """The guest was on its way to another size."""
         self.domain.is_balloon_late = True
         self._change(size.Size(3, 512))
         self._change(size.Size(3, 1024))
@@ -659,7 +659,7 @@ class ChangeTest(GuestsTestCase):
         self.assertEqual(2, self._state().vcpus)
 
     def test_late_vcpu_of_a_guest_that_is_not_emulated(self):
-        """There libvirt is told, and right."""
+        """There QEMU reports it, and libvirt is right."""
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.guest.libvirtmod_qemu', mock.Mock(
                 virDomainQemuMonitorCommand=self.fail)))
@@ -676,7 +676,7 @@ class ChangeTest(GuestsTestCase):
             self.domain.live.set_vcpus(3)
 
     def test_emulated_guest_refused(self):
-        """None left, so that nothing is in doubt."""
+        """No vCPU was removed, so nothing is in doubt."""
         self.domain.type = 'qemu'
         self.domain.unplug = 'refuse'
         self.assert_refused('refuses to remove vCPUs', size.Size(2, 1024))
@@ -688,7 +688,7 @@ class ChangeTest(GuestsTestCase):
         self.assertEqual(4, self._state().vcpus)
 
     def test_software_emulation_does_not_plug_again(self):
-        """Also not after a restart of libvirtd, which then counts right."""
+        """Not even after a restart of libvirtd, which then counts right."""
         self.domain.type = 'qemu'
         self.domain.unplug = 'silent'
         self.assertFalse(self._state().cannot_plug)
@@ -733,7 +733,7 @@ class ChangeTest(GuestsTestCase):
         self.assertTrue(self.domain.live)
 
     def test_libvirt_cannot_say_whether_vcpus_left(self):
-        """What is done with the state of the guest does not fail of that."""
+        """A suspend or a migration does not fail because of that."""
         self.useFixture(fixtures.MockPatchObject(
             self.connection, 'domainListGetStats',
             side_effect=fakelibvirt.libvirtError('no')))
@@ -783,7 +783,7 @@ class EventTest(GuestsTestCase):
         self.assert_emitted()
 
     def test_reset(self):
-        """A driver that comes back takes again what it had, some time."""
+        """A driver that loads again has some time to take back the memory."""
         start = time.monotonic()
         clock = self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.xloud.run.time.monotonic',
@@ -791,7 +791,7 @@ class EventTest(GuestsTestCase):
         run = self._state().run
         self.connection.tell_reset(self.domain)
         self.assertEqual([], self._emitted())
-        # QEMU repeats what the driver said before.
+        # QEMU repeats what the driver reported before.
         self.assertFalse(self._state().is_returning)
         clock.return_value = start + 300
         self.domain.live.memory = 2097152
@@ -800,7 +800,7 @@ class EventTest(GuestsTestCase):
         clock.return_value = start + 361
         self.assertFalse(self._state().is_returning)
 
-        # Not for one that is reset all the time
+        # Not for a guest that resets itself all the time
         for later, is_believed in ((600, False), (1000, True)):
             self.domain.live.memory = 1048576
             self._state()
@@ -825,7 +825,7 @@ class EventTest(GuestsTestCase):
         self.assertEqual([event], self.emitted)
 
     def test_refusal_that_is_known(self):
-        """Or a reconcile would ask again, and again."""
+        """Otherwise a reconcile would ask again and again."""
         self._state()
         self.domain.unplug = 'refuse'
         self.assert_refused('refuses to remove vCPUs', size.Size(2, 1024))

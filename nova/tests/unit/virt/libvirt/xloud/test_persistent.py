@@ -38,7 +38,7 @@ def _xml(vcpus, memory):
 
 
 class PersistentTest(test.NoDBTestCase):
-    """A configuration of 4 vCPUs and 2048 MiB, which is to give BOOT."""
+    """A configuration of 4 vCPUs and 2048 MiB, which should give BOOT."""
 
     def setUp(self):
         super().setUp()
@@ -132,7 +132,7 @@ class PersistentTest(test.NoDBTestCase):
         self.assertIn('may not give the boot size', self.stdlog.logger.output)
 
     def test_libvirt_or_database_fails(self):
-        """What was done before stays done."""
+        """The operation before stays successful."""
         for error in (fakelibvirt.libvirtError('connection lost'),
                       exception.HypervisorUnavailable(host='host')):
             self.host.get_guest.side_effect = error
@@ -157,7 +157,7 @@ class PersistentTest(test.NoDBTestCase):
 
 
 class DriverTest(test.NoDBTestCase):
-    """Where the driver would keep the size of now."""
+    """Where the driver would keep the present size."""
 
     def setUp(self):
         super().setUp()
