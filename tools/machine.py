@@ -12,68 +12,56 @@
 
 """Let the state machine of elastic servers run long.
 
-    tools/run_tests.sh machine -- [--steps N] [--seed S]
+    tools/run_tests.sh machine -- [--steps N] [--seed S] [--workers W]
 
-Nova starts anew every few hundred steps, so that a run can last for days. The
-seed of such a round repeats it: what a breach needs is the seed that is shown
-with it, and no more steps than a round has.
+A run has rounds of about a thousand steps. Each round is a process with a
+Nova of its own and a seed that repeats it, so a run can last for days and use
+all cores. The last line says with which seed the next run goes on: the steps
+of runs whose seeds differ count together.
 """
 
 import argparse
+from concurrent import futures
+import gc
+import json
+import logging
 import os
+import subprocess
 import sys
 import time
+import typing as ty
 
-import hypothesis
-from hypothesis import stateful
-import testtools
-
-from nova.tests.functional.xloud import test_machine
-
-STEPS_OF_AN_EXAMPLE = 30
-EXAMPLES_OF_A_ROUND = 20
-SECONDS_BETWEEN_SIGNS = 30
+STEPS_OF_AN_EXAMPLE = 50
+EXAMPLES_OF_A_ROUND = 30
 
 
-class Run:
-    """How far it is.
+class Round(ty.NamedTuple):
+    """What became of one."""
 
-    :param steps: how many are wanted
-    """
-
-    def __init__(self, steps, show=print, clock=time.monotonic):
-        self.wanted = steps
-        self.done = 0
-        self._show = show
-        self._clock = clock
-        self._started = self._signed = clock()
-
-    @property
-    def is_enough(self):
-        return self.done >= self.wanted
-
-    def step(self):
-        self.done += 1
-        if self._clock() - self._signed >= SECONDS_BETWEEN_SIGNS:
-            self._signed = self._clock()
-            self._show(f'... {self}')
-
-    def __str__(self):
-        seconds = self._clock() - self._started
-        return (f'{self.done} of {self.wanted} steps in {seconds:.0f} s, '
-                'no breach')
+    seed: int
+    steps: int
+    # Texts, none if nothing was broken.
+    breaches: ty.Sequence[str]
 
 
-def one_round(run, seed):
-    """Run some examples; what breaks a rule is an error or a failure."""
+def play(seed):
+    """Play one round, in this process."""
+    import hypothesis
+    from hypothesis import stateful
+    import testtools
+
+    from nova.tests.functional.xloud import test_machine
+
+    steps = []
 
     class CountedServers(test_machine.Servers):
         @stateful.invariant()
         def one_more_step(self):
-            run.step()
+            steps.append(1)
 
-    class Round(test_machine.World):
+    class Long(test_machine.World):
         def test_long(self):
+            gc.freeze()
             stateful.run_state_machine_as_test(
                 hypothesis.seed(seed)(lambda: CountedServers(self)),
                 settings=hypothesis.settings(
@@ -84,9 +72,48 @@ def one_round(run, seed):
                             hypothesis.Phase.shrink],
                     suppress_health_check=list(hypothesis.HealthCheck)))
 
+    # It does what it does for as long as it takes.
+    os.environ['OS_TEST_TIMEOUT'] = '0'
+    # To look for garbage among all that stays takes a fifth of the time.
+    gc.set_threshold(20000, 20, 100)
+    logging.disable(logging.INFO)
     result = testtools.TestResult()
-    Round('test_long').run(result)
-    return [text for _test, text in result.failures + result.errors]
+    Long('test_long').run(result)
+    return Round(seed, len(steps), [
+        text for _test, text in result.failures + result.errors])
+
+
+def play_apart(seed):
+    """The same in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'tools.machine', '--round', str(seed)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        return Round(*json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError):
+        return Round(seed, 0, [done.stdout + done.stderr])
+
+
+def rounds(seed, steps, workers, play_one=play_apart):
+    """Play rounds until there were enough steps, or a breach.
+
+    :param seed: of the first round, the next has the next number
+    :returns: an iterator over each Round, as soon as it has ended
+    """
+    is_over = steps <= 0
+    running: ty.Set[futures.Future] = set()
+    with futures.ThreadPoolExecutor(workers) as pool:
+        while running or not is_over:
+            while not is_over and len(running) < workers:
+                running.add(pool.submit(play_one, seed))
+                seed += 1
+            ended, running = futures.wait(
+                running, return_when=futures.FIRST_COMPLETED)
+            for future in ended:
+                played = future.result()
+                steps -= played.steps
+                is_over |= steps <= 0 or bool(played.breaches)
+                yield played
 
 
 def main(arguments=None):
@@ -96,23 +123,32 @@ def main(arguments=None):
     parser.add_argument('--seed', type=int, default=0, metavar='S',
                         help='of the first round, the next has the next '
                         'number (default: %(default)s)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(),
+                        metavar='W', help='processes (default: %(default)s)')
+    parser.add_argument('--round', type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
-    # It does what it does for as long as it takes.
-    os.environ['OS_TEST_TIMEOUT'] = '0'
-    run = Run(asked.steps, lambda text: print(text, flush=True))
-    seed, breaches = asked.seed, []
-    while not run.is_enough:
-        breaches = one_round(run, seed)
-        if breaches:
-            print(*breaches, sep='\n')
-            print(f'A breach after {run.done} steps. To repeat it: '
-                  f'tools/run_tests.sh machine -- --seed {seed} --steps 1',
-                  flush=True)
-            break
-        seed += 1
-    else:
-        print(f'{run}, seeds {asked.seed} to {seed - 1}')
-    return 1 if breaches else 0
+    if asked.round is not None:
+        print(json.dumps(play(asked.round)), flush=True)
+        return 0
+
+    started, done, count, broken = time.monotonic(), 0, 0, []
+    for played in rounds(asked.seed, asked.steps, asked.workers):
+        done += played.steps
+        count += 1
+        broken += [played.seed] if played.breaches else []
+        print(*played.breaches, sep='\n', end='')
+        print('seed %d: %d steps, %s; %d of %d steps in %d s' % (
+            played.seed, played.steps,
+            'A BREACH' if played.breaches else 'no breach', done,
+            asked.steps, time.monotonic() - started), flush=True)
+    for seed in broken:
+        print(f'To repeat it: tools/run_tests.sh machine -- --seed {seed} '
+              '--steps 1 --workers 1')
+    if not broken:
+        print(f'{done} steps, no breach, seeds {asked.seed} to '
+              f'{asked.seed + count - 1}. To add to them: --seed '
+              f'{asked.seed + count}')
+    return 1 if broken else 0
 
 
 if __name__ == '__main__':

@@ -33,20 +33,45 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 from keystoneauth1 import exceptions as ks_exc
 import oslo_messaging as messaging
+from oslo_db.sqlalchemy import engines
+from placement import db_api as placement_db
+import sqlalchemy
 
+from nova.api.metadata import password
+from nova.api.openstack import common
 from nova.compute import power_state
+from nova import conf
+from nova.db.api import api as api_db
+from nova.db.main import api as main_db
+from nova import objects
 from nova.scheduler.client import report
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
+from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
-from nova.xloud import reconcile
+from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import task
+
+CONF = conf.CONF
 
 EXAMPLES = 'XLOUD_EXAMPLES'
 HOSTS = ('host1', 'host2')
+# The moments of a request. nova-api has read the server, has taken its task;
+# its compute service claims the growth, asks the guest.
+READ, TAKEN, CLAIMS, ASKS = MOMENTS = ('read', 'taken', 'claims', 'asks')
+# They fill both hosts when two have grown.
+MOST_SERVERS = 5
 NOTHING = size.Size(0, 0)
+DIMENSIONS = {'VCPU': 'vcpus', 'MEMORY_MB': 'memory_mb'}
+ALLOCATIONS = sqlalchemy.text("""
+    SELECT consumer_id, resource_providers.name, resource_classes.name, used
+    FROM allocations
+    JOIN resource_providers ON resource_providers.id = resource_provider_id
+    JOIN resource_classes ON resource_classes.id = resource_class_id
+""")
 
 # What a user or an operator asks for: the name of the action and its body.
 ACTIONS = {
@@ -66,11 +91,39 @@ ACTIONS = {
 }
 
 
+# Of what an operator may leave no room.
+LIMITS = {
+    'vCPUs': ('VCPU', 'reserved', 4),
+    'vCPUs of one server': ('VCPU', 'max_unit', 1),
+    'memory': ('MEMORY_MB', 'reserved', 13312),
+    'disks': ('DISK_GB', 'reserved', 1028),
+}
+
+
 class SmallDriver(scripted.ScriptedFakeDriver):
     """Room for two or three servers, and not for what they can become."""
 
     vcpus = 4
     memory_mb = 13312
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # One of LIMITS.
+        self.limit = None
+        # What happens right before a guest is asked to change.
+        self.before_it_asks = lambda: None
+
+    def update_provider_tree(self, provider_tree, nodename, allocations=None):
+        super().update_provider_tree(provider_tree, nodename, allocations)
+        if self.limit:
+            name, key, value = LIMITS[self.limit]
+            inventory = provider_tree.data(nodename).inventory
+            inventory[name][key] = value
+            provider_tree.update_inventory(nodename, inventory)
+
+    def set_elastic_guest(self, instance, target, boot):
+        self.before_it_asks()
+        super().set_elastic_guest(instance, target, boot)
 
     def _start(self, instance, boot=None):
         super()._start(instance, boot)
@@ -105,9 +158,13 @@ class World(test_adjust.AdjustTestCase):
     def setUp(self):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.fake.SmallDriver', SmallDriver))
+        # Nobody who waits here is served meanwhile.
+        for name in ('task.LOCK_WAIT', 'allocation._LONGEST_PAUSE'):
+            self.useFixture(fixtures.MonkeyPatch('nova.xloud.' + name, 0))
         super().setUp()
         # Not before: nova-api is a thread.
         self.useFixture(nova_fixtures.SpawnIsSynchronousFixture())
+        self.do_not_ping_databases()
         self.flags(resume_guests_state_on_host_boot=True)
         self.start_host('host2')
         for host in HOSTS:
@@ -118,6 +175,17 @@ class World(test_adjust.AdjustTestCase):
                 size.Size(4, 4096), size.Size(1, None)))]
         self.plain = self._create_flavor(vcpu=2, memory_mb=3072, disk=1)
         self._delete_server(self.server)
+
+    def do_not_ping_databases(self):
+        """They are in this process, and each transaction would ask them."""
+        for engine in (api_db.get_engine(), self.engine_of_cell(),
+                       placement_db.get_placement_engine()):
+            sqlalchemy.event.remove(
+                engine, 'engine_connect', engines._connect_ping_listener)
+
+    def engine_of_cell(self):
+        with self.cell() as cell:
+            return main_db.get_engine(context=cell)
 
     def call_instead_of_cast(self):
         # Not the base class: CastAsCallFixture leaves a cast in this one.
@@ -138,23 +206,48 @@ class World(test_adjust.AdjustTestCase):
     def driver_of(self, host):
         return self.computes[host].manager.driver
 
-    def held(self, server):
-        instance = self.instance(server)
+    def held(self, instance):
         if not instance.host:
             return NOTHING
         return self.driver_of(instance.host).held(instance.uuid)
 
+    # What a look costs, each of 100,000 steps pays several times: it reads
+    # the databases of Nova and Placement, past their APIs.
+
+    def instance(self, server):
+        return self.instances([server['id']])[server['id']]
+
+    def instances(self, uuids):
+        with self.cell() as cell:
+            return {found.uuid: found
+                    for found in objects.InstanceList.get_by_filters(
+                        cell, {'uuid': list(uuids)},
+                        expected_attrs=['flavor', 'system_metadata'])}
+
     def allocations(self):
         """What is allocated on the hosts, by consumer and host."""
         found = {}
-        for host in HOSTS:
-            allocations = self._get_allocations_by_provider_uuid(
-                self._get_provider_uuid_by_host(host))
-            for consumer, allocation in allocations.items():
-                resources = allocation['resources']
-                found.setdefault(consumer, {})[host] = size.Size(
-                    resources.get('VCPU', 0), resources.get('MEMORY_MB', 0))
+        with placement_db.get_placement_engine().connect() as connection:
+            for consumer, host, name, used in connection.execute(ALLOCATIONS):
+                sizes = found.setdefault(consumer, {})
+                size_on_host = sizes.get(host, NOTHING)
+                sizes[host] = size_on_host._replace(**{
+                    DIMENSIONS[name]: used}) if name in DIMENSIONS else (
+                        size_on_host)
         return found
+
+    def used(self, host):
+        charges = [hosts.get(host, NOTHING)
+                   for hosts in self.allocations().values()]
+        return size.Size(*map(sum, zip(NOTHING, *charges)))
+
+    def tracked(self, host):
+        with self.cell() as cell:
+            node = objects.ComputeNode.get_by_host_and_nodename(
+                cell, host, host)
+        return size.Size(
+            node.vcpus_used - CONF.reserved_host_cpus,
+            node.memory_mb_used - CONF.reserved_host_memory_mb)
 
     def has_room(self, host, more):
         room = size.Size(4 * SmallDriver.vcpus, SmallDriver.memory_mb - 512)
@@ -178,10 +271,114 @@ class World(test_adjust.AdjustTestCase):
             futurist.SynchronousExecutor())
 
     def set_forced_down(self, host, forced_down):
-        service = self.admin_api.get_services(
-            host=host, binary='nova-compute')[0]
-        self.admin_api.put_service(
-            service['id'], {'forced_down': forced_down})
+        with self.cell() as cell:
+            service = objects.Service.get_by_host_and_binary(
+                cell, host, 'nova-compute')
+            service.forced_down = forced_down
+            service.save()
+
+    def limit(self, host, limit):
+        """An operator leaves no room for something, or gives all back.
+
+        :param limit: one of LIMITS, or None
+        """
+        driver = self.driver_of(host)
+        if driver.limit != limit:
+            driver.limit = limit
+            self.audit(host)
+
+    def audit(self, host):
+        with self.cell() as cell:
+            self.computes[host].manager.update_available_resource(cell)
+
+    def post_password(self, uuid, text):
+        """As a guest does at its first boot."""
+        password.handle_password(
+            mock.Mock(method='POST', body=text.encode(),
+                      content_length=len(text)),
+            mock.Mock(password=None, uuid=uuid))
+
+    @contextlib.contextmanager
+    def meanwhile(self, moment, work):
+        """Something else happens in the middle of the next request, once.
+
+        :param moment: one of MOMENTS
+        """
+        waiting = [work]
+
+        def happen():
+            if waiting:
+                waiting.pop()()
+
+        def before(real):
+            def call(*args, **kwargs):
+                happen()
+                return real(*args, **kwargs)
+            return call
+
+        def after(real):
+            def call(*args, **kwargs):
+                known = real(*args, **kwargs)
+                happen()
+                return known
+            return call
+
+        with contextlib.ExitStack() as stack:
+            if moment == READ:
+                stack.enter_context(mock.patch.object(
+                    common, 'get_instance', after(common.get_instance)))
+            elif moment == TAKEN:
+                for name in ('claim', 'adjust'):
+                    stack.enter_context(mock.patch.object(
+                        rpcapi.XloudAPI, name,
+                        before(getattr(rpcapi.XloudAPI, name))))
+            elif moment == CLAIMS:
+                stack.enter_context(mock.patch.object(
+                    report.SchedulerReportClient, 'put',
+                    before(report.SchedulerReportClient.put)))
+            elif moment == ASKS:
+                for host in HOSTS:
+                    stack.enter_context(mock.patch.object(
+                        self.driver_of(host), 'before_it_asks', happen))
+            yield
+
+    @contextlib.contextmanager
+    def lost_reply(self, number):
+        """A compute service saves a server and is not told, the number-th.
+
+        nova-api has its database and needs no nova-conductor.
+        """
+        real = objects.Instance.save
+        left = [number]
+        at_work = []
+
+        def save(instance, *args, **kwargs):
+            real(instance, *args, **kwargs)
+            left[0] -= bool(at_work)
+            if at_work and not left[0]:
+                raise messaging.MessagingTimeout('by the test')
+
+        def on_the_compute(real):
+            def call(*args, **kwargs):
+                at_work.append(1)
+                try:
+                    return real(*args, **kwargs)
+                finally:
+                    at_work.pop()
+            return call
+
+        with contextlib.ExitStack() as stack:
+            if number:
+                stack.enter_context(mock.patch.object(
+                    objects.Instance, 'save', save))
+            for compute in self.computes.values():
+                endpoint = compute.manager.additional_endpoints[-1]
+                for owner, name in ((endpoint, 'claim'), (endpoint, 'adjust'),
+                                    (endpoint, 'release'),
+                                    (compute.manager._elastic, 'reconcile')):
+                    stack.enter_context(mock.patch.object(
+                        owner, name, on_the_compute(getattr(owner, name))))
+            yield
 
     @contextlib.contextmanager
     def placement_trouble(self, trouble, number):
@@ -221,11 +418,17 @@ class Servers(stateful.RuleBasedStateMachine):
         super().__init__()
         self.world = world
         self.known = {}
+        # What the next start of each gives: what was answered 202, ever.
+        self.boots = {}
+        # What others keep in its system_metadata.
+        self.foreign = {}
+        self.words = 0
 
     @stateful.initialize(target=servers)
     def begin(self):
         return self.create('elastic')
 
+    @stateful.precondition(lambda self: len(self.known) < MOST_SERVERS)
     @stateful.rule(
         target=servers, flavor=st.sampled_from(['elastic', 'narrow', 'plain']))
     def create(self, flavor):
@@ -236,8 +439,18 @@ class Servers(stateful.RuleBasedStateMachine):
             server = world.api.post_server({'server': {
                 'name': 'a', 'flavorRef': flavors[flavor], 'networks': 'none',
                 'imageRef': '155d900f-4e14-4e4c-a73d-069cbf4541e6'}})
+        if not world.instances([server['id']]):
+            # There was no host for it.
+            world.api.delete_server(server['id'])
+            return stateful.multiple()
         self.known[server['id']] = server
+        self.foreign[server['id']] = {}
+        self.learn(server['id'])
         return server['id']
+
+    def learn(self, server):
+        """Its flavor is another, perhaps, and so is its boot size."""
+        self.boots[server] = size.boot(self.world.instance({'id': server}))
 
     @stateful.rule(server=servers, to=st.sampled_from([
         (6, 6144), (8, 8192), (4, 4096), (4, None), (None, 8192)]))
@@ -256,18 +469,107 @@ class Servers(stateful.RuleBasedStateMachine):
             [2048, 3072, 4096, 6144, 8192]),
         persist=st.booleans(),
         trouble=st.sampled_from(
-            [None, None, 'busy', 'changed', 'unreachable', 'lost']),
-        number=st.integers(1, 2))
+            [None, None, 'busy', 'changed', 'unreachable', 'lost',
+             'not told']),
+        number=st.integers(1, 4))
     def adjust(self, server, vcpus, memory_mb, persist, trouble=None,
                number=1):
+        if server not in self.known:
+            return
         body = {'persist': persist}
         if vcpus:
             body['current_vcpus'] = vcpus
         if memory_mb:
             body['current_memory_mb'] = memory_mb
-        with self.nobody_else(server), self.refusable(), (
-                self.world.placement_trouble(trouble, number)):
-            self.world.api.api_post('/os-xloud-adjust/%s' % server, body)
+        before = self.world.instance({'id': server})
+        boot = self.boots[server]
+        is_told = trouble != 'not told'
+        with self.nobody_else(server), self.world.placement_trouble(
+                trouble if is_told else None, number), (
+                self.world.lost_reply(0 if is_told else number)):
+            response = self.world.api.api_post(
+                '/os-xloud-adjust/%s' % server, body,
+                check_response_status=[202, 400, 404, 409])
+        if server not in self.known:
+            # It was deleted meanwhile.
+            return
+        if response.status == 202:
+            if persist:
+                self.boots[server] = size.Size(
+                    vcpus or self.boots[server].vcpus,
+                    memory_mb or self.boots[server].memory_mb)
+        elif boot == self.boots[server]:
+            # Neither was anything else accepted meanwhile.
+            self.check_refused(before, self.world.instance({'id': server}))
+
+    def check_refused(self, before, after):
+        """What was answered 409 has not happened."""
+        held = self.world.held(after)
+        for now, *known in zip(
+                size.desired(after), size.desired(before),
+                size.boot(before), held):
+            self.world.assertIn(now, known)
+
+    @stateful.rule(
+        server=servers, to=st.sampled_from([
+            (6, 6144), (4, 4096), (2, 2048), (8, None), (None, 8192)]),
+        moment=st.sampled_from(MOMENTS),
+        other=st.sampled_from(['password', 'lock', 'unlock', 'adjust']))
+    def adjust_beside(self, server, to, moment, other):
+        """Somebody writes the same row while it is changed."""
+        with self.world.meanwhile(moment, lambda: self.do(server, other)):
+            self.adjust(server, *to, True)
+
+    @stateful.rule(
+        server=servers, to=st.sampled_from([(6, 6144), (2, 2048)]),
+        other=st.sampled_from(['stop', 'reboot hard', 'migrate', 'resize',
+                               'live-migrate', 'shelve', 'delete']))
+    def adjust_what_was(self, server, to, other):
+        """nova-api has read a server to which something else happened."""
+        with self.world.meanwhile(READ, lambda: self.do(server, other)):
+            self.adjust(server, *to, True)
+
+    @stateful.rule(
+        server=servers, action=st.sampled_from([
+            'lock', 'stop', 'resize', 'migrate', 'shelve', 'rescue']))
+    def save_what_was(self, server, action):
+        """The same the other way: nova-api saves what it had read."""
+        with self.world.meanwhile(READ, lambda: self.do(server, 'adjust')):
+            self.do(server, action)
+
+    @stateful.rule(server=servers, what=st.sampled_from(
+        ['password', 'lock', 'unlock']))
+    def write(self, server, what):
+        self.do(server, what)
+
+    def do(self, server, what):
+        if server not in self.known:
+            return
+        self.words += 1
+        word = str(self.words)
+        if what == 'password':
+            self.world.post_password(server, word)
+            self.foreign[server]['password_0'] = word
+        elif what == 'lock':
+            known = self.foreign[server]
+            self.post(server, 'lock', {'locked_reason': word})
+            # Upstream's, with what nova-api had read.
+            written = self.world.instance({'id': server}).system_metadata
+            # The owner locks only once.
+            self.foreign[server] = {'locked_reason': word, **{
+                key: value for key, value in known.items()
+                if key in written}}
+        elif what == 'unlock':
+            self.post(server, 'unlock', None)
+            self.foreign[server].pop('locked_reason', None)
+        elif what == 'adjust':
+            self.adjust(server, 4, 4096, True)
+        elif what == 'resize':
+            self.resize(server, 1)
+        elif what == 'delete':
+            self.delete(server)
+        else:
+            self.post(server, *ACTIONS[what])
 
     @stateful.rule(server=servers, action=st.sampled_from(
         ['stop', 'reboot softly', 'reboot hard', 'rescue']))
@@ -304,8 +606,11 @@ class Servers(stateful.RuleBasedStateMachine):
             return
         with self.nobody_else(server):
             self.world.api.delete_server(server)
-        del self.known[server]
+        self.forget(server)
         self.world.assertNotIn(server, self.world.allocations())
+
+    def forget(self, server):
+        del self.known[server], self.boots[server], self.foreign[server]
 
     @stateful.rule(server=servers, behaviour=st.sampled_from([
         scripted.OBEDIENT, scripted.LATE, scripted.LOST, scripted.REFUSING,
@@ -355,20 +660,25 @@ class Servers(stateful.RuleBasedStateMachine):
         world.restart(host)
         world.set_forced_down(host, False)
 
-    @stateful.rule(is_over=st.booleans())
-    def reconcile(self, is_over):
-        if is_over:
-            self.wait()
-        else:
-            self.world.reconcile()
+    @stateful.rule(host=hosts, limit=st.none() | st.sampled_from([*LIMITS]))
+    def limit(self, host, limit):
+        with self.nobody_else(None):
+            self.world.limit(host, limit)
+
+    @stateful.rule(is_over=st.booleans(), untold=st.integers(0, 3))
+    def reconcile(self, is_over, untold):
+        with self.world.lost_reply(untold):
+            if is_over:
+                self.wait()
+            else:
+                self.world.reconcile()
 
     def wait(self):
         """Time goes by, and the guests have had theirs."""
         self.world.reconcile()
         self.world.wait()
         self.world.reconcile()
-        for server in self.known.values():
-            instance = self.world.instance(server)
+        for instance in self.world.instances(self.known).values():
             guest = SmallDriver.guests.get(instance.uuid)
             if guest is not None and is_quiet(instance) and (
                     not self.world.driver_of(instance.host).is_away):
@@ -379,21 +689,21 @@ class Servers(stateful.RuleBasedStateMachine):
         """Nothing is broken, and time goes by: the books agree."""
         for host in HOSTS:
             self.world.driver_of(host).is_away = False
+            self.world.limit(host, None)
         for guest in SmallDriver.guests.values():
             if guest.behaviour == scripted.FAILING:
                 guest.behaviour = scripted.OBEDIENT
         for compute in self.world.computes.values():
             compute.manager._elastic._leisure.clear()
-        self.wait()
-        self.wait()
+        with mock.patch.object(task, 'PATIENCE', 0):
+            self.wait()
+            self.wait()
         self.world._run_periodics()
         # What the power sync found is no longer waited for.
         self.world.reconcile()
         allocations = self.world.allocations()
-        for server in self.known.values():
-            self.check_at_rest(
-                self.world.instance(server),
-                allocations.get(server['id'], {}))
+        for uuid, instance in self.world.instances(self.known).items():
+            self.check_at_rest(instance, allocations.get(uuid, {}))
         self.world.assert_hosts_agree()
 
     def check_at_rest(self, instance, allocations):
@@ -405,7 +715,7 @@ class Servers(stateful.RuleBasedStateMachine):
         if not is_quiet(instance):
             return
         self.world.assertIsNone(instance.task_state)
-        held = self.world.held({'id': instance.uuid})
+        held = self.world.held(instance)
         needed = size.largest(size.desired(instance), size.boot(instance))
         if not self.is_overcommitted(instance):
             needed = size.largest(needed, held)
@@ -419,18 +729,17 @@ class Servers(stateful.RuleBasedStateMachine):
             if instance.vm_state == 'active' and held != NOTHING:
                 self.world.assertEqual(size.boot(instance), guest.config)
         else:
-            # It is not asked again before it is unrescued, or refuses.
+            # It is not asked again before that ends, or refuses.
             self.world.assertTrue(
-                instance.vm_state == 'rescued' or
+                instance.vm_state in ('rescued', 'resized') or
                 guest.behaviour == scripted.REFUSING)
 
     @stateful.invariant()
     def charged_is_held(self):
         """Row and allocation have what the guest holds."""
         allocations = self.world.allocations()
-        for server in self.known.values():
-            instance = self.world.instance(server)
-            held = self.world.held(server)
+        for instance in self.world.instances(self.known).values():
+            held = self.world.held(instance)
             if held == NOTHING or not is_quiet(instance):
                 continue
             for charged in (size.charged(instance),
@@ -442,15 +751,27 @@ class Servers(stateful.RuleBasedStateMachine):
                         '%s: holds %s and is charged %s' % (
                             instance.uuid, held, charged))
 
+    @stateful.invariant()
+    def nothing_is_lost(self):
+        """Boot sizes are those that were accepted; others have their keys."""
+        for uuid, instance in self.world.instances(self.known).items():
+            self.world.assertEqual(self.boots[uuid], size.boot(instance))
+            for key, value in self.foreign[uuid].items():
+                self.world.assertEqual(
+                    value, instance.system_metadata.get(key))
+
     @staticmethod
     def is_overcommitted(instance):
         outcome = size.outcome(instance)
-        return outcome is not None and outcome[0] == reconcile.OVERCOMMITTED
+        return outcome is not None and outcome[0] == condition.OVERCOMMITTED
 
     def post(self, server, action, body):
-        if server in self.known:
-            with self.nobody_else(server), self.refusable():
-                self.world.api.post_server_action(server, {action: body})
+        if server not in self.known:
+            return
+        with self.nobody_else(server), self.refusable():
+            self.world.api.post_server_action(server, {action: body})
+        if action.endswith('esize'):
+            self.learn(server)
 
     @contextlib.contextmanager
     def refusable(self):
@@ -480,9 +801,10 @@ class Servers(stateful.RuleBasedStateMachine):
         for host in HOSTS:
             driver = self.world.driver_of(host)
             driver.is_away, driver.starts_with_balloon = False, True
-        for server in self.known:
+            self.world.limit(host, None)
+        for server in [*self.known]:
             self.world.api.delete_server(server)
-        self.known = {}
+            self.forget(server)
         SmallDriver.guests.clear()
         # An evacuation ends for the resource tracker at its next audit.
         self.world._run_periodics()
