@@ -183,11 +183,13 @@ def run_stestr(folder: Path, test_path: str, *what: str,
 def _ended_whole(process):
     """Have no worker of stestr outlive a lane that is stopped."""
     try:
-        with process:
-            yield process
+        yield process
+        process.wait()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
 
 
 def run_lane(lane: str, folder: Path, test_path: str, *what: str,
@@ -420,6 +422,11 @@ def _check(outcome, name, command, cwd=tree.ROOT, environ=None):
         _show(f'ok {name}')
 
 
+def stop_when_told():
+    """End as from a terminal, with all that was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 def _existing(paths):
     return [path for path in paths if (tree.ROOT / path).exists()]
 
@@ -472,7 +479,7 @@ def main():
     parser.add_argument('arguments', nargs=argparse.REMAINDER,
                         metavar='REGEX')
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    stop_when_told()
     outcome = LANES[asked.lane](asked.arguments)
     if outcome.failures:
         _show('\n'.join(['', f'failed in {asked.lane}:', *outcome.failures]))

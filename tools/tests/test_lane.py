@@ -13,6 +13,7 @@
 import os
 from pathlib import Path
 import subprocess
+import sys
 import tempfile
 import unittest
 from unittest import mock
@@ -20,6 +21,7 @@ from unittest import mock
 from tools import lane
 from tools import selection
 from tools import tree
+from tools.tests.patience import wait_for
 
 TESTS = """
 import unittest
@@ -88,6 +90,28 @@ class NoStart(unittest.TestCase):
 
     def test_one(self):
         pass
+"""
+
+
+SLOW = """
+import os
+import time
+import unittest
+
+
+class Slow(unittest.TestCase):
+    def test_slow(self):
+        with open('worker', 'w') as worker:
+            worker.write(str(os.getpid()))
+        time.sleep(600)
+"""
+STOPPED = """
+import pathlib
+import sys
+from tools import lane
+
+lane.stop_when_told()
+lane.run_stestr(pathlib.Path(sys.argv[1]), './suite')
 """
 
 
@@ -193,6 +217,19 @@ class RunStestrTest(unittest.TestCase):
                 mock.patch.object(lane, 'run_stestr', run_stestr):
             self.run_lane('Flaky')
         self.assertEqual([(True, False), (False, False)], seen)
+
+    def test_no_worker_outlives_a_lane_that_is_stopped(self):
+        package = self.folder / 'suite'
+        package.mkdir()
+        (package / '__init__.py').touch()
+        (package / 'test_slow.py').write_text(SLOW)
+        process = subprocess.Popen([sys.executable, '-c', STOPPED,
+                                    str(self.folder)], cwd=tree.ROOT)
+        worker = self.folder / 'worker'
+        wait_for(lambda: worker.exists() and worker.read_text())
+        process.terminate()
+        self.assertEqual(1, process.wait(60))
+        wait_for(lambda: not Path('/proc', worker.read_text()).exists())
 
     def test_a_class_that_was_not_set_up_runs_again(self):
         outcome = self.run_lane('LateStart')

@@ -26,11 +26,11 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 from tools import lane
 from tools import tree
+from tools.tests.patience import wait_for
 
 COPIED = ('apply_series.sh', 'bare.sh', 'guests.sh', 'lanes.sh', 'packages.sh',
           'run_tests.sh', 'sandbox.sh')
@@ -58,14 +58,6 @@ DEBIAN = {
 
 
 SLEEP = f'exec {shutil.which("sleep")} "$@"'
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f'not within {seconds} s')
-        time.sleep(0.05)
 
 
 class Case(unittest.TestCase):
