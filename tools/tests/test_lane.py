@@ -20,8 +20,8 @@ from unittest import mock
 
 from tools import lane
 from tools import selection
-from tools import tree
 from tools.tests.patience import wait_for
+from tools import tree
 
 TESTS = """
 import unittest

@@ -29,8 +29,8 @@ import tempfile
 import unittest
 
 from tools import lane
-from tools import tree
 from tools.tests.patience import wait_for
+from tools import tree
 
 COPIED = ('apply_series.sh', 'bare.sh', 'guests.sh', 'lanes.sh', 'packages.sh',
           'run_tests.sh', 'sandbox.sh')
