@@ -146,5 +146,5 @@ def _text(error):
     if isinstance(error, exception.NovaException):
         return error.format_message()
     if isinstance(error, NotImplementedError):
-        return 'Its host cannot change it.'
+        return 'Its host cannot change its size.'
     return type(error).__name__

@@ -12,13 +12,13 @@
 
 """What an elastic server is charged in Placement.
 
-All amounts are absolute, so that doing a thing twice is doing it once. The
-caller says what it believes is allocated: an allocation that is less, or that
-meanwhile belongs to a migration, is left alone. More is in order.
+All amounts are absolute, so every change can be repeated. The caller says what
+it believes is allocated. If less is allocated, or the allocation now belongs
+to a migration, it is left alone. More does no harm.
 
-Placement refuses each write that leaves a provider over its capacity in any
-class, also one that asks for less, and one that leaves an amount above the
-max_unit of its inventory.
+Placement refuses every write that leaves a provider over its capacity in any
+class, even one that asks for less. It also refuses a write that leaves an
+amount above the max_unit of its inventory.
 """
 
 import random
@@ -45,9 +45,9 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
            new: size.Size) -> size.Size:
     """Change what a server is charged on one provider.
 
-    Its other resources stay, and those on other providers. Where it is to
-    grow, nothing of it falls. If old and new are the same it is only
-    checked.
+    Its other resources and those on other providers stay. If it grows in one
+    dimension, it does not fall in the other. If old and new are the same, this
+    only checks the allocation.
 
     :param old: what is allocated now, or less than that
     :returns: what is allocated then
@@ -79,9 +79,9 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
         if response.status_code == 409 and not _is_concurrent(response):
             left = _without_evacuated(allocations, rp_uuid)
             if left and _obstacles(context, reportclient, left, found):
-                # It was evacuated from a host that takes no writes. What it
-                # had there counts for nobody until that host is back, which
-                # then looks for servers that have left it.
+                # It was evacuated from a host that accepts no writes. Nobody
+                # needs its allocation there: when that host is back, it looks
+                # for servers that have left it.
                 for other in left:
                     del allocations['allocations'][other]
                 response = _put(context, reportclient, instance, allocations)
@@ -94,7 +94,7 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
             raise _conflict(instance, _(
                 'its allocation in Placement was changed at the same time.'))
     raise _conflict(instance, _(
-        'Placement was changing the resources of its host all the time.'))
+        'the resources of its host kept changing in Placement.'))
 
 
 def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
@@ -141,10 +141,10 @@ def _get(context, reportclient, instance):
         return reportclient.get_allocs_for_consumer(context, instance.uuid)
     except (ks_exc.ClientException,
             exception.ConsumerAllocationRetrievalFailed) as error:
-        LOG.warning('Placement does not tell what is allocated: %s', error,
+        LOG.warning('Placement does not report what is allocated: %s', error,
                     instance=instance)
         raise _conflict(instance, _(
-            'Placement does not tell what is allocated to it.'))
+            'Placement does not report what is allocated to it.'))
 
 
 def _put(context, reportclient, instance, allocations):
@@ -174,11 +174,11 @@ def _refused(context, reportclient, instance, rp_uuid, old, new, response):
     names = obstacles(context, reportclient, rp_uuid,
                       size.Size(*map(min, zip(old, new))))
     if names:
-        reason = _('it has %(old)s, and Placement takes no change while the '
+        reason = _('it has %(old)s, and Placement accepts no change while the '
                    'host is over its capacity or limits in %(names)s.') % {
                        'old': old, 'names': ', '.join(names)}
     else:
-        reason = _('it has %(old)s and there is no place for %(new)s.') % {
+        reason = _('it has %(old)s and there is no room for %(new)s.') % {
             'old': old, 'new': new}
     return exception.ElasticNoRoom(instance_uuid=instance.uuid, reason=reason)
 
@@ -195,7 +195,7 @@ def _obstacles(context, reportclient, providers, wanted):
         try:
             inventory, usages = _provider(context, reportclient, rp_uuid)
         except (ks_exc.ClientException, LookupError, ValueError) as error:
-            LOG.warning('Placement does not tell the capacity of %(rp)s: '
+            LOG.warning('Placement does not report the capacity of %(rp)s: '
                         '%(error)s', {'rp': rp_uuid, 'error': error})
             continue
         names.update(

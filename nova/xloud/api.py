@@ -101,12 +101,12 @@ def _carry_out(context, instance, request, growth):
             except NotImplementedError:
                 raise exception.ElasticConflict(
                     instance_uuid=instance.uuid,
-                    reason=_('its host cannot change it.'))
+                    reason=_('its host cannot change its size.'))
     except Exception as error:
         if not task.give_back(context, instance, request.token):
             action.finish(context, instance, 'Error')
             raise
-        LOG.warning('The host has accepted the change and does not say how '
+        LOG.warning('The host has accepted the change but did not report how '
                     'it ended: %s', error, instance=instance)
 
 
@@ -136,7 +136,7 @@ def _release(api, context, instance, request):
         # Its host has done so already, or has accepted the request.
         LOG.debug('Nothing is given up: %s', error, instance=instance)
     except Exception as error:
-        LOG.warning('What was claimed for the server is given up later: %s',
+        LOG.warning('The claim for the server is given up later: %s',
                     error, instance=instance)
 
 
@@ -175,7 +175,7 @@ def _check_request(instance, vcpus, memory_mb):
             continue
         if not elastic:
             raise exception.InvalidRequest(
-                _('%s cannot change: the flavor of the server gives no range '
+                _('%s cannot change: the flavor of the server has no range '
                   'for it.') % key)
         _check_range(key, value, low, high)
     image_meta = instance.image_meta
@@ -184,7 +184,7 @@ def _check_request(instance, vcpus, memory_mb):
     if (vcpus or 0) % step and vcpus != size.desired(instance).vcpus:
         raise exception.InvalidRequest(
             _('current_vcpus is %(vcpus)d, which is not a multiple of the '
-              '%(step)d threads that a core has by %(topology)s.') %
+              '%(step)d threads of a core, set by %(topology)s.') %
             {'vcpus': vcpus, 'step': step,
              'topology': topology.key(flavor, image_meta)})
     min_ram = image_meta.min_ram if 'min_ram' in image_meta else None
@@ -216,8 +216,8 @@ def _check_now(compute_api, context, instance, vcpus, memory_mb, persist):
     if instance.vm_state == vm_states.STOPPED and not persist:
         raise exception.ElasticConflict(
             instance_uuid=instance.uuid,
-            reason=_('it is stopped, so that nothing but the size of its '
-                     'next start can change. That needs persist to be true.'))
+            reason=_('it is shut off, so only the size of its next start can '
+                     'change. Set persist to true.'))
     if instance.vm_state == vm_states.STOPPED and memory_mb is not None:
         _check_boot(instance, memory_mb)
     changes = {blockers.VCPUS: vcpus, blockers.MEMORY: memory_mb}
@@ -302,8 +302,8 @@ def _check_legacy_quota(context, instance, growth, is_charged):
         headroom = compute_utils.get_headroom(quotas, usages, asked)
         overs, requested, allowed, used = compute_utils.get_over_quota_detail(
             headroom, error.kwargs['overs'], quotas, asked)
-        LOG.info('%(overs)s quota of project %(project)s exceeded, tried to '
-                 'adjust a server.',
+        LOG.info('%(overs)s quota of project %(project)s exceeded while '
+                 'adjusting a server.',
                  {'overs': overs, 'project': project_id}, instance=instance)
         raise exception.TooManyInstances(
             overs=overs, req=requested, used=used, allowed=allowed)
@@ -332,14 +332,14 @@ def _ask_guest(compute_api, context, instance):
     except NotImplementedError:
         return None, blockers.both(
             blockers.HOST_CANNOT,
-            _('The host of the server cannot change it.'))
+            _('The host of the server cannot change its size.'))
     except exception.Invalid:
         return None, _silent()
     if state.get('is_missing'):
         return None, blockers.both(
             blockers.GUEST_MISSING,
-            _('The server should run, and its host has no guest of it that '
-              'does.'))
+            _('The server should run, but its host has no running guest of '
+              'it.'))
     if _actual(state) is None:
         return None, _silent()
     return state, blockers.of_host(compute_api, context, instance)

@@ -74,7 +74,8 @@ class Ledger:
                 return old
             except (ks_exc.ClientException, LookupError,
                     ValueError) as error:
-                LOG.warning('Placement does not tell what room there is: %s',
+                LOG.warning('Placement does not report how much room there '
+                            'is: %s',
                             error, instance=instance)
                 return old
 
@@ -98,7 +99,7 @@ class Ledger:
                             instance=instance)
             size.settle(instance, size.largest(old, new))
             size.set_pending(instance, _(
-                'The charge falls when Placement takes it: %s') % reason)
+                'The charge falls when Placement accepts it: %s') % reason)
 
         self.save(context, instance, record, task_state)
         return False
@@ -156,7 +157,7 @@ class Ledger:
                     self._provider(here[0]))
             except (exception.ResourceProviderAllocationRetrievalFailed,
                     ks_exc.ClientException) as error:
-                LOG.warning('Placement does not tell what is allocated on '
+                LOG.warning('Placement does not report what is allocated on '
                             '%(node)s: %(error)s',
                             {'node': node, 'error': error})
                 continue
@@ -175,5 +176,5 @@ def _close_billing_period(context, instance, host):
             rpc.get_notifier('compute', host), context, instance, host,
             current_period=True)
     except Exception:
-        LOG.exception('The usage so far was not notified.',
+        LOG.exception('The notification of the usage so far failed.',
                       instance=instance)

@@ -72,8 +72,8 @@ class Endpoint:
             # Unlike silence, this is permanent. nova-api distinguishes them.
             raise
         except Exception as error:
-            LOG.warning('The hypervisor does not tell what the server holds: '
-                        '%s', error, instance=instance)
+            LOG.warning('The hypervisor does not report what the server '
+                        'holds: %s', error, instance=instance)
             raise _conflict(instance, _('its hypervisor does not answer.'))
         if guest is None:
             raise _conflict(instance, _('its guest does not answer.'))
@@ -196,8 +196,8 @@ class ElasticServers(Endpoint):
                 task.Task(request.token, task.OFFERED),
                 task.Task(request.token, task.CLAIMED)):
             raise _conflict(instance, _(
-                'something else happens to it, or the request is not waited '
-                'for any more.'))
+                'another operation on it is running, or nobody waits for the '
+                'request any more.'))
         if instance.host != self.host:
             raise _conflict(instance, _('it has moved to another host.'))
         if instance.node not in self._compute.rt.compute_nodes:
@@ -328,8 +328,8 @@ class ElasticServers(Endpoint):
                 'its guest has just started or stopped.'))
         if not is_active and not persist:
             raise _conflict(instance, _(
-                'it is shut off. Only a size that persists can be given to '
-                'it, for its next start.'))
+                'it is shut off, so only the size of its next start can '
+                'change. Set persist to true.'))
         asked = request.vcpus, memory_mb
         desired, boot = (
             size.Size(*(kept if new is None else new
@@ -416,19 +416,19 @@ class ElasticServers(Endpoint):
         try:
             self._reconciler.save(context, instance, record, task.TASK)
         except Exception as error:
-            LOG.warning('That the change is undone was not recorded: %s',
+            LOG.warning('It was not recorded that the change is undone: %s',
                         error, instance=instance)
             self._reload(instance)
             if _state(instance) != task.REFUSED:
                 # It stays accepted, and nova-api does not refuse it.
-                return _('It is tried again later.')
+                return _('The change is tried again later.')
         try:
             self._act(instance, self._guest(instance), sizes.desired,
                       sizes.boot)
         except Exception as error:
             LOG.warning('The change is undone later: %s', error,
                         instance=instance)
-            return _('The change is undone as soon as its host can.')
+            return _('Its host will undo the change as soon as it can.')
         self._settle(context, instance)
         return _('The change was undone.')
 

@@ -192,7 +192,7 @@ def _refusal(guest, desired, held, settle_timeout, reserve_mb):
     elif held.vcpus < desired.vcpus:
         reasons.append(_('It did not take vCPUs.'))
     if guest.memory_pinned:
-        reasons.append(_('A passed-through device keeps its memory.'))
+        reasons.append(_('A passed-through device pins its memory.'))
     elif held.memory_mb != desired.memory_mb:
         if not guest.balloon_active:
             reasons.append(_('Its balloon driver does not answer.'))
@@ -684,7 +684,7 @@ class Reconciler:
         except NotImplementedError:
             return {}
         except Exception as error:
-            LOG.warning('The hypervisor does not tell what elastic servers '
+            LOG.warning('The hypervisor does not report what elastic servers '
                         'hold: %s', error)
             return {}
 

@@ -144,9 +144,9 @@ def locked(instance_uuid):
                 if is_last:
                     raise exception.ElasticConflict(
                         instance_uuid=instance_uuid,
-                        reason=_('its host is busy with it, such as with a '
-                                 'volume that is swapped or attached. Try '
-                                 'again when that has ended.'))
+                        reason=_('its host is busy with it, for example '
+                                 'because a volume is being swapped or '
+                                 'attached. Try again when that has ended.'))
             else:
                 yield
                 return
@@ -167,8 +167,8 @@ def take(context, instance, token: str) -> None:
         LOG.debug('It is not taken: %s', error, instance=instance)
         raise exception.ElasticConflict(
             instance_uuid=instance.uuid,
-            reason=_('something else happens to it. Try again when that has '
-                     'ended.'))
+            reason=_('another operation on it is running. Try again when that '
+                     'has ended.'))
     except exception.InstanceNotFound:
         raise
     except Exception:
@@ -279,8 +279,8 @@ class Unclaimed:
             waited = time.monotonic() - self._seen[token]
             if known.state != ACCEPTED and waited < PATIENCE:
                 return
-            LOG.warning('The request %s of the server is %s and nobody is '
-                        'at it: its task is given back.', *known,
+            LOG.warning('Request %s of the server is %s and nobody works on '
+                        'it. Its task is given back.', *known,
                         instance=instance)
             end(instance, token, is_accepted=known.state == ACCEPTED)
         locked()

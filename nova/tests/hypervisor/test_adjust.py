@@ -128,7 +128,7 @@ class AdjustTestCase(base.HypervisorTestCase):
     def test_shut_off(self):
         server = self.boot()
         self._stop_server(server)
-        self.assertIn('needs persist', self.adjust(
+        self.assertIn('Set persist', self.adjust(
             server, *base.MAXIMUM, persist=False, expect=409))
         self.assert_at_rest(server, base.MINIMUM)
         later = size.Size(3, 768)

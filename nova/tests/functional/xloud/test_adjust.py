@@ -342,7 +342,7 @@ class LiveTestCase(AdjustTestCase):
         self.guest.behaviour = scripted.REFUSING
         error = self.assertRaises(
             exception.ElasticConflict, self.adjust, 8, 8192)
-        self.assertIn('as soon as its host can', error.format_message())
+        self.assertIn('as soon as it can', error.format_message())
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
 
@@ -354,7 +354,7 @@ class LiveTestCase(AdjustTestCase):
         with mock.patch.object(self.driver, 'set_elastic_guest', leave):
             error = self.assertRaises(
                 exception.ElasticConflict, self.adjust, 6, 6144)
-        self.assertIn('as soon as its host can', error.format_message())
+        self.assertIn('as soon as it can', error.format_message())
         self.assert_idle()
         self.reconcile()
         self.driver.is_away = False
@@ -459,7 +459,7 @@ class LiveTestCase(AdjustTestCase):
         instance.save()
         error = self.assertRaises(
             exception.ElasticConflict, self.adjust, 6)
-        self.assertIn('something else happens', error.format_message())
+        self.assertIn('another operation', error.format_message())
         # It keeps its task.
         self.assertEqual(task_states.IMAGE_SNAPSHOT,
                          self.instance(self.server).task_state)
@@ -609,7 +609,7 @@ class ShutOffTestCase(AdjustTestCase):
         self.assert_charged(self.server, GROWN, 'host1')
         self.adjust(4, 4096)
         self.assert_charged(self.server, size.Size(4, 4096), 'host1')
-        self.assert_refused('a size that persists', 6, persist=False)
+        self.assert_refused('Set persist to true', 6, persist=False)
 
         self.api.post_server_action(self.server['id'], {'os-start': None})
         self._wait_for_state_change(self.server, 'ACTIVE')

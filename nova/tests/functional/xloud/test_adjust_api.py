@@ -81,7 +81,7 @@ class Endpoint:
             expected_attrs=['flavor', 'system_metadata'])
         if task.of(instance) != task.Task(request['token'], task.OFFERED):
             raise exception.ElasticConflict(
-                instance_uuid=instance_uuid, reason='not waited for')
+                instance_uuid=instance_uuid, reason='nobody waits for')
         desired, boot = size.desired(instance), size.boot(instance)
         if vcpus is not None:
             desired = desired._replace(vcpus=vcpus)

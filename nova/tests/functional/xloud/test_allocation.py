@@ -227,7 +227,7 @@ class ChargeTestCase(test.TestCase):
         self.answer(*[self.error(
             409, 'placement.concurrent_update',
             'resource provider generation')] * 100)
-        self.assertConflict('all the time', SMALL, LARGE)
+        self.assertConflict('kept changing', SMALL, LARGE)
         self.assertEqual(SMALL, self.charged())
 
     def test_placement_is_away(self):
@@ -235,7 +235,7 @@ class ChargeTestCase(test.TestCase):
         self.assertConflict('did not say whether', SMALL, LARGE)
         with mock.patch.object(
                 self.client, 'get', side_effect=ks_exc.ConnectFailure):
-            self.assertConflict('does not tell', SMALL, LARGE)
+            self.assertConflict('does not report', SMALL, LARGE)
         self.assertEqual(SMALL, self.charged())
 
     def test_a_proxy_answers_instead(self):

@@ -136,7 +136,7 @@ class StaleInstanceTestCase(TaskBase):
 
     def test_the_resize_is_confirmed_before_it_is_taken(self):
         with self.before('take', self.resize_and_confirm, owner=task):
-            self.assertIn('something else happens', self.look(self.post(
+            self.assertIn('another operation', self.look(self.post(
                 409, current_vcpus=8, current_memory_mb=8192)))
         self.assert_flavor(4)
         self.assert_no_task()
@@ -150,7 +150,7 @@ class StaleInstanceTestCase(TaskBase):
         # The task was free again, and its flavor, or its host, another one.
         if 'its flavor was changed' in message or 'moved' in message or (
                 'not upgraded' in message):
-            return 'something else happens'
+            return 'another operation'
         return message
 
     def test_a_resize_does_not_begin_while_it_runs(self):
@@ -242,7 +242,7 @@ class LockTestCase(TaskBase):
                         messaging.ExpectedException,
                         getattr(endpoint, method), cell, self.server['id'],
                         request._asdict())
-                self.assertIn('not waited for', str(error.exc_info[1]))
+                self.assertIn('nobody waits for', str(error.exc_info[1]))
         self.assertEqual(task.Task('req-of-somebody', task.OFFERED),
                          task.of(self.instance(self.server)))
         self.assertEqual([], self.driver.requests)
