@@ -111,19 +111,23 @@ class Carry:
         mine = self.mine.get(key)
         if mine and (key not in self.was or self.unchanged(key, step)):
             if not self.attempt(mine.name, mine.patch):
-                self.merge(mine, mine.commit)
+                self.merge(mine, (mine.commit,))
             return
         # Both look up one patch, so what is written anew fits here as well.
         shared = self.path.get(key) == self.there.get(key)
         if shared and self.attempt(step.name, step.patch):
             return
-        if mine:
-            self.merge(step, mine.commit, self.store.line(
-                'commit-tree', f'{step.commit}^{{tree}}', '-p',
-                self.was[key].commit, '-m', 'what changed',
-                env=_scratch.NOBODY))
-        else:
-            self.merge(step, step.commit)
+        if mine is None:
+            self.merge(step, (step.commit,))
+            return
+        was = self.was[key]
+        changed = self.store.line(
+            'commit-tree', f'{step.commit}^{{tree}}', '-p', was.commit,
+            '-m', 'what changed', env=_scratch.NOBODY)
+        self.merge(step, (mine.commit, changed),
+                   # It is not another form, only among other lines.
+                   *([(step.commit,)] if shared or
+                     _edits(mine) == _edits(was) else []))
 
     def unchanged(self, key: str, step: _stack.Step) -> bool:
         """Is it the patch that it was, apart from its place?"""
@@ -166,17 +170,19 @@ class Carry:
         if self.problems:
             raise errors.SeriesErrors(self.problems)
 
-    def merge(self, step: _stack.Step, *picks: str) -> None:
+    def merge(self, step: _stack.Step, *ways: ty.Tuple[str, ...]) -> None:
+        """The first of these that git can do."""
         parent = self.builder.parent
         slot = hashlib.sha256('\n'.join([
             self.store.line('rev-parse', f'{parent}^{{tree}}'),
             patchfile.decode(step.patch.render())]).encode(
                 'utf-8', 'surrogateescape')).hexdigest()[:24]
         ref = f'{RESOLVED}/{slot}'
-        found = self.store.resolve(f'{ref}^{{tree}}') or self.pick(picks)
+        found = self.store.resolve(f'{ref}^{{tree}}') or next(
+            filter(None, map(self.pick, ways)), None)
         if found is None:
             raise Stopped(self.release, step, self.old, self.after, parent,
-                          picks, ref)
+                          ways[0], ref)
         if found == self.store.resolve(f'{parent}^{{tree}}'):
             workspace.say(f'{self.release.name} is without {step.name}')
             return
@@ -211,6 +217,12 @@ class Carry:
             '--no-auto-gc', '--refmap=', str(self.scratch.folder),
             f'+HEAD:{CARRIED}/{self.release.name}')
         return self.store.resolve(f'{CARRIED}/{self.release.name}^{{tree}}')
+
+
+def _edits(step: _stack.Step) -> ty.List[str]:
+    """The lines that it adds and removes."""
+    return [line for diff in step.patch.files for hunk in diff.hunks
+            for line in hunk.lines if line[0] in '+-']
 
 
 def _key(one: ty.Union[_stack.Step, _stack.Listed]) -> str:

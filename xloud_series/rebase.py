@@ -195,8 +195,23 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
         # One commit is to come of them.
         git.out('update-ref', '--no-deref', 'HEAD', at.parent)
     state.files = unmerged(git)
+    if state.files:
+        state.save(tree)
+        return conflict(tree, state)
+    # Without a conflict, but the form that this release had is lost in it.
+    state.files = [diff.path for diff in at.step.patch.files]
     state.save(tree)
-    return conflict(tree, state)
+    shown = tree.release.shown
+    return errors.SeriesError(
+        errors.Exit.CONFLICT,
+        f'{at.step.name} has its own form on {at.release.name}, which the '
+        f'change does not fit; now it is there as on {source.name}',
+        (f'look at it: git -C {shown} show',
+         f'this was its form: git -C {shown} show {PICK}-1',
+         f'edit it, and git -C {shown} commit --all --amend',
+         f'python3 -m xloud_series rebase --continue {at.release.name}',
+         f'or give up: python3 -m xloud_series rebase --abort '
+         f'{at.release.name}'))
 
 
 def exported_again(work: workspace.Workspace, tree: _tree.Tree,
