@@ -32,8 +32,8 @@ import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies as st
 from keystoneauth1 import exceptions as ks_exc
-import oslo_messaging as messaging
 from oslo_db.sqlalchemy import engines
+import oslo_messaging as messaging
 from placement import db_api as placement_db
 import sqlalchemy
 
