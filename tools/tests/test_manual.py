@@ -19,6 +19,7 @@ import unittest
 from tools import tree
 
 MANUAL = 'doc/source/xloud/running.rst'
+CONTRIBUTORS = 'doc/source/xloud/contributors.rst'
 LEVELS = {'info', 'warning', 'error', 'exception', 'critical'}
 # A letter or a word stands for it in the table.
 PLACEHOLDER = re.compile(r'%(?:\(\w+\))?[sdr]')
@@ -66,6 +67,19 @@ def told(manual):
     return [' '.join(text.split())
             for cell in cells for text in re.findall(r'``(.*?)``', cell,
                                                      re.DOTALL)]
+
+
+class ModulesTest(unittest.TestCase):
+    def test_the_manual_names_each_module(self):
+        """One that follows its folder, or another of it, goes by its name."""
+        page = (tree.ROOT / CONTRIBUTORS).read_text(encoding='utf-8')
+        named, folder = set(), ''
+        for path in re.findall(r'``([\w/]+(?:/|\.py))``', page):
+            folder = path.rpartition('/')[0] or folder
+            named.add(f'{folder}/{path.rpartition("/")[2]}')
+        ours = {path.relative_to(tree.ROOT).as_posix() for path in modules()
+                if path.name != '__init__.py'}
+        self.assertEqual([], sorted(ours - named))
 
 
 class LogTableTest(unittest.TestCase):
