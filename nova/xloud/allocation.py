@@ -97,6 +97,25 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
         'the resources of its host kept changing in Placement.'))
 
 
+def give(context, reportclient, instance, consumer_uuid: str) -> bool:
+    """Give what a server is charged to a migration of it.
+
+    A change of the charge that began before the move may still come between
+    what the report client reads and what it writes.
+
+    :returns: as move_allocations() of the report client
+    :raises AllocationMoveFailed: if somebody changes it again and again
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return reportclient.move_allocations(
+                context, instance.uuid, consumer_uuid)
+        except exception.AllocationMoveFailed:
+            if attempt == _ATTEMPTS or not size.is_elastic(instance.flavor):
+                raise
+            time.sleep(random.uniform(0, _LONGEST_PAUSE))
+
+
 def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
             new: size.Size) -> size.Size:
     """As much of a growth as a provider has room for now.

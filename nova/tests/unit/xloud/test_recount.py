@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import copy
 from unittest import mock
 
 import fixtures
@@ -33,9 +34,10 @@ class RecountTestCase(test.NoDBTestCase):
         self.tracker = resource_tracker.ResourceTracker(
             'host-1', self.driver, reportclient=mock.Mock())
         self.node = objects.ComputeNode(
-            uuid=uuids.node, vcpus=16, memory_mb=16384, local_gb=1000,
-            vcpus_used=4, memory_mb_used=4096, local_gb_used=500,
-            free_ram_mb=12288, free_disk_gb=500, numa_topology=None)
+            uuid=uuids.node, hypervisor_hostname=NODE, vcpus=16,
+            memory_mb=16384, local_gb=1000, vcpus_used=4, memory_mb_used=4096,
+            local_gb_used=500, free_ram_mb=12288, free_disk_gb=500,
+            numa_topology=None)
         self.tracker.compute_nodes[NODE] = self.node
         self.tracker.tracked_instances.add(uuids.server)
         self.instance = objects.Instance(
@@ -77,6 +79,23 @@ class RecountTestCase(test.NoDBTestCase):
         self.recount(size.Size(4, 4096))
         self.save.assert_called_once_with(expected_task_state=['a-task'])
         self.assertEqual((4, 4096, 500, 12288), self.used())
+
+    def test_a_server_that_came_here(self):
+        """Until the next audit its migration is what is counted."""
+        self.tracker.tracked_instances.clear()
+        self.tracker.tracked_migrations[uuids.server] = mock.Mock()
+        self.recount(size.Size(4, 4096))
+        self.assertEqual((6, 2048, 500, 14336), self.used())
+
+    def test_the_audit_saves_what_is_as_before(self):
+        """The charge fell again, and that was not counted.
+
+        The answer to its save was lost.
+        """
+        self.assertTrue(self.tracker._resource_change(self.node))
+        before = copy.deepcopy(self.node)
+        self.recount(size.Size(4, 4096))
+        self.assertTrue(self.tracker._resource_change(before))
 
     def test_a_node_that_is_not_available(self):
         self.driver.node_is_available.return_value = False
