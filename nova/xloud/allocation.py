@@ -77,8 +77,10 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
         _set(resources, wanted)
         response = _put(context, reportclient, instance, allocations)
         if response.status_code == 409 and not _is_concurrent(response):
-            left = _without_evacuated(allocations, rp_uuid)
-            if left and _obstacles(context, reportclient, left, found):
+            left = _without_evacuated(allocations['allocations'], rp_uuid)
+            if left and _obstacles(context, reportclient, {
+                    other: allocations['allocations'][other]
+                    for other in left}):
                 # It was evacuated from a host that accepts no writes. Nobody
                 # needs its allocation there: when that host is back, it looks
                 # for servers that have left it.
@@ -88,8 +90,12 @@ def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
         if response.status_code == 204:
             return wanted
         if not _is_concurrent(response):
+            if size.largest(found, old, new) == found and (
+                    size.largest(old, new) == new):
+                # It has enough. That it has more goes later.
+                return found
             raise _refused(context, reportclient, instance, rp_uuid, found,
-                           wanted, response)
+                           wanted, response, allocations['allocations'])
         if 'consumer generation conflict' in _error(response)[1]:
             raise _conflict(instance, _(
                 'its allocation in Placement was changed at the same time.'))
@@ -116,6 +122,18 @@ def give(context, reportclient, instance, consumer_uuid: str) -> bool:
             time.sleep(random.uniform(0, _LONGEST_PAUSE))
 
 
+def ask_for_move(instance, allocation) -> None:
+    """Ask a host for what a server is to have there, to which it is forced.
+
+    :param allocation: what it has where it comes from, is changed
+    """
+    resources = dict(allocation['resources'])
+    if (size.is_elastic(instance.flavor) and _size(resources) and
+            not size.charges_by_extra_specs(instance.flavor)):
+        _set(resources, size.moved(instance))
+        allocation['resources'] = resources
+
+
 def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
             new: size.Size) -> size.Size:
     """As much of a growth as a provider has room for now.
@@ -132,14 +150,18 @@ def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
     return size.Size(*fits)
 
 
-def obstacles(context, reportclient, rp_uuid: str,
+def obstacles(context, reportclient, instance, rp_uuid: str,
               wanted: size.Size) -> ty.List[str]:
     """The resource classes because of which Placement takes no change now.
 
-    :param wanted: what a server is to have
-    :returns: those that are over capacity or whose max_unit is below that
+    :param wanted: what the server is to have on this provider
+    :returns: those of all that it has which are over capacity or limits
+    :raises ElasticConflict: without an answer from Placement
     """
-    return _obstacles(context, reportclient, [rp_uuid], wanted)
+    allocations = _get(context, reportclient, instance)['allocations']
+    for other in _without_evacuated(allocations, rp_uuid):
+        del allocations[other]
+    return _obstacles(context, reportclient, allocations, rp_uuid, wanted)
 
 
 def charges(context, reportclient, rp_uuid: str) -> ty.Dict[str, size.Size]:
@@ -184,14 +206,15 @@ def _is_concurrent(response):
     return _error(response)[0] == 'placement.concurrent_update'
 
 
-def _refused(context, reportclient, instance, rp_uuid, old, new, response):
+def _refused(context, reportclient, instance, rp_uuid, old, new, response,
+             allocations):
     LOG.info('Placement refused %(new)s instead of %(old)s: %(detail)s',
              {'new': new, 'old': old, 'detail': _error(response)[1]},
              instance=instance)
     if response.status_code != 409:
         return _conflict(instance, _('Placement refused the change.'))
-    names = obstacles(context, reportclient, rp_uuid,
-                      size.Size(*map(min, zip(old, new))))
+    names = _obstacles(context, reportclient, allocations, rp_uuid,
+                       size.Size(*map(min, zip(old, new))))
     if names:
         reason = _('it has %(old)s, and Placement accepts no change while the '
                    'host is over its capacity or limits in %(names)s.') % {
@@ -204,26 +227,40 @@ def _refused(context, reportclient, instance, rp_uuid, old, new, response):
 
 def _without_evacuated(allocations, rp_uuid):
     """Other hosts on which a server has an allocation."""
-    return [other for other, allocation in allocations['allocations'].items()
+    return [other for other, allocation in allocations.items()
             if other != rp_uuid and _size(allocation['resources'])]
 
 
-def _obstacles(context, reportclient, providers, wanted):
+def _obstacles(context, reportclient, allocations, rp_uuid=None,
+               wanted=None):
+    """Of a whole allocation: Placement checks all of it at each write.
+
+    It may be on several providers, as of a network or a shared storage.
+
+    :param wanted: what is to be on the provider rp_uuid, if that is given
+    """
     names = set()
-    for rp_uuid in providers:
+    for provider, allocation in allocations.items():
         try:
-            inventory, usages = _provider(context, reportclient, rp_uuid)
+            inventory, usages = _provider(context, reportclient, provider)
         except (ks_exc.ClientException, LookupError, ValueError) as error:
             LOG.warning('Placement does not report the capacity of %(rp)s: '
-                        '%(error)s', {'rp': rp_uuid, 'error': error})
+                        '%(error)s', {'rp': provider, 'error': error})
             continue
+        resources = dict(allocation['resources'])
+        if provider == rp_uuid:
+            _set(resources, wanted)
         names.update(
-            name for name in inventory
-            if usages.get(name, 0) > _capacity(inventory, name))
-        names.update(
-            name for name, number in zip((orc.VCPU, orc.MEMORY_MB), wanted)
-            if number > inventory.get(name, {}).get('max_unit', number))
+            name for name, amount in resources.items()
+            if name in inventory and (
+                usages.get(name, 0) > _capacity(inventory, name) or
+                not _is_allowed(inventory[name], amount)))
     return sorted(names)
+
+
+def _is_allowed(inventory, amount):
+    return (inventory['min_unit'] <= amount <= inventory['max_unit'] and
+            amount % inventory['step_size'] == 0)
 
 
 def _provider(context, reportclient, rp_uuid):

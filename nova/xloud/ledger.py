@@ -29,6 +29,7 @@ from oslo_log import log as logging
 from nova.compute import utils as compute_utils
 from nova import exception
 from nova.i18n import _
+from nova import objects
 from nova import rpc
 from nova.xloud import action
 from nova.xloud import allocation
@@ -104,6 +105,23 @@ class Ledger:
         self.save(context, instance, record, task_state)
         return False
 
+    def start_anew(self, context, instance) -> None:
+        """Charge boot in the row of a server of which nothing runs.
+
+        :param instance: the copy of the operation, which may be old and gets
+            what was stored. Its other changes stay.
+        """
+        stored = objects.Instance.get_by_uuid(
+            context, instance.uuid,
+            expected_attrs=['flavor', 'system_metadata'])
+        self.save(context, stored, lambda: size.start_anew(stored),
+                  stored.task_state)
+        fields = {'vcpus', 'memory_mb', 'system_metadata'} - (
+            instance.obj_what_changed())
+        for field in fields:
+            setattr(instance, field, getattr(stored, field))
+        instance.obj_reset_changes(fields)
+
     def can_release(self, context, instance) -> bool:
         """Whether Placement may accept less now, after it has refused.
 
@@ -111,8 +129,8 @@ class Ledger:
         """
         wanted = size.largest(size.desired(instance), size.boot(instance))
         return not allocation.obstacles(
-            context, self._compute.reportclient, self._provider(instance),
-            wanted)
+            context, self._compute.reportclient, instance,
+            self._provider(instance), wanted)
 
     def save(self, context, instance, record, task_state) -> None:
         """Change the books of a server: its row and the resource tracker.

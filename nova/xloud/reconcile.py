@@ -48,7 +48,7 @@ LOG = logging.getLogger(__name__)
 # A server in another state may be elsewhere, or has no guest to ask, such as a
 # suspended one.
 _VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
-              vm_states.PAUSED, vm_states.RESIZED)
+              vm_states.PAUSED, vm_states.RESIZED, vm_states.SHELVED)
 # Tasks that do not move the server, which can come to hold more meanwhile.
 _STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
           task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
@@ -401,6 +401,18 @@ class Reconciler:
             LOG.exception('Not reconciled.', instance=instance)
         return True
 
+    def start_anew(self, context, instance) -> None:
+        """Charge boot for a server of which nothing ran until now.
+
+        The operation goes on in any case, and reconcile ends this.
+        """
+        try:
+            if size.is_elastic(instance.flavor):
+                self._ledger.start_anew(context, instance)
+        except Exception as error:
+            LOG.warning('Its boot size is charged later: %s', error,
+                        instance=instance)
+
     def handle_event(self, event) -> None:
         """A driver reports that a guest has changed."""
         context = nova.context.get_admin_context()
@@ -452,6 +464,7 @@ class Reconciler:
         awaited = self._awaited(instance, guest, request_id)
         is_current = is_configured or size.is_config_current(instance)
         charged = size.charged(instance)
+        is_known = allocated is not None
         if allocated is None:
             allocated = charged
         has_strayed_now = has_strayed(instance, guest, timeutils.utcnow())
@@ -502,6 +515,10 @@ class Reconciler:
             size.clear_outcome(instance)
             if decision.outcome:
                 size.set_outcome(instance, *decision.outcome)
+                if decision.outcome[0] == condition.OVERCOMMITTED:
+                    size.note_excess(instance, condition.held(
+                        condition.sizes_of(instance), guest.holds,
+                        guest.memory_pinned))
             size.await_guest(instance, None if has_ended else awaited)
 
         self.save(context, instance, record, task_state)
@@ -517,10 +534,13 @@ class Reconciler:
             self._note_unasked(instance)
         if _grows(decision.charge, allocated):
             return
-        if decision.charge != allocated and not is_pending:
-            self._ledger.release(context, instance, allocated,
-                                 decision.charge, task_state)
-        self._verified.add(instance.uuid)
+        if decision.charge != allocated and not is_pending and (
+                self._ledger.release(context, instance, allocated,
+                                     decision.charge, task_state)):
+            allocated = decision.charge
+        if is_known:
+            # Else there may be more, of which the next pass hears.
+            self._verified.add(instance.uuid)
         if decision.drive and drive and instance.vm_state in _DRIVEN:
             if self._is_unplugging(instance, guest, decision.drive):
                 # Each time libvirt would wait for seconds.
@@ -532,6 +552,7 @@ class Reconciler:
                 if is_asked and guest.vcpus == vcpus:
                     self._note_unplug(instance, guest, decision.drive)
                 self.settle(context, instance, guest, task_state=task_state,
+                            allocated=allocated if is_known else None,
                             drive=False, is_configured=is_configured)
 
     def doubt(self, instance) -> None:

@@ -60,6 +60,7 @@ _STALE_CONFIG = _METADATA_PREFIX + 'stale_config'
 _RUN = _METADATA_PREFIX + 'run'
 _CONDITION = _METADATA_PREFIX + 'condition'
 _REASON = _METADATA_PREFIX + 'reason'
+_EXCESS = 'excess'
 _AWAITED = _METADATA_PREFIX + 'awaited'
 _PENDING = _METADATA_PREFIX + 'pending'
 _SETTLING = _METADATA_PREFIX + 'settling'
@@ -80,9 +81,11 @@ BOOKS_TOO = '+'
 # What was put aside for a resize is dropped, whatever else was changed.
 NO_OLD_BOOKS = '-'
 
-# What a server does while a move that keeps its flavor is scheduled
-_KEEPS_FLAVOR = (
-    task_states.MIGRATING, task_states.REBUILDING, task_states.UNSHELVING)
+# What a server does while it is scheduled to start anew, with its flavor: it
+# is evacuated or unshelved. A rebuild stays and asks for nothing.
+_STARTS_ANEW = (task_states.REBUILDING, task_states.UNSHELVING)
+# What it does while a move that keeps its flavor is scheduled
+_KEEPS_FLAVOR = (task_states.MIGRATING,) + _STARTS_ANEW
 
 
 class Size(ty.NamedTuple):
@@ -203,7 +206,8 @@ def charged_as(instance, flavor) -> Size:
     if flavor.id == instance.flavor.id:
         return charged(instance)
     if _is_old_flavor(instance, flavor):
-        return _recorded(instance, 'old_charged') or minimum(flavor)
+        # Nothing was put aside if that resize is older than the series.
+        return _recorded(instance, 'old_charged') or maximum(flavor)
     return minimum(flavor)
 
 
@@ -224,6 +228,32 @@ def settle(instance, actual: Size) -> None:
     The caller saves the instance.
     """
     _charge(instance, largest(desired(instance), boot(instance), actual))
+
+
+def start_anew(instance) -> None:
+    """Charge what its next start gives, for a server of which nothing runs.
+
+    The caller saves the instance.
+    """
+    record(instance, boot(instance), boot(instance))
+    settle(instance, boot(instance))
+    clear_outcome(instance)
+    set_pending(instance, None)
+
+
+def started_anew(instance) -> Size:
+    """What is claimed for a server of which nothing runs yet."""
+    if is_elastic(instance.flavor):
+        return boot(instance)
+    return maximum(instance.flavor)
+
+
+def moved(instance) -> Size:
+    """What is claimed for a server that moves and keeps its flavor."""
+    if 'task_state' in instance and instance.task_state in _STARTS_ANEW:
+        return started_anew(instance)
+    charge = charged(instance)
+    return largest(charge, _recorded(instance, _EXCESS) or charge)
 
 
 def change_flavor(instance, flavor) -> Size:
@@ -345,6 +375,15 @@ def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
 def clear_outcome(instance) -> None:
     for key in (_CONDITION, _REASON):
         _set(instance, key, None)
+    _drop(instance, _EXCESS)
+
+
+def note_excess(instance, held: Size) -> None:
+    """Remember what a server holds of which its host had no room for all.
+
+    It goes with the outcome of :func:`set_outcome`.
+    """
+    _write(instance, _EXCESS, held)
 
 
 def set_pending(instance, reason: ty.Optional[str]) -> None:
@@ -408,7 +447,7 @@ def flavor_to_ask_for(flavor, instance):
     if (flavor.id != own.id and 'task_state' in instance and
             instance.task_state in _KEEPS_FLAVOR):
         flavor = own
-    return carry_charge(flavor, instance)
+    return _carry(flavor, instance, moved)
 
 
 def carry_charge(flavor, instance):
@@ -420,6 +459,10 @@ def carry_charge(flavor, instance):
         new one. A copy, because in the conductor the same object becomes the
         instance's new flavor.
     """
+    return _carry(flavor, instance, charged)
+
+
+def _carry(flavor, instance, claimed):
     if not is_elastic(flavor):
         return flavor
     carried = flavor.obj_clone()
@@ -427,7 +470,7 @@ def carry_charge(flavor, instance):
         key: value for key, value in flavor.extra_specs.items()
         if key not in (_CLAIM_VCPUS, _CLAIM_MEMORY)}
     if flavor.id == instance.flavor.id:
-        size = charged(instance)
+        size = claimed(instance)
         carried.extra_specs[_CLAIM_VCPUS] = str(size.vcpus)
         carried.extra_specs[_CLAIM_MEMORY] = str(size.memory_mb)
     return carried
@@ -436,8 +479,8 @@ def carry_charge(flavor, instance):
 def claim(flavor) -> Size:
     """What a request spec with this flavor asks Placement for.
 
-    What the server is charged if :func:`carry_charge` said so, else the
-    minimum of the flavor.
+    What the server is charged, or starts with, if the flavor says so, else
+    the minimum of the flavor.
     """
     if not is_elastic(flavor):
         return maximum(flavor)

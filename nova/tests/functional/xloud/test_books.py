@@ -86,6 +86,38 @@ class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
                          self.driver.guests[server['id']].held)
         self.assert_charged(server, base.MAXIMUM, 'host1')
 
+    def test_a_resize_that_was_begun_before(self):
+        self.start_host('host2')
+        held = size.Size(4, 4096)
+        self.server = self._resize_server(
+            self.server, self.create_elastic_flavor(
+                maximum=held, minimum=size.Size(1, 512)))
+        with self.cell() as cell:
+            instance = objects.Instance.get_by_uuid(
+                cell, self.server['id'],
+                expected_attrs=['flavor', 'system_metadata'])
+            for key in [*size.entries(instance), size.BOOKS]:
+                del instance.system_metadata[key]
+            instance.vcpus, instance.memory_mb = held
+            with mock.patch('nova.xloud.books.merge',
+                            lambda _context, _row, new: new):
+                instance.save()
+        migration = self.admin_api.api_get(
+            '/os-migrations').body['migrations'][0]['uuid']
+        for consumer, charge in ((self.server['id'], held),
+                                 (migration, base.MAXIMUM)):
+            url = '/allocations/%s' % consumer
+            body = self.placement.get(url, version='1.28').body
+            for allocation in body['allocations'].values():
+                resources = allocation['resources']
+                resources['VCPU'], resources['MEMORY_MB'] = charge
+            self.placement.put(url, body, version='1.28')
+        self._run_periodics()
+        self.assert_used(host1=base.MAXIMUM, host2=held)
+        self.server = self._revert_resize(self.server)
+        self.reconcile()
+        self.assert_books(base.MAXIMUM, base.MAXIMUM)
+
     def test_move_and_resize(self):
         self.age(self.server)
         self.start_host('host2')

@@ -19,6 +19,8 @@ Placement takes no write there, also none that asks for less.
 import datetime
 from unittest import mock
 
+from oslo_utils.fixture import uuidsentinel as uuids
+
 from nova.compute import utils as compute_utils
 from nova import exception
 from nova.scheduler.client import report
@@ -40,6 +42,16 @@ class CapacityBase(test_adjust.AdjustTestCase):
         inventory.update(changes)
         response = self.placement.put(url, inventory, version='1.28')
         self.assertEqual(200, response.status, response.body)
+
+    def change_allocation(self, allocations=None, **resources):
+        """Somebody writes it with another tool."""
+        url = '/allocations/%s' % self.server['id']
+        body = self.placement.get(url, version='1.28').body
+        for allocation in body['allocations'].values():
+            allocation['resources'].update(resources)
+        body['allocations'].update(allocations or {})
+        response = self.placement.put(url, body, version='1.28')
+        self.assertEqual(204, response.status, response.body)
 
     def fill(self, memory_mb):
         return self.create_server(self.create_elastic_flavor(
@@ -93,6 +105,49 @@ class OverCapacityTestCase(CapacityBase):
     def test_max_unit(self):
         self.shrink_where_placement_refuses('VCPU', max_unit=1)
 
+    def test_min_unit_of_what_stays(self):
+        self.shrink_where_placement_refuses('DISK_GB', min_unit=2)
+
+    def test_another_provider(self):
+        """As that of the bandwidth of a port, which Neutron keeps."""
+        url = '/resource_providers'
+        self.placement.post(
+            url, {'name': 'network', 'uuid': uuids.network}, version='1.28')
+        url += '/%s' % uuids.network
+        self.placement.put('/resource_classes/CUSTOM_BANDWIDTH', None,
+                           version='1.28')
+
+        def set_total(total):
+            provider = self.placement.get(url, version='1.28').body
+            response = self.placement.put(url + '/inventories', {
+                'resource_provider_generation': provider['generation'],
+                'inventories': {'CUSTOM_BANDWIDTH': {'total': total}}},
+                version='1.28')
+            self.assertEqual(200, response.status, response.body)
+
+        set_total(10)
+        self.change_allocation({
+            uuids.network: {'resources': {'CUSTOM_BANDWIDTH': 8}}})
+        self.adjust(6, 6144)
+        set_total(5)
+        self.adjust(2, 2048)
+        with mock.patch.object(
+                compute_utils, 'notify_usage_exists') as mock_bill:
+            for _ in range(3):
+                self.reconcile()
+        # The charge does not fall and rise with each attempt.
+        self.assertEqual(0, mock_bill.call_count)
+        instance = self.instance(self.server)
+        self.assertEqual(GROWN, size.charged(instance))
+        self.assertIn('CUSTOM_BANDWIDTH', size.pending(instance))
+        self.assertIn('CUSTOM_BANDWIDTH', self.assertRaises(
+            exception.ElasticNoRoom, self.adjust, 7).format_message())
+        set_total(10)
+        self.reconcile()
+        self.assertEqual(base.MINIMUM, size.charged(
+            self.instance(self.server)))
+        self.assertEqual(base.MINIMUM, self.used('host1'))
+
     def test_growth_names_the_class_that_is_over(self):
         self.change_inventory('DISK_GB', reserved=1028)
         self.assert_refused('DISK_GB', 4)
@@ -101,14 +156,27 @@ class OverCapacityTestCase(CapacityBase):
 
     def test_more_allocated_than_charged(self):
         """Somebody healed it with a tool that knows the maximum only."""
-        url = '/allocations/%s' % self.server['id']
-        body = self.placement.get(url, version='1.28').body
-        for allocation in body['allocations'].values():
-            allocation['resources'].update(VCPU=8, MEMORY_MB=8192)
-        self.placement.put(url, body, version='1.28')
+        self.change_allocation(VCPU=8, MEMORY_MB=8192)
         self.adjust(4, 4096)
         self.assertEqual(size.Size(4, 4096),
                          size.charged(self.instance(self.server)))
+        self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+    def test_more_allocated_in_one_dimension(self):
+        self.change_allocation(VCPU=8)
+        self.adjust(2, 4096)
+        self.reconcile()
+        self.assert_books(size.Size(2, 4096), size.Size(2, 4096))
+
+    def test_more_allocated_where_placement_refuses(self):
+        self.change_allocation(VCPU=8, MEMORY_MB=8192)
+        self.change_inventory('DISK_GB', reserved=1028)
+        # It has that already.
+        self.adjust(4, 4096)
+        self.reconcile()
+        self.assert_pending(size.Size(4, 4096), base.MAXIMUM, 'DISK_GB')
+        self.change_inventory('DISK_GB', reserved=0)
         self.reconcile()
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
 

@@ -23,6 +23,8 @@ from nova.scheduler.client import report
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
+from nova.tests.functional.xloud import test_capacity
+from nova import utils
 from nova.xloud import guest as elastic_guest
 from nova.xloud import ledger
 from nova.xloud import size
@@ -173,3 +175,75 @@ class MovingBalloonTestCase(test_adjust.AdjustTestCase):
                         'host': None, 'block_migration': 'auto'}})
                 self._wait_for_migration_status(server, ['error'])
                 self.assertEqual(number, calls.count(server['id']))
+
+
+class OvercommittedTestCase(test_capacity.CapacityBase):
+    """A move asks for what the guest holds, not for what fitted in before."""
+
+    def setUp(self):
+        super().setUp()
+        self.fill(28672)
+        self.wait()
+        self.guest.behaviour = scripted.LOST
+        self.guest.held = base.MAXIMUM
+        self.reconcile()
+        self.charge = size.Size(8, 3584)
+        self.assert_charged(self.server, self.charge, 'host1')
+        self.start_host('host2')
+
+    def fill_other(self, left_mb):
+        memory_mb = base.ElasticFakeDriver.memory_mb - 512 - left_mb
+        return self.create_server(self.create_elastic_flavor(
+            maximum=size.Size(1, memory_mb),
+            minimum=size.Size(1, memory_mb)), host='host2')
+
+    def reconcile_on(self, host):
+        with self.cell() as cell:
+            self.computes[host].manager._elastic.reconcile(cell)
+
+    def migrate_live(self, how, **body):
+        with utils.temporary_mutation(self.admin_api, microversion='2.67'):
+            self.admin_api.post_server_action(
+                self.server['id'], {'os-migrateLive': dict(
+                    {'host': None, 'block_migration': 'auto'}, **body)})
+        self._wait_for_migration_status(self.server, [how])
+        self._wait_for_assert(self.assert_idle)
+        self._run_periodics()
+
+    def test_live(self):
+        filler = self.fill_other(left_mb=8191)
+        for body in ({}, {'host': 'host2', 'force': True}):
+            self.migrate_live('error', **body)
+            self.assert_charged(self.server, self.charge, 'host1')
+        self._delete_server(filler)
+        self.fill_other(left_mb=8192)
+        self.migrate_live('completed')
+        self.assertEqual({'host2': base.MAXIMUM},
+                         self.allocated(self.server['id']))
+        self.reconcile_on('host2')
+        self.assert_charged(self.server, base.MAXIMUM, 'host2')
+
+    def test_forced(self):
+        self.fill_other(left_mb=8192)
+        self.migrate_live('completed', host='host2', force=True)
+        self.assertEqual({'host2': base.MAXIMUM},
+                         self.allocated(self.server['id']))
+
+    def test_cold(self):
+        filler = self.fill_other(left_mb=8191)
+        self.admin_api.post_server_action(
+            self.server['id'], {'migrate': None})
+        self._wait_for_migration_status(self.server, ['error'])
+        self._wait_for_assert(self.assert_idle)
+        self.assert_charged(self.server, self.charge, 'host1')
+        self._delete_server(filler)
+        self.admin_api.post_server_action(
+            self.server['id'], {'migrate': None})
+        self.server = self._wait_for_state_change(
+            self.server, 'VERIFY_RESIZE')
+        self.assertEqual({'host2': base.MAXIMUM},
+                         self.allocated(self.server['id']))
+        # It starts with its boot size.
+        self.reconcile_on('host2')
+        self.assertEqual({'host2': base.MINIMUM},
+                         self.allocated(self.server['id']))

@@ -12,6 +12,7 @@
 
 """Every move of a server whose sizes are no longer those of its flavor."""
 
+import contextlib
 import io
 
 import fixtures
@@ -23,6 +24,7 @@ from nova import utils
 from nova.xloud import size
 
 NOTHING = size.Size(0, 0)
+BOOT = size.Size(3, 6144)
 OTHER_IMAGE = 'a2459075-d96c-40d5-893e-577ff92e721c'
 
 
@@ -44,7 +46,7 @@ class MovesTestCase(base.ElasticServersTestCase):
         self.flavor = self.create_elastic_flavor()
         self.server = self.create_server(self.flavor, host='host1')
         self.charge = self.change_sizes(
-            self.server, desired=size.Size(6, 4096), boot=size.Size(3, 6144))
+            self.server, desired=size.Size(6, 4096), boot=BOOT)
         self.assertEqual((6, 6144), self.charge)
         self.before = self.books(self.server)
 
@@ -100,6 +102,20 @@ class MovesTestCase(base.ElasticServersTestCase):
         self._run_periodics()
         self.assert_idle()
         self.assert_unchanged(host, **used)
+
+    def starts_anew(self):
+        """From now on it has what its start gives."""
+        self.charge = BOOT
+        self.before = (*BOOT, {
+            **self.before[2], 'xloud_desired_vcpus': '3',
+            'xloud_desired_memory_mb': '6144'})
+
+    def grow_until_the_next_start(self):
+        """Nothing of the growth is to be claimed where the server starts."""
+        self.charge = self.change_sizes(
+            self.server, desired=size.Size(8, 8192), boot=BOOT)
+        self.assertEqual((8, 8192), self.charge)
+        self.before = self.books(self.server)
 
     def assert_idle(self):
         """Nothing that was started holds the server."""
@@ -162,10 +178,14 @@ class EvacuateTestCase(MovesTestCase):
         self.lose('host1')
         self.server = self._evacuate_server(
             self.server, expected_host='host2')
-        both = {'host1': self.charge, 'host2': self.charge}
+        both = {'host1': self.charge, 'host2': BOOT}
         self.assertEqual(both, self.allocated(self.server['id']))
+        self.starts_anew()
+        self._wait_for_assert(lambda: self.assertEqual(
+            self.before, self.books(self.server)))
         self._run_periodics()
         self.assertEqual(both, self.allocated(self.server['id']))
+        self.assertEqual(BOOT, self.tracked('host2'))
 
         self.bring_back('host1')
 
@@ -180,8 +200,35 @@ class EvacuateTestCase(MovesTestCase):
             self.server = self._evacuate_server(
                 self.server, {'host': 'host2', 'force': True},
                 expected_host='host2', expected_state='ACTIVE')
+        self.starts_anew()
+        self._wait_for_assert(lambda: self.assertEqual(
+            {'host1': (6, 6144), 'host2': BOOT},
+            self.allocated(self.server['id'])))
+        # An evacuation ends for the resource tracker at its next audit.
+        self._run_periodics()
         self.bring_back('host1', keep_hypervisor_state=False)
         self.assert_unchanged('host2')
+
+    def test_room_for_what_it_starts_with(self):
+        self.grow_until_the_next_start()
+        self.fill('host2', memory_mb=6144)
+        self.lose('host1')
+        self.server = self._evacuate_server(
+            self.server, expected_host='host2')
+        self.starts_anew()
+        self._run_periodics()
+        self.bring_back('host1', keep_hypervisor_state=False)
+        self.assert_unchanged('host2', host2=size.Size(4, 32768))
+
+    def test_lost_answer_to_the_lower_charge(self):
+        """The evacuation goes on, and what is allocated is not charged."""
+        self.lose('host1')
+        with fixtures.MockPatch('nova.xloud.books.save',
+                                side_effect=exception.NovaException('lost')):
+            self.server = self._evacuate_server(
+                self.server, expected_host='host2')
+        self.assertEqual(self.before, self.books(self.server))
+        self.assertEqual('host2', self.instance(self.server).host)
 
     def test_and_deleted_before_the_host_comes_back(self):
         self.lose('host1')
@@ -221,6 +268,7 @@ class ShelveTestCase(MovesTestCase):
             self.server, {'OS-EXT-SRV-ATTR:host': None})
         self.assert_nothing_left(self.server['id'])
         self.assert_used(host1=NOTHING, host2=NOTHING)
+        self.starts_anew()
         self.assertEqual(self.before, self.books(self.server))
 
         self.act('unshelve', {'host': 'host2'})
@@ -241,6 +289,8 @@ class ShelveTestCase(MovesTestCase):
             self.server, expected_state='SHELVED')
         self._shelve_offload_server(self.server)
         self.assert_used(host1=NOTHING, host2=NOTHING)
+        self.starts_anew()
+        self.assertEqual(self.before, self.books(self.server))
         self.server = self._unshelve_server(self.server)
         self.assert_unchanged()
 
@@ -255,11 +305,35 @@ class ShelveTestCase(MovesTestCase):
             self.server, 'unshelve', 'schedule_instances', 'error')
         self.assert_idle()
         self.assert_nothing_left(self.server['id'])
+        self.starts_anew()
         self.assertEqual(self.before, self.books(self.server))
 
         self._delete_server(filler)
         self.server = self._unshelve_server(self.server)
         self.assert_unchanged(host2=size.Size(1, 26625))
+
+    def test_room_for_what_it_starts_with(self):
+        """Also if it was offloaded by a compute that kept the charge."""
+        self.grow_until_the_next_start()
+        for old in (False, True):
+            with fixtures.MockPatch('nova.xloud.books.save',
+                                    side_effect=exception.NovaException(
+                                        'lost')) if old else (
+                    contextlib.nullcontext()):
+                self._shelve_server(self.server)
+                self._wait_for_server_parameter(
+                    self.server, {'OS-EXT-SRV-ATTR:host': None})
+            if not old:
+                self.starts_anew()
+            self.assert_nothing_left(self.server['id'])
+            self.assertEqual(self.before, self.books(self.server))
+            filler = self.fill('host2', memory_mb=6144)
+            self.act('unshelve', {'host': 'host2'})
+            self.server = self._wait_for_state_change(self.server, 'ACTIVE')
+            self.starts_anew()
+            self.assert_unchanged('host2', host2=size.Size(4, 32768))
+            self._delete_server(filler)
+            self.grow_until_the_next_start()
 
 
 class RebuildTestCase(MovesTestCase):
@@ -563,6 +637,7 @@ class PlainHostTestCase(MovesTestCase):
             self.server, 'unshelve', 'schedule_instances', 'error')
         self.assert_idle()
         self.assert_nothing_left(self.server['id'])
+        self.starts_anew()
         self.assertEqual(self.before, self.books(self.server))
 
     def test_forced(self):

@@ -200,6 +200,10 @@ class PlacementQuotaTestCase(LegacyQuotaTestCase):
             6, 12288, self.unshelve,
             self.make_instance(charged=size.Size(6, 12288)))
         self.assert_needs(4, 8192, self.unshelve, self.make_instance(FIXED))
+        # It starts with boot, whatever it was charged.
+        grown = self.make_instance()
+        size.record(grown, size.Size(6, 12288), size.Size(3, 5120))
+        self.assert_needs(3, 5120, self.unshelve, grown)
 
 
 class UnifiedLimitsTestCase(QuotaTestBase):

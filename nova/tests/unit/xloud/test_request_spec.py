@@ -87,16 +87,17 @@ class RequestSpecTestCase(test.NoDBTestCase):
 
     def test_move_after_a_failed_resize_asks_for_the_charge(self):
         """The spec has the flavor that the server did not get."""
-        charge = size.Size(5, 8192)
-        size.record(self.instance, charge, charge)
+        charge, boot = size.Size(5, 8192), size.Size(3, 4096)
+        size.record(self.instance, charge, boot)
         plain = test_size.fake_flavor(2)
         for flavor in (test_size.fake_flavor(3, cpu=3), plain):
             flavor.update({'root_gb': 1, 'ephemeral_gb': 0, 'swap': 0})
-            for task in ('migrating', 'rebuilding', 'unshelving'):
+            for task, asked in (('migrating', charge), ('rebuilding', boot),
+                                ('unshelving', boot)):
                 spec = request_spec(flavor)
                 self.instance.task_state = task
                 spec.ensure_project_and_user_id(self.instance)
-                self.assertEqual(charge, self._asks_for(spec))
+                self.assertEqual(asked, self._asks_for(spec))
                 self.assertEqual(self.flavor.id, spec.flavor.id)
         # Of a server that is not elastic, too
         instance = test_size.fake_instance(

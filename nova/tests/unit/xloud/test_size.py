@@ -178,6 +178,42 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         self.assertEqual(once, books(instance))
 
     @hypothesis.given(used_instances())
+    def test_start_anew_leaves_what_boots(self, instance):
+        hypothesis.assume(size.is_elastic(instance.flavor))
+        boot = size.boot(instance)
+        self.assertEqual(boot, size.started_anew(instance))
+        size.set_outcome(instance, 'Overcommitted', 'no room')
+        size.set_pending(instance, 'no room')
+        size.start_anew(instance)
+        self.assertEqual(
+            (boot, boot, boot),
+            (size.desired(instance), size.boot(instance),
+             size.charged(instance)))
+        self.assertIsNone(size.outcome(instance))
+        self.assertIsNone(size.pending(instance))
+        once = books(instance)
+        size.start_anew(instance)
+        self.assertEqual(once, books(instance))
+
+    @hypothesis.given(used_instances(), st.booleans())
+    def test_a_move_asks_for_what_is_held_there(self, instance, is_noted):
+        hypothesis.assume(size.is_elastic(instance.flavor))
+        charge, held = size.charged(instance), size.maximum(instance.flavor)
+        if is_noted:
+            size.set_outcome(instance, 'Overcommitted', 'No room.')
+            size.note_excess(instance, held)
+        for task_state in ('migrating', 'resize_prep', None):
+            instance.task_state = task_state
+            self.assertEqual(size.largest(charge, held) if is_noted else
+                             charge, size.moved(instance))
+        for task_state in ('rebuilding', 'unshelving'):
+            instance.task_state = task_state
+            self.assertEqual(size.boot(instance), size.moved(instance))
+        instance.task_state = None
+        size.clear_outcome(instance)
+        self.assertEqual(charge, size.moved(instance))
+
+    @hypothesis.given(used_instances())
     def test_claim_carries_the_charge_over_rpc(self, instance):
         flavor = instance.flavor
         before = dict(flavor.extra_specs)
@@ -235,6 +271,15 @@ class ResizeTestCase(test.NoDBTestCase):
         instance.old_flavor = instance.flavor
         self._set_flavor(instance, instance.flavor)
         self.assertEqual(before, books(instance))
+
+    def test_a_resize_that_was_begun_before_the_series(self):
+        instance = fake_instance(fake_flavor(flavor_id=2, cpu=2))
+        old = instance.old_flavor = fake_flavor(cpu=2, memory=4096)
+        self.assertEqual(MAXIMUM, size.charged_as(instance, old))
+        self._set_flavor(instance, old)
+        self.assertEqual(MAXIMUM, size.charged(instance))
+        self.assertEqual(MAXIMUM, size.desired(instance))
+        self.assertEqual(MAXIMUM, size.boot(instance))
 
     def test_our_metadata_is_recognised(self):
         instance = fake_instance(fake_flavor(cpu=2))
