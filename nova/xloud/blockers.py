@@ -23,6 +23,7 @@ from keystoneauth1 import exceptions as ks_exc
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
+from nova.xloud import compatibility
 from nova.xloud import devices
 from nova.xloud import firmware
 from nova.xloud import size
@@ -41,13 +42,14 @@ HOST_NOT_UPGRADED = 'host_not_upgraded'
 HOST_CANNOT = 'host_cannot'
 HOST_UNKNOWN = 'host_unknown'
 SECURE_BOOT = 'secure_boot'
+INCOMPATIBLE = 'incompatible'
 GUEST_MISSING = 'guest_missing'
 MEMORY_PINNED = 'memory_pinned'
 NO_BALLOON_STATISTICS = 'no_balloon_statistics'
 VCPUS_LEFT = 'vcpus_left'
 CODES = (NOT_ELASTIC, WRONG_STATE, TASK_RUNNING, LOCKED, HOST_DOWN,
          HOST_SILENT, HOST_NOT_UPGRADED, HOST_CANNOT, HOST_UNKNOWN,
-         GUEST_MISSING, SECURE_BOOT, MEMORY_PINNED, NO_BALLOON_STATISTICS,
+         GUEST_MISSING, SECURE_BOOT, INCOMPATIBLE, MEMORY_PINNED, NO_BALLOON_STATISTICS,
          VCPUS_LEFT)
 
 _TRAITS = {VCPUS: traits.ELASTIC_VCPU, MEMORY: traits.ELASTIC_MEMORY}
@@ -110,6 +112,10 @@ def of_image(instance) -> ty.List[Blocker]:
 
     A server that is shut off can start with another number of vCPUs.
     """
+    try:
+        compatibility.check_old(instance)
+    except exception.Invalid as error:
+        return both(INCOMPATIBLE, error.format_message())
     if instance.vm_state == vm_states.STOPPED or (
             not firmware.secure_boot(instance.flavor, instance.image_meta)):
         return []

@@ -67,6 +67,15 @@ def check_new(flavor) -> None:
         _check_kernel(flavor, size.minimum(flavor).memory_mb)
 
 
+def check_old(instance) -> None:
+    """Refuse to change a server that is older than what is refused here.
+
+    Nothing of it may change, also while it is shut off.
+    """
+    _check_flavor(instance.flavor)
+    _check_image(instance.flavor, instance.image_meta)
+
+
 def check_rebuild(instance) -> None:
     """Refuse to rebuild a server at the size that it starts with.
 

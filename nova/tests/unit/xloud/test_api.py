@@ -126,6 +126,24 @@ class BlockersTestCase(test.NoDBTestCase):
             self.assertEqual(
                 codes, self._codes(blockers.of_image(instance)))
 
+    @ddt.data(({'hw:cpu_policy': 'dedicated'}, {}, 'NUMA topology'),
+              ({'hw:mem_page_size': 'large'}, {}, 'NUMA topology'),
+              ({}, {'image_hw_numa_nodes': '1'}, 'NUMA topology'),
+              ({'resources:VCPU': '2'}, {}, 'resources:VCPU'))
+    @ddt.unpack
+    def test_of_a_server_older_than_the_series(
+            self, extra_specs, metadata, text):
+        """Nova would refuse to create it today."""
+        for vm_state in (vm_states.ACTIVE, vm_states.STOPPED):
+            instance = fake_instance(vm_state=vm_state)
+            instance.flavor.extra_specs.update(extra_specs)
+            instance.system_metadata.update(metadata)
+            found = blockers.of_image(instance)
+            self.assertEqual(
+                [('incompatible', 'vcpus'), ('incompatible', 'memory_mb')],
+                self._codes(found))
+            self.assertIn(text, found[0].message)
+
     @ddt.data('pci_passthrough:alias', 'accel:device_profile',
               'resources:VGPU', 'resources1:VGPU', 'resources_GPU:VGPU',
               'resources:PGPU', 'resources:VGPU_DISPLAY_HEAD')
