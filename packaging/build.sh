@@ -10,20 +10,31 @@
 #         that build is whole, also over standard input into a container
 #     packaging/build.sh kolla [--release RELEASE]
 #         the sdist, and build/dist/kolla-build.conf that makes kolla take it
+#     packaging/build.sh deb --dsc FILE --maintainer 'NAME <ADDRESS>'
+#             [--release RELEASE]
+#         from a distribution's source package of Nova one with the series in
+#         build/dist/deb-RELEASE; NAME answers for it
+#     packaging/build.sh rpm --distgit DIR --maintainer 'NAME <ADDRESS>'
+#             [--release RELEASE]
+#         from a folder with a spec of Nova and its sources, as RDO's, one with
+#         the series and the source RPM in build/dist/rpm-RELEASE
 #     packaging/build.sh --help
 # RELEASE is a folder of patches; without it the oldest is meant.  The same
 # series gives the same bytes, on every machine; build/dist/SHA256SUMS lists
-# them.  Needs git, Python, and for the first time pip and its access to an
-# index.
+# them.  Needs git and Python; what pip takes also pip and its access to an
+# index, for the first time; deb needs dpkg-dev, and rpm needs rpm-build.
 set -euo pipefail
 
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,18s/^# \{0,1\}//p' "packaging/build.sh"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "packaging/build.sh"; }
 die() { printf 'build: %s\n' "$*" >&2; usage >&2; exit 2; }
 
 what=
 release=()
+input=()
+maintainer=
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -36,7 +47,18 @@ while [ $# -gt 0 ]; do
         release=("$2")
         shift
         ;;
-    patches | wheel | sdist | verify | kolla)
+    --dsc | --distgit)
+        [ "${2:-}" ] || die "$1 needs a path"
+        input=("$1" "$(cd "$caller" && realpath "$2")")
+        [ -e "${input[1]}" ] || die "there is no $2"
+        shift
+        ;;
+    --maintainer)
+        [ "${2:-}" ] || die "--maintainer needs 'NAME <ADDRESS>'"
+        maintainer=$2
+        shift
+        ;;
+    patches | wheel | sdist | verify | kolla | deb | rpm)
         [ ! "$what" ] || die "one thing at a time: $what or $1"
         what=$1
         ;;
@@ -49,6 +71,7 @@ done
 
 # The tree as the series makes it. A tree with work in it is refused.
 make_tree() {
+    check_tag
     python3 -m xloud_series apply "$name"
 }
 
@@ -67,8 +90,42 @@ build() {
         --tree "build/nova-$name" --output build/dist
 }
 
+# A commit that is tagged as a release is that release, and no other.
+check_tag() {
+    local number tags
+    number=$(sed -n 's/^NUMBER = //p' nova/xloud/release.py)
+    # What is no clone has no tags either.
+    tags=$(git tag --points-at HEAD --list 'xloud-*' 2>/dev/null) || return 0
+    [ "${tags:-xloud-$number}" = "xloud-$number" ] ||
+        die "this commit is tagged $tags, and nova/xloud/release.py says" \
+            "$number"
+}
+
+# A distribution's package in, one with the series out.
+patch_package() {
+    python3 "packaging/$what.py" "${input[@]}" --maintainer "$maintainer" \
+        --tree "build/nova-$name" --patches "build/dist/patches-$name" \
+        --output "build/dist/$what-$name"
+}
+
+# What a release signs.
+write_checksums() {
+    mkdir -p build/dist
+    (cd build/dist && find . -type f ! -path ./SHA256SUMS -printf '%P\0' |
+        LC_ALL=C sort -z | xargs -0r sha256sum >SHA256SUMS)
+}
+
 oldest=$(basename "$(dirname "$(ls patches/*/upstream.txt | head -n 1)")")
 name=${release[0]:-$oldest}
+
+case $what in
+deb) wanted=--dsc ;;
+rpm) wanted=--distgit ;;
+*) wanted= ;;
+esac
+[ "${input[0]:-}" = "$wanted" ] || die "$what takes ${wanted:-no ${input[0]}}"
+[ "${wanted:+x}" = "${maintainer:+x}" ] ||
+    die "$what ${wanted:+needs}${maintainer:+takes no} --maintainer"
 
 case $what in
 wheel | sdist | verify | kolla)
@@ -76,10 +133,16 @@ wheel | sdist | verify | kolla)
     make_env
     build "$what"
     ;;
+deb | rpm)
+    make_tree
+    python3 -m xloud_series patches "$name"
+    patch_package
+    ;;
 patches)
-    exec python3 -m xloud_series patches "${release[@]}"
+    python3 -m xloud_series patches "${release[@]}"
     ;;
 '')
     die "build what?"
     ;;
 esac
+write_checksums

@@ -68,8 +68,7 @@ class Source:
 def of_tree(tree: Path) -> ty.Iterator[Source]:
     """Clone a tree into a folder that vanishes afterwards.
 
-    :raises: Refused if the tree has changes that are not committed, or is
-        tagged as another release than its overlay says
+    :raises: Refused if the tree has changes that are not committed
     """
     changed = git(tree, 'status', '--porcelain', '--untracked-files=no')
     if changed:

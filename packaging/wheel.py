@@ -138,16 +138,6 @@ def write_kolla(source: _source.Source, output: Path) -> Path:
     return path
 
 
-def write_checksums(output: Path) -> Path:
-    """SHA256SUMS of all that is in the folder: what a release signs."""
-    sums = output / 'SHA256SUMS'
-    lines = [f'{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n'
-             for path in sorted(output.iterdir())
-             if path.is_file() and path != sums]
-    sums.write_text(''.join(lines))
-    return sums
-
-
 def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('what', choices=('wheel', 'sdist', 'verify', 'kolla'))
@@ -164,7 +154,6 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
                 made = write_kolla(source, asked.output)
             else:
                 made = build(source, asked.what, asked.output)
-        write_checksums(asked.output)
     except _source.Refused as reason:
         print(f'build: {reason}', file=sys.stderr)
         return 1

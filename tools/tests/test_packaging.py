@@ -30,6 +30,8 @@ from tools import tree
 
 # A folder of scripts, not a package: a package of this name is on PyPI.
 sys.path.insert(0, str(tree.ROOT / 'packaging'))
+import deb as _deb  # noqa: E402
+import rpm as _rpm  # noqa: E402
 import source as _source  # noqa: E402
 import wheel as _wheel  # noqa: E402
 
@@ -72,7 +74,14 @@ class BuildTest(unittest.TestCase):
                 (('patches', 'patches'), 'one thing at a time'),
                 (('patches', '--release'), 'needs a name'),
                 (('patches', '--release', '9.9'), 'no patches/9.9'),
-                (('patches', '--relase', '2024.2'), 'unknown: --relase')):
+                (('patches', '--relase', '2024.2'), 'unknown: --relase'),
+                (('deb',), 'deb takes --dsc'),
+                (('deb', '--dsc', 'nova.dsc'), 'no nova.dsc'),
+                (('deb', '--dsc', '.'), 'deb needs --maintainer'),
+                (('rpm', '--dsc', '.'), 'rpm takes --distgit'),
+                (('rpm', '--distgit'), '--distgit needs a path'),
+                (('wheel', '--dsc', '.'), 'wheel takes no --dsc'),
+                (('wheel', '--maintainer', 'A'), 'takes no --maintainer')):
             done = self.build(*words)
             self.assertEqual((2, ''), (done.returncode, done.stdout), words)
             self.assertIn(why, done.stderr)
@@ -211,6 +220,141 @@ class SourceTest(unittest.TestCase):
                 _wheel.check_names(source, whole - {'nova/driver.py'})
             with self.assertRaisesRegex(_source.Refused, 'nova/left.py'):
                 _wheel.check_names(source, whole | {'nova/left.py'})
+
+
+CONTROL = """Source: nova
+Maintainer: A Distribution <nova@example.org>
+Build-Depends: debhelper
+
+Package: python3-nova
+Architecture: all
+"""
+CHANGELOG = """nova (2:29.4.0-1) stable; urgency=high
+
+  * Something.
+
+ -- A Distribution <nova@example.org>  Mon, 01 Sep 2025 12:00:00 +0000
+"""
+ME = 'A Packager <packager@example.org>'
+
+
+class DebTest(unittest.TestCase):
+    """The lane deb builds whole packages; this is what it cannot see."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.tree = Path(folder.name)
+        self.source = _source.Source(self.tree, '29.4.0', 7, 'tip', 1000)
+        self.tree.joinpath('series').write_text('0001-a.patch\n')
+        (self.tree / 'debian').mkdir()
+        self.changelog = self.tree / 'debian/changelog'
+
+    def write_changelog(self, text=CHANGELOG):
+        self.changelog.write_text(text)
+        return _deb._write_changelog(self.source, self.tree, self.tree, ME)
+
+    def test_an_entry_on_top_that_is_not_older(self):
+        # Monday, the first of September, when the distribution wrote its own
+        self.assertEqual(1756728000, self.write_changelog())
+        text = self.changelog.read_text()
+        self.assertTrue(text.startswith(
+            'nova (2:29.4.0-1+xloud7) stable; urgency=medium\n'), text)
+        self.assertTrue(text.endswith('\n\n' + CHANGELOG), text)
+        self.assertIn(f' -- {ME}  Mon, 01 Sep 2025 12:00:00 -0000\n', text)
+
+    def test_another_release_is_refused(self):
+        with self.assertRaisesRegex(_source.Refused, 'another release'):
+            self.write_changelog(CHANGELOG.replace('29.4.0', '31.0.0'))
+
+    def test_a_patched_package_is_refused(self):
+        self.write_changelog()
+        with self.assertRaisesRegex(_source.Refused, 'has the series'):
+            self.write_changelog(self.changelog.read_text())
+
+    def test_who_answers_for_the_package(self):
+        path = self.tree / 'debian/control'
+        path.write_text(CONTROL)
+        _deb._write_control(path, ME)
+        text = path.read_text()
+        self.assertIn(f'Source: nova\nMaintainer: {ME}\n'
+                      'XSBC-Original-Maintainer: A Distribution '
+                      '<nova@example.org>\nBuild-Depends:', text)
+        self.assertIn('Architecture: all\n\nPackage: xloud-nova\n', text)
+        for wrong in ('A Packager', 'A <b>', '<a@b>', 'A\nB <a@b>'):
+            with self.assertRaises(_source.Refused, msg=wrong):
+                _source.check_person(wrong)
+
+    def test_what_is_no_source_package_of_nova(self):
+        dsc = self.tree / 'a.dsc'
+        for text in ('', 'Source: nova\nFormat: 1.0\n',
+                     'Source: glance\nFormat: 3.0 (quilt)\n'):
+            dsc.write_text(text)
+            with self.assertRaisesRegex(_source.Refused, 'no source package'):
+                _deb._check_format(dsc)
+
+
+SPEC = """Name: openstack-nova
+Version: 29.4.0
+Release: 1%{?dist}
+Source0: nova.tar.gz
+Patch1: theirs.patch
+%if 0%{?signed}
+Source2: nova.tar.gz.asc
+%endif
+BuildArch: noarch
+
+%description
+Nova.
+
+%prep
+%autosetup -S git
+
+%install
+python3 setup.py install
+
+%files
+/usr/bin/nova-api
+
+%changelog
+* Mon Sep 01 2025 A Distribution <nova@example.org> - 29.4.0-1
+- Something
+"""
+
+
+class RpmTest(unittest.TestCase):
+    source = _source.Source(Path(), '29.4.0', 7, 'tip', 1756728000)
+
+    def patch(self, text=SPEC):
+        return _rpm.patch_spec(text, ['0001-a.patch', '0002-b.patch'],
+                               self.source, ME, '29.4.0')
+
+    def test_the_spec_and_nothing_of_it_lost(self):
+        text = self.patch()
+        self.assertIn('Release: 1.xloud7%{?dist}\n', text)
+        # After theirs, and outside of the condition
+        self.assertIn('%endif\nSource9001: xloud-nova-verify\n', text)
+        self.assertIn('Patch9001: 0001-a.patch\nPatch9002: 0002-b.patch\n'
+                      'BuildArch', text)
+        self.assertIn('%prep\nexport GIT_AUTHOR_DATE=\'1756728000 +0000\'',
+                      text)
+        self.assertIn('%install\ninstall -D -m 755 %{SOURCE9001} ', text)
+        self.assertIn(f'%changelog\n* Mon Sep 01 2025 {ME} - '
+                      '29.4.0-1.xloud7\n', text)
+        self.assertIn('%files -n xloud-nova\n', text)
+        lines = iter(text.splitlines())
+        for line in SPEC.replace('1%{?dist}', '1.xloud7%{?dist}').splitlines():
+            self.assertIn(line, lines)
+
+    def test_what_is_refused(self):
+        for text, why in (
+                (self.patch(), 'has the series already'),
+                (SPEC.replace('%autosetup', '%setup'), 'no %autosetup'),
+                (SPEC.replace('Patch1:', 'Patch9001:'), 'from 9001 on'),
+                (SPEC.replace('%install', '# none'), 'no %install'),
+                (SPEC.replace('Release:', 'Rel:'), 'no Release')):
+            with self.assertRaisesRegex(_source.Refused, why):
+                self.patch(text)
 
 
 class RepackTest(unittest.TestCase):
