@@ -71,7 +71,9 @@ SLOW_TOOL_TESTS = r'tools\.tests\.|benchmarks\.'
 # not be set up, with all its tests.
 _TEST = re.compile(r'[^\W\d]\w*(\.\w+){2,}(\(.*\))?')
 _CLASS = re.compile(r'setUpClass \((\S+)\)')
-PAGES = ('README.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
+# Scripts in packaging/tests.
+PROOFS = ('packages', 'deb', 'rpm', 'image')
+PAGES = ('README.rst', 'CHANGES.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
          'patches/README.rst')
 
 
@@ -404,11 +406,27 @@ def docs(_arguments):
     if _existing(['releasenotes/notes']):
         _check(outcome, 'release notes', [sys.executable, '-m', 'reno.main',
                                           'lint'])
+    _check(outcome, 'CHANGES.rst', [sys.executable, '-m', 'tools.changes',
+                                    '--check'])
     if _existing(['doc/source/xloud/index.rst']):
         _check(outcome, 'the manual',
                [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going',
                 '-c', 'tools/docs', '-d', 'build/docs/.doctrees',
                 'doc/source/xloud', 'build/docs/html'])
+    return outcome
+
+
+def prove(name):
+    """Run a script that prints a line for each claim that is true."""
+    outcome = Outcome()
+    with subprocess.Popen(
+            [f'packaging/tests/{name}.sh'], cwd=tree.ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        for line in process.stdout:
+            _show(line.rstrip('\n'))
+            outcome.passed += line.startswith('ok ')
+    if process.returncode:
+        outcome.failures.append(name)
     return outcome
 
 
@@ -470,6 +488,7 @@ LANES = {
     'record': record,
     'machine': machine,
     'docs': docs,
+    **{name: lambda _arguments, name=name: prove(name) for name in PROOFS},
 }
 
 

@@ -2,13 +2,13 @@
 # function die.
 
 # What runs if nobody names one, in the order of what a person waits for.
-LANES=(pep8 py3 unit functional docs hypervisor)
+LANES=(pep8 py3 unit functional docs packages hypervisor)
 # What only runs when it is named.
-OTHER_LANES=(upstream quick record machine)
+OTHER_LANES=(upstream quick record machine deb rpm image)
 # What quick runs some tests of.
 QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.
-WHOLE_LANES=(pep8 docs quick)
+WHOLE_LANES=(pep8 docs quick packages deb rpm image)
 
 # Whether the first is one of the others.
 is_one_of() {

@@ -20,6 +20,7 @@ import unittest
 
 import yaml
 
+from tools import lane
 from tools import tree
 
 # Parents from opendev.org's base-jobs and openstack-zuul-jobs.
@@ -82,10 +83,18 @@ class ZuulTest(unittest.TestCase):
                     if not job.get('abstract')}
         self.assertEqual(concrete, used)
 
-    def test_jobs_name_tox_environments_that_exist(self):
+    def playbook(self, job):
+        """What a job runs in place of tox, as its parent may say."""
+        while job and 'run' not in job:
+            job = self.jobs.get(job['parent'])
+        return job and job['run']
+
+    def test_jobs_name_environments_and_lanes_that_exist(self):
         envs = tox_envs()
         for name, job in self.jobs.items():
-            if not job.get('abstract') and 'run' not in job:
+            if 'lane' in job.get('vars', {}):
+                self.assertIn(job['vars']['lane'], envs, name)
+            if not job.get('abstract') and not self.playbook(job):
                 self.assertIn(job['vars']['tox_envlist'], envs, name)
 
     def test_each_change_runs_every_lane(self):
@@ -147,7 +156,9 @@ class ToolTest(unittest.TestCase):
         self.assertEqual(lanes(), set(config['tox']['envlist'].split(',')))
 
     def test_scripts_are_executable(self):
-        for path in ('.ci/run', 'tools/apply_series.sh',
+        for path in ('.ci/run', 'packaging/build.sh',
+                     *(f'packaging/tests/{name}.sh' for name in lane.PROOFS),
+                     'tools/apply_series.sh',
                      'tools/bare.sh', 'tools/run_tests.sh',
                      'tools/sandbox.sh'):
             self.assertTrue(os.access(tree.ROOT / path, os.X_OK), path)

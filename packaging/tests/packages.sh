@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Prove what packaging/build.sh makes without a distribution: patches, wheel,
+# source archive, verify, and what kolla makes of them. It takes about three
+# minutes on two busy cores.
+#     packaging/tests/packages.sh
+# XLOUD_RELEASE is the release; without it 2024.1 is meant.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=packaging/tests/claims.sh
+. packaging/tests/claims.sh
+
+release=${XLOUD_RELEASE:-2024.1}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+build_all() {
+    local what
+    packaging/build.sh patches --release "$release"
+    for what in wheel verify kolla; do
+        packaging/build.sh "$what" --release "$release"
+    done
+}
+
+sums() {
+    (cd build/dist && sha256sum "patches-$release"/* "nova-$version"* \
+        xloud-nova-verify kolla-build.conf)
+}
+
+# The patches make the tree, with nothing but patch.
+patches_make_the_tree() {
+    local made=$work/patched name
+    mkdir "$made"
+    git -C "$tree" archive refs/xloud/base | tar -x -C "$made"
+    while read -r name; do
+        patch -d "$made" -p1 -F0 -E -s <"build/dist/patches-$release/$name"
+    done <"build/dist/patches-$release/series"
+    mkdir "$work/tree"
+    git -C "$tree" archive HEAD | tar -x -C "$work/tree"
+    diff -r "$made" "$work/tree"
+}
+
+# A virtual environment in which Nova's requirements do not matter.
+make_env() {
+    "$python" -m venv "$work/$1"
+    pip_in "$1" install "${@:2}"
+}
+pip_in() {
+    "$work/$1/bin/python" -m pip -q --disable-pip-version-check "${@:2}"
+}
+listed() {
+    "$work/$1/bin/python" -m pip --disable-pip-version-check list \
+        --format freeze | sed -n 's/^nova==//p'
+}
+reported() { "$work/$1/bin/python" -c \
+    'from nova import version; print(version.version_string())'; }
+site_of() { echo "$work/$1"/lib/python3*/site-packages; }
+verify() { "$work/env/bin/python" - "$@" <"build/dist/xloud-nova-verify"; }
+
+# Damage an installation in one way, and see that it is found.
+damaged() {
+    local found=$1 site=$work/damaged
+    rm -rf "$site"
+    cp -r "$(site_of env)" "$site"
+    (cd "$site" && sh -ec "$2")
+    verify --site-packages "$site" >"$work/said" && return 1
+    grep -q "^$found: " "$work/said" || { cat "$work/said"; return 1; }
+}
+
+# The Dockerfile that kolla writes of nova-base takes our archive.
+kolla_takes_it() {
+    "$work/kolla/bin/kolla-build" --config-file "build/dist/kolla-build.conf" \
+        --base "$1" --engine podman --template-only --work-dir "$work/$1" \
+        '^nova-' || return 1
+    grep -qx 'ADD nova-base-archive /nova-base-source' \
+        "$work/$1"/docker/nova/nova-base/Dockerfile
+}
+
+root=$PWD
+tree=build/nova-$release
+python3 -m xloud_series apply "$release"
+base=$(sed -n 's/^Version: //p' "$tree/PKG-INFO")
+number=$(sed -n 's/^NUMBER = //p' nova/xloud/release.py)
+version=$base+xloud.$number
+python=$(python3 tools/pythons.py)
+
+say "patches, wheel, source archive, verify and kolla's input, twice"
+build_all
+first=$(sums)
+(umask 077 && TZ=Asia/Tokyo LC_ALL=C build_all)
+claim 'all have the same bytes twice' prints "$first" sums
+claim 'SHA256SUMS fits' sh -c 'cd build/dist && sha256sum --quiet -c SHA256SUMS'
+claim 'GNU patch makes the tree of the patches' patches_make_the_tree
+
+say "the wheel over stock Nova"
+make_env env --no-deps pbr==6.0.0 "nova==$base"
+claim 'stock is installed' prints "$base" listed env
+claim 'verify does not take it for ours' exits 1 verify
+claim 'the wheel replaces it' pip_in env install --no-deps \
+    "build/dist/nova-$version-py3-none-any.whl"
+claim 'pip lists the release' prints "$version" listed env
+claim 'Nova reports the release, with pbr 6' prints "$version" reported env
+pip_in env install --no-deps 'pbr>=7' 'setuptools'
+claim 'Nova reports the release, with pbr 7' prints "$version" reported env
+claim 'the installation is whole' verify
+claim 'the wheel has its manifest, too' \
+    "$work/env/bin/python" -m nova.xloud.verify
+claim 'an edited file is found' damaged edited 'echo >>nova/compute/api.py'
+claim 'a missing file is found' damaged missing 'rm nova/xloud/size.py'
+claim 'a foreign file is found' damaged foreign 'echo >nova/other.py'
+claim 'bytecode without its source is found' damaged bytecode \
+    'mkdir -p nova/__pycache__ && : >nova/__pycache__/gone.cpython-311.pyc'
+claim 'a lost entry point is found' damaged 'entry point' \
+    'sed -i "/^minimum = /d" nova-*.dist-info/entry_points.txt'
+
+say "what pip makes of the source archive, as in an image of kolla"
+make_env kolla "$(sed -n "s/^$release //p" packaging/tests/kolla.txt)" podman
+pip_in env wheel --no-deps --wheel-dir "$work/wheel" \
+    "build/dist/nova-$version.tar.gz"
+wheels=0
+for wheel in "$work"/wheel/*.whl build/dist/nova-"$version"-*.whl; do
+    "$python" -m zipfile -e "$wheel" "$work/of-$((++wheels))"
+done
+claim 'pip makes the files of the wheel of the source archive' \
+    diff -r "$work/of-1/nova" "$work/of-2/nova"
+for distribution in debian ubuntu rocky; do
+    claim "kolla takes it for $distribution" kolla_takes_it "$distribution"
+done
