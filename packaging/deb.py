@@ -68,12 +68,13 @@ def build(
         epoch = _write_changelog(source, patches, tree, maintainer)
         _write_control(tree / 'debian/control', maintainer)
         _add_patches(patches, tree)
-        # This applies them, so it also finds one that does not fit.
+        # This applies them, but says nothing if the first one does not fit.
         _run(['dpkg-source', '--before-build', tree], folder, fits=dsc.name)
         _write_package(source, tree)
         for path in tree.joinpath('debian').rglob('*'):
             os.utime(path, (epoch, epoch))
-        _run(['dpkg-source', '--build', tree], folder, epoch=epoch)
+        _run(['dpkg-source', '--build', tree], folder, epoch=epoch,
+             fits=dsc.name)
         made, = [path for path in Path(folder).glob('*.dsc')]
         output.mkdir(parents=True, exist_ok=True)
         for path in Path(folder).iterdir():
@@ -141,13 +142,28 @@ def _add_patches(patches, tree):
     folder = tree / 'debian/patches'
     folder.mkdir(exist_ok=True)
     names = _read_series(patches)
+    from_git = '\n\t' not in tree.joinpath('setup.cfg').read_text()
     for name in names:
-        shutil.copyfile(patches / name, folder / f'xloud-{name}')
+        text = patches.joinpath(name).read_text(encoding='utf-8')
+        folder.joinpath(f'xloud-{name}').write_text(
+            _for_git(text) if from_git else text, encoding='utf-8')
     series = folder / 'series'
     theirs = series.read_text() if series.exists() else ''
     if theirs and not theirs.endswith('\n'):
         theirs += '\n'
     series.write_text(theirs + ''.join(f'xloud-{name}\n' for name in names))
+
+
+def _for_git(text):
+    """A patch of an sdist, for a source that was made from git.
+
+    setuptools writes the setup.cfg of an sdist anew, with tabs for spaces.
+    """
+    parts = re.split(r'^(?=diff --git )', text, flags=re.MULTILINE)
+    return ''.join(
+        re.sub(r'^([-+ ])\t', r'\1    ', part, flags=re.MULTILINE)
+        if part.startswith('diff --git a/setup.cfg ') else part
+        for part in parts)
 
 
 def _write_package(source, tree):

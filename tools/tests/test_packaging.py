@@ -94,6 +94,24 @@ class BuildTest(unittest.TestCase):
             done = self.build(*words)
             self.assertEqual((0, wanted), (done.returncode, done.stdout))
 
+    def test_a_tagged_commit_is_that_release(self):
+        release = self.root / 'nova/xloud/release.py'
+        release.parent.mkdir(parents=True)
+        release.write_text('NUMBER = 3\n')
+        for words in (('init', '--quiet'), ('add', '--all'),
+                      ('-c', 'user.name=A', '-c', 'user.email=a@example.org',
+                       'commit', '--quiet', '--message', 'x'),
+                      ('tag', 'another-tag'), ('tag', 'xloud-2')):
+            _source.git(self.root, *words)
+        done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
+        self.assertEqual((2, ''), (done.returncode, done.stdout))
+        self.assertIn('tagged xloud-2', done.stderr)
+        release.write_text('NUMBER = 2\n')
+        done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('called -m xloud_series apply 2024.2\n', done.stdout)
+        self.assertIn('called packaging/deb.py --dsc', done.stdout)
+
     def test_what_it_calls_is_there(self):
         text = (tree.ROOT / 'packaging/build.sh').read_text()
         verbs = sorted(set(re.findall(r'-m xloud_series (\w+)', text)))
@@ -284,6 +302,14 @@ class DebTest(unittest.TestCase):
         for wrong in ('A Packager', 'A <b>', '<a@b>', 'A\nB <a@b>'):
             with self.assertRaises(_source.Refused, msg=wrong):
                 _source.check_person(wrong)
+
+    def test_a_source_from_git_has_no_tabs_in_setup_cfg(self):
+        patch = ('diff --git a/Makefile b/Makefile\n+\tcc\n'
+                 'diff --git a/setup.cfg b/setup.cfg\n \ta = b\n+\tc = d\n')
+        self.assertEqual(
+            'diff --git a/Makefile b/Makefile\n+\tcc\n'
+            'diff --git a/setup.cfg b/setup.cfg\n     a = b\n+    c = d\n',
+            _deb._for_git(patch))
 
     def test_what_is_no_source_package_of_nova(self):
         dsc = self.tree / 'a.dsc'
