@@ -20,12 +20,18 @@ programs=("${services[@]}" nova-manage nova-status)
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 
-# A source package as a distribution has it, with a patch of its own.
+# A source package as a distribution has it: made from git, so without what
+# setuptools writes into an sdist, and with a patch of its own.
 make_stock() {
     local folder=$work/source tree=$work/source/nova
     mkdir -p "$tree"
     tar -x --strip-components 1 -f "$sdist" -C "$tree"
-    cp "$sdist" "$folder/nova_$base.orig.tar.gz"
+    rm -r "$tree/nova.egg-info" "$tree/PKG-INFO"
+    sed -i 's/^\t/    /' "$tree/setup.cfg"
+    # Without git and PKG-INFO, pbr takes no file but Python's. Debian has a
+    # patch for that.
+    echo 'graft nova' >"$tree/MANIFEST.in"
+    tar -C "$folder" -czf "$folder/nova_$base.orig.tar.gz" nova
     cp -r packaging/tests/debian "$tree/debian"
     sed -i "s/@BASE@/$base/; s/@SUITE@/$suite/" "$tree/debian/changelog"
     mkdir "$tree/debian/patches"
@@ -162,6 +168,8 @@ claim 'the programs run, and report the release' \
 claim 'the installation is whole' clean xloud-nova-verify
 claim 'the module has the manifest, too' \
     clean python3 -m nova.xloud.verify
+claim 'the migrations of the database are there' \
+    clean test -e /usr/lib/python3/dist-packages/nova/db/main/alembic.ini
 claim 'it has a manual page' clean test -e \
     /usr/share/man/man1/xloud-nova-verify.1.gz
 edited=$work/clean/usr/lib/python3/dist-packages/nova/compute/api.py
