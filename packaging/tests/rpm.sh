@@ -71,7 +71,13 @@ errors_of() {
     rpmlint --permissive "$work/$1"/*.rpm 2>/dev/null |
         sed -n 's/^\([a-z0-9-]*\)[^ ]*: E: /\1 /p' | sort -u
 }
-no_new_errors() { ! comm -13 <(errors_of "$1") <(errors_of "$2") | grep .; }
+# A package that stock does not have may have what each of stock's has.
+no_new_errors() {
+    local known
+    known=$(errors_of "$1")
+    ! errors_of "$2" | grep -vxF "$known
+$(sed 's/^[^ ]*/xloud-nova/' <<<"$known")"
+}
 
 # dnf, with repositories of these packages and no others.
 dnf_in_root() {
