@@ -30,7 +30,7 @@ from sandbox import broker
 from sandbox import client
 from sandbox import compute
 from sandbox import database
-from sandbox import guest
+from sandbox.guest import tiny_guest
 from sandbox import hosts
 from sandbox import identity
 from sandbox import layout
@@ -82,7 +82,7 @@ def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
 
 
 def problems(status: ty.Dict[str, ty.Any], allocation: Sizes,
-             seen: ty.Optional[guest.Seen]) -> ty.List[str]:
+             seen: ty.Optional[tiny_guest.Seen]) -> ty.List[str]:
     """Where API, Placement and guest disagree about one server.
 
     :param status: xloud_status of the API
@@ -607,7 +607,7 @@ class Check:
         answer = self._json(self.owner.compute.post(
             f'/servers/{self.servers[name]}/action',
             json={'os-getConsoleOutput': {'length': 5}}))
-        return guest.seen(answer['output'])
+        return tiny_guest.seen(answer['output'])
 
     def _allocations(self, server):
         return self._json(self.admin.placement.get(

@@ -14,7 +14,7 @@
 """Glance, and the image of the guest that tells what it sees."""
 
 from sandbox import configuration
-from sandbox import guest
+from sandbox.guest import tiny_guest
 from sandbox import layout
 from sandbox import processes
 from sandbox import schemas
@@ -65,9 +65,9 @@ def fill(cloud, site: layout.Layout) -> None:
     """The image, which is an empty disk; kernel and RAM disk are its own."""
     if cloud.image.find_image(IMAGE):
         return
-    kernel = guest.kernel()
+    kernel = tiny_guest.kernel()
     assert kernel is not None
-    ramdisk = guest.make_ramdisk(site.site / 'guest')
+    ramdisk = tiny_guest.make_ramdisk(site.site / 'guest')
     parts = {
         property_: cloud.image.create_image(
             name=f'{IMAGE}-{format_}', disk_format=format_,
@@ -78,7 +78,8 @@ def fill(cloud, site: layout.Layout) -> None:
     cloud.image.create_image(
         name=IMAGE, disk_format='raw', container_format='bare',
         visibility='public', data=bytes(1 << 20), hw_machine_type='q35',
-        hw_rng_model='virtio', os_command_line=guest.COMMAND_LINE, **parts)
+        hw_rng_model='virtio', os_command_line=' '.join(
+            [tiny_guest.COMMAND_LINE, tiny_guest.NETWORK]), **parts)
 
 
 def _configured(site):

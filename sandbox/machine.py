@@ -22,7 +22,7 @@ import socket
 import subprocess
 import typing as ty
 
-from sandbox import guest
+from sandbox.guest import tiny_guest
 from sandbox import layout
 
 PATH = os.pathsep.join(['/usr/lib/rabbitmq/bin', '/usr/sbin', '/sbin',
@@ -73,7 +73,7 @@ def missing(needed_ports: ty.Dict[str, int]) -> ty.List[str]:
             'It cannot make namespaces with interfaces in them: in a '
             'container, this needs --privileged; the kernel needs veth, '
             'bridge, vxlan and tun.')
-    if guest.kernel() is None:
+    if tiny_guest.kernel() is None:
         found.append(
             'There is no kernel for the guests in /boot. Unpack the package '
             'of one, run depmod -b FOLDER VERSION and name the folder in '
@@ -100,7 +100,7 @@ def has_kvm() -> bool:
     flags = Path('/proc/cpuinfo').read_text()
     qemu = _qemu()
     return qemu is not None and os.access('/dev/kvm', os.R_OK | os.W_OK) and (
-        ' vmx' in flags or ' svm' in flags) and guest.boots_with_kvm(qemu)
+        ' vmx' in flags or ' svm' in flags) and tiny_guest.boots_with_kvm(qemu)
 
 
 def _qemu() -> ty.Optional[str]:

@@ -51,6 +51,7 @@ import nova.conf  # noqa: E402
 from nova.tests.functional.api import client  # noqa: E402
 from nova.tests.hypervisor import base  # noqa: E402
 from nova.tests.hypervisor import fixtures as hypervisor  # noqa: E402
+from nova.tests.hypervisor import tiny_guest  # noqa: E402
 from nova.xloud import size  # noqa: E402
 
 CONF = nova.conf.CONF
@@ -94,7 +95,7 @@ class Demo(test_moves.MovesTestCase):
 
         tell('step', 'create',
              'Create an elastic flavor, and a server at its minimum')
-        server = self.boot(hypervisor.USE_128_MB, minimum=MINIMUM)
+        server = self.boot(tiny_guest.USE_128_MB, minimum=MINIMUM)
         self.show(server, MINIMUM)
 
         tell('step', 'grow', 'Grow it while it runs')
@@ -285,7 +286,7 @@ def main():
         result = demo.run()
     except Exception as raised:
         error = _cause(raised)
-        if isinstance(error, hypervisor.Missing):
+        if isinstance(error, tiny_guest.Missing):
             tell('missing', str(error))
             return 2
         traceback.print_exc()

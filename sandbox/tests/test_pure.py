@@ -28,7 +28,7 @@ from sandbox import check
 from sandbox import client
 from sandbox import compute
 from sandbox import configuration
-from sandbox import guest
+from sandbox.guest import tiny_guest
 from sandbox import layout
 from sandbox import machine
 from sandbox import measure
@@ -41,7 +41,7 @@ STATUS = {
        for key, value in (('vcpus', 2), ('memory_mb', 640))}}
 OLD = check.Sizes(1, 320)
 HELD = check.Sizes(2, 640)
-SEEN = guest.Seen(2, 600, 10, '10.29.1.9')
+SEEN = tiny_guest.Seen('a', 10.0, 2, 600 * 1024, 1 << 20, 1, '10.29.1.9')
 
 
 class ProblemsTest(unittest.TestCase):
@@ -68,7 +68,7 @@ class ProblemsTest(unittest.TestCase):
 
     def test_guest_sees_something_else(self):
         self.assert_problems('sees 1 vCPUs', seen=SEEN._replace(vcpus=1))
-        self.assert_problems('sees 500 MiB', seen=SEEN._replace(memory_mb=500))
+        self.assert_problems('sees 500 MiB', seen=SEEN._replace(kib=500 * 1024))
         self.assert_problems('says nothing', seen=None)
 
     def test_not_settled(self):
@@ -133,11 +133,16 @@ class PromisedTest(unittest.TestCase):
 
 class GuestTest(unittest.TestCase):
     def test_the_last_whole_line_counts(self):
-        self.assertEqual(guest.Seen(2, 300, 9, '10.0.0.3'), guest.seen(
-            'Linux\r\nGUEST vcpus=1 kib=307200 up=8 address=\r\n'
-            'GUEST vcpus=2 kib=307200 up=9 address=10.0.0.3\r\n'
-            'GUEST vcpus=4 kib=30'))
-        self.assertIsNone(guest.seen('Linux\r\n'))
+        self.assertEqual(
+            tiny_guest.Seen('b', 9.5, 2, 307200, 600000, 5, '10.0.0.3'),
+            tiny_guest.seen(
+                'Linux\r\n'
+                'STATE boot=b up=8 cpus=1 kib=307200 of=600000 free=5 '
+                'address=\r\n'
+                'STATE boot=b up=9.5 cpus=2 kib=307200 of=600000 free=5 '
+                'address=10.0.0.3\r\n'
+                'STATE boot=b up=10 cpus=4 kib=30'))
+        self.assertIsNone(tiny_guest.seen('Linux\r\n'))
 
     def test_modules_come_after_what_they_need(self):
         dependencies = ('k/a.ko:\n'
@@ -146,7 +151,7 @@ class GuestTest(unittest.TestCase):
                         'k/balloon.ko: k/c.ko k/a.ko\n')
         self.assertEqual(
             ['k/a.ko', 'k/b.ko', 'k/pci.ko.xz', 'k/c.ko', 'k/balloon.ko'],
-            guest.in_order(dependencies, ['pci', 'balloon', 'built-in']))
+            tiny_guest.in_order(dependencies, ['pci', 'balloon', 'built-in']))
 
     def test_kernels_that_distributions_have(self):
         for name, modules in (
@@ -155,14 +160,14 @@ class GuestTest(unittest.TestCase):
                  'lib/modules/6.12.1.fc41.x86_64')):
             with self.subTest(name), tempfile.TemporaryDirectory() as root, \
                     mock.patch.dict(os.environ, XLOUD_GUEST_ROOT=root):
-                self.assertIsNone(guest.kernel())
+                self.assertIsNone(tiny_guest.kernel())
                 for path in (name, 'boot/vmlinuz-0-rescue-0123'):
                     image = Path(root, path)
                     image.parent.mkdir(parents=True, exist_ok=True)
                     image.touch()
-                self.assertEqual(Path(root, name), guest.kernel())
+                self.assertEqual(Path(root, name), tiny_guest.kernel())
                 self.assertEqual(Path(root, modules),
-                                 guest.modules_of(guest.kernel()))
+                                 tiny_guest.modules_of(tiny_guest.kernel()))
 
     def test_packed_modules(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +175,7 @@ class GuestTest(unittest.TestCase):
                                   ('a.ko.xz', lzma.compress(b'module'))):
                 module = Path(folder, name)
                 module.write_bytes(content)
-                self.assertEqual(b'module', guest.unpacked(module))
+                self.assertEqual(b'module', tiny_guest.unpacked(module))
 
 
 # A QEMU as it is with a /dev/kvm, whose console is the argument of -serial.
@@ -188,7 +193,7 @@ class KvmTest(unittest.TestCase):
         self.folder = Path(temporary.name)
         for name, result in (('kernel', self.folder / 'kernel'),
                              ('make_ramdisk', self.folder / 'ramdisk')):
-            patch = mock.patch.object(guest, name, return_value=result)
+            patch = mock.patch.object(tiny_guest, name, return_value=result)
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -196,11 +201,12 @@ class KvmTest(unittest.TestCase):
         qemu = self.folder / 'qemu'
         qemu.write_text(QEMU + script)
         qemu.chmod(0o700)
-        return guest.boots_with_kvm(str(qemu), seconds)
+        return tiny_guest.boots_with_kvm(str(qemu), seconds)
 
-    def test_a_guest_that_says_what_it_sees(self):
+    def test_a_guest_that_reports_what_it_sees(self):
         self.assertTrue(self.boots(
-            'echo "GUEST vcpus=1 kib=1 up=1 address=" >"$console"\n'
+            'echo "STATE boot=a up=1 cpus=1 kib=1 of=1 free=1 address=" '
+            '>"$console"\n'
             'exec sleep 60'))
 
     def test_a_device_that_qemu_cannot_use(self):

@@ -36,6 +36,7 @@ from nova import context
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.xloud import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova import utils
 from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt.xloud import guests
@@ -245,7 +246,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             'raw', bytes(1 << 20), kernel_id=kernel, ramdisk_id=ramdisk,
             hw_machine_type='q35',
             os_command_line=' '.join(
-                [hypervisor_fixtures.COMMAND_LINE, *words]), **properties)
+                [tiny_guest.COMMAND_LINE, *words]), **properties)
 
     def _upload(self, disk_format, content, **properties):
         return self.glance.create(context.get_admin_context(), {
@@ -287,7 +288,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             return
         said = console.read_text(errors='replace')
         self.addDetail('console', content.text_content(said))
-        last_words = self.tiny_guest.last_words(said)
+        last_words = tiny_guest.last_words(said)
         if last_words and self.is_emulated:
             self.addDetail('guest died', content.text_content(last_words))
 
@@ -308,7 +309,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         if not os.path.exists(self._console(server)):
             return None
         with open(self._console(server), errors='replace') as console:
-            return self.tiny_guest.seen(console.read())
+            return tiny_guest.seen(console.read())
 
     @staticmethod
     def _console(server):

@@ -16,6 +16,7 @@ import re
 
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova.tests.hypervisor import watch
 from nova.xloud import size
 
@@ -99,7 +100,7 @@ class AdjustTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, base.MINIMUM, stale_vcpus=2)
 
     def test_memory_in_use(self):
-        server = self.boot(fixtures.USE_128_MB)
+        server = self.boot(tiny_guest.USE_128_MB)
         large = size.Size(1, 1024)
         self.adjust(server, memory_mb=1024)
         self.assert_all_see(server, large)
@@ -159,7 +160,7 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
         self.flags(reserved_host_memory_mb=(
             base.HOST_MEMORY_MB - base.MINIMUM.memory_mb))
         self._run_periodics()
-        server = self.boot(fixtures.NO_BALLOON)
+        server = self.boot(tiny_guest.NO_BALLOON)
         self.assert_all_see(
             server, held, desired=base.MINIMUM, charge=base.MINIMUM,
             condition='Overcommitted', reconcile=True)
@@ -175,7 +176,7 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
 
     def test_keeps_vcpus(self):
         """What the guest does not give back stays charged."""
-        server = self.boot(fixtures.KEEP_VCPUS)
+        server = self.boot(tiny_guest.KEEP_VCPUS)
         grown = size.Size(2, 512)
         self.adjust(server, *grown)
         self.assert_all_see(server, grown)

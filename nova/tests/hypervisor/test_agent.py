@@ -18,6 +18,7 @@ from oslo_serialization import jsonutils
 
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova.xloud import size
 
 
@@ -25,7 +26,7 @@ class AgentTestCase(base.HypervisorTestCase):
 
     def test_online(self):
         self.useFixture(self._patience())
-        server = self._boot(hypervisor_fixtures.KEEP_OFFLINE)
+        server = self._boot(tiny_guest.KEEP_OFFLINE)
         self.assert_all_see(server, base.MINIMUM, reconcile=True)
         # A vCPU is plugged, and nothing in the guest brings it online
         self.adjust(server, 2)

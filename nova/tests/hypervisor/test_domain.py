@@ -27,6 +27,7 @@ from nova import context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova.tests.unit.virt.libvirt.xloud import test_domain
 from nova.virt import fake
 from nova.virt.libvirt import config as vconfig
@@ -79,7 +80,7 @@ class DomainTestBase(testtools.TestCase):
             objects.ImageMeta.from_dict({'properties': {
                 'hw_machine_type': 'q35',
                 'os_command_line': ' '.join(
-                    [hypervisor_fixtures.COMMAND_LINE, words]),
+                    [tiny_guest.COMMAND_LINE, words]),
                 **properties}}))
         guest = libvirt_guest.Guest.create(xml, self.driver._host)
         guest.launch()
@@ -90,7 +91,7 @@ class DomainTestBase(testtools.TestCase):
 
         def reached():
             with open(self.console, errors='replace') as console:
-                seen = self.tiny_guest.seen(console.read())
+                seen = tiny_guest.seen(console.read())
             return seen and seen.vcpus == vcpus and (
                 memory_mb - 128 < seen.memory_mb <= memory_mb)
 

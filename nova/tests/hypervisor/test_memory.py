@@ -17,6 +17,7 @@ import time
 
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova.xloud import size
 
 _BOOT_MB = 1024
@@ -92,5 +93,5 @@ class MemoryTestCase(base.HypervisorTestCase):
             self.assert_runs_on(server)
             with open(self._console(server), errors='replace') as console:
                 said = console.read()
-            self.assertIsNone(self.tiny_guest.last_words(said))
+            self.assertIsNone(tiny_guest.last_words(said))
             self.assertNotIn('Out of memory', said)

@@ -22,6 +22,7 @@ from nova import context
 from nova import objects
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova import utils
 from nova.xloud import action
 from nova.xloud import rpcapi
@@ -140,7 +141,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
                 if told.event_type == 'compute.instance.exists']
 
     def test_libvirtd_restarts_before_a_vcpu_leaves(self):
-        server = self.boot(fixtures.KEEP_VCPUS)
+        server = self.boot(tiny_guest.KEEP_VCPUS)
         self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
         shrink = utils.spawn(self.adjust, server, 1, expect=409)
