@@ -72,13 +72,13 @@ def test() -> int:
 
 
 def measure() -> int:
-    from sandbox import check
     from sandbox import measure
+    from sandbox import probes
 
     def run(site):
         try:
             return measure.run(site, _show)
-        except check.Mismatch as error:
+        except probes.Mismatch as error:
             _show(f'FAILED: {error}')
             return FOUND
 

@@ -21,39 +21,21 @@ must answer in its network.
 
 import concurrent.futures
 import signal
-import subprocess
 import time
 import typing as ty
-from xml.etree import ElementTree
 
 from sandbox import broker
 from sandbox import client
 from sandbox import compute
 from sandbox import database
-from sandbox.guest import tiny_guest
 from sandbox import hosts
 from sandbox import identity
 from sandbox import layout
 from sandbox import network
+from sandbox import probes
 from sandbox import processes
-from sandbox import stack
 
-OWNER, STRANGER = map(client.cloud, identity.CHECKERS)
 _PREFIX = 'check-'
-# What the kernel of the guest keeps for itself, at most.
-_KERNEL_MIB = 96
-_PATIENCE = 180
-# libvirt rounds; that counts as reached.
-_ROUNDING_MIB = 1
-
-
-class Mismatch(Exception):
-    """What was found is not what it should be."""
-
-
-class Sizes(ty.NamedTuple):
-    vcpus: int
-    memory_mb: int
 
 
 def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
@@ -65,7 +47,7 @@ def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
         title = getattr(Check, name).__doc__.strip().partition('\n')[0]
         try:
             getattr(check, name)()
-        except (Mismatch, client.CommandFailed, processes.Failed,
+        except (probes.Mismatch, client.CommandFailed, processes.Failed,
                 *client.errors()) as error:
             show(f'FAILED  {title}\n\n{error}\n')
             show(f'The servers are left as they are, and the logs in '
@@ -81,60 +63,8 @@ def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
     return 0
 
 
-def problems(status: ty.Dict[str, ty.Any], allocation: Sizes,
-             seen: ty.Optional[tiny_guest.Seen]) -> ty.List[str]:
-    """Where API, Placement and guest disagree about one server.
-
-    :param status: xloud_status of the API
-    """
-    def of(word):
-        return Sizes(status[f'{word}_vcpus'], status[f'{word}_memory_mb'])
-
-    found = []
-    if status['condition'] != 'Settled':
-        found.append(f'the API says {status["condition"]}: '
-                     f'{status["reason"]}')
-    if None in of('actual'):
-        return [*found, 'the host does not say what the guest holds']
-    charged = Sizes(*map(max, of('desired'), of('boot'), of('actual')))
-    if not (charged.vcpus == of('allocated').vcpus and abs(
-            charged.memory_mb - of('allocated').memory_mb) <= _ROUNDING_MIB):
-        found.append(f'charged is {of("allocated")}, and it desires, boots '
-                     f'or holds {charged}')
-    if allocation != of('allocated'):
-        found.append(f'Placement has {allocation}, Nova charges '
-                     f'{of("allocated")}')
-    if seen is None:
-        return [*found, 'the guest says nothing']
-    if seen.vcpus != of('actual').vcpus:
-        found.append(f'the guest sees {seen.vcpus} vCPUs, the API says '
-                     f'{of("actual").vcpus}')
-    hidden = of('actual').memory_mb - seen.memory_mb
-    if not 0 <= hidden <= _KERNEL_MIB:
-        found.append(f'the guest sees {seen.memory_mb} MiB, the API says '
-                     f'{of("actual").memory_mb}')
-    return found
-
-
-def next_start_problems(status: ty.Dict[str, ty.Any],
-                        configuration: ty.Optional[str]) -> ty.List[str]:
-    """Where the API and libvirt disagree about the next start.
-
-    :param configuration: the XML that libvirt keeps, if it has any
-    """
-    if not configuration:
-        return ['libvirt has no configuration of it']
-    xml = ElementTree.fromstring(configuration)
-    vcpu = xml.find('vcpu')
-    assert vcpu is not None
-    found = Sizes(int(vcpu.get('current', vcpu.text or '')),
-                  int(xml.findtext('currentMemory', '0')) // 1024)
-    boot = Sizes(status['boot_vcpus'], status['boot_memory_mb'])
-    return [] if found == boot else [
-        f'libvirt would start it with {found}, the API says {boot}']
-
-
-def promised(code: int, before: Sizes, after: Sizes) -> ty.Set[Sizes]:
+def promised(code: int, before: probes.Sizes,
+             after: probes.Sizes) -> ty.Set[probes.Sizes]:
     """What a server may have in the end after such an answer to an adjust.
 
     Accepted means done, also if later; what is refused never happens.
@@ -146,29 +76,22 @@ def promised(code: int, before: Sizes, after: Sizes) -> ty.Set[Sizes]:
     return {before, after}
 
 
-class Check:
+class Check(probes.Probes):
     def __init__(self, site: layout.Layout, show: ty.Callable[[str], None]):
-        self.site = site
-        self.show = show
-        self.supervisor = stack.supervisor_of(site)
-        self.admin = client.connect(site)
-        self.owner = client.connect(site, OWNER)
-        self.stranger = client.connect(site, STRANGER)
-        # As soon as they are made: their ids.
-        self.servers: ty.Dict[str, str] = {}
-        self._uptimes: ty.Dict[str, int] = {}
+        super().__init__(site, show)
+        self._uptimes: ty.Dict[str, float] = {}
 
     # The steps, in this order
 
     def create(self):
         """a server starts at its minimum, and is charged for it"""
         self._create('one')
-        self._agree('one', Sizes(1, 320))
+        self._agree('one', probes.Sizes(1, 320))
 
     def grow(self):
         """it grows in vCPUs and memory"""
         self._adjust('one', current_vcpus=2, current_memory_mb=640)
-        self._agree('one', Sizes(2, 640))
+        self._agree('one', probes.Sizes(2, 640))
 
     def show_sizes(self):
         """both addresses of its status and the quota say the same"""
@@ -179,15 +102,16 @@ class Check:
                 f'/servers/{server}/xloud-status'))
         self._expect(again, status, 'the second address of the status')
         limits = {row['Name']: row['Value'] for row in client.openstack(
-            self.site, OWNER, 'limits', 'show', '--absolute', '-f', 'json')}
+            self.site, probes.OWNER, 'limits', 'show', '--absolute', '-f',
+            'json')}
         self._expect(
-            Sizes(limits['totalCoresUsed'], limits['totalRAMUsed']),
-            Sizes(2, 640), 'what the quota of the project counts')
+            probes.Sizes(limits['totalCoresUsed'], limits['totalRAMUsed']),
+            probes.Sizes(2, 640), 'what the quota of the project counts')
 
     def shrink(self):
         """it gives memory back"""
         self._adjust('one', current_memory_mb=448)
-        self._agree('one', Sizes(2, 448))
+        self._agree('one', probes.Sizes(2, 448))
 
     def refuse(self):
         """sizes outside of the range of its flavor are refused with 400"""
@@ -195,7 +119,7 @@ class Check:
                       {'current_memory_mb': 769}, {}):
             self._expect(self._ask('one', asked).status_code, 400,
                          f'the answer to {asked}')
-        self._agree('one', Sizes(2, 448))
+        self._agree('one', probes.Sizes(2, 448))
 
     def migrate(self):
         """it moves to the other host while it runs, and changes there"""
@@ -211,66 +135,66 @@ class Check:
         self._wait(lambda: self._bindings(server) == {target: 'ACTIVE'},
                    lambda: f'its port is bound to {target} alone: '
                    f'{self._bindings(server)}')
-        self._agree('one', Sizes(2, 448))
+        self._agree('one', probes.Sizes(2, 448))
         self._adjust('one', current_memory_mb=576)
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
 
     def migrate_cold(self):
         """it moves to the other host shut off, and starts there as it was"""
         self._adjust('one', current_vcpus=2, current_memory_mb=640)
-        self._agree('one', Sizes(2, 640))
+        self._agree('one', probes.Sizes(2, 640))
         self._move('one', lambda server: client.openstack(
             self.site, client.ADMIN, 'server', 'migrate', server))
         self._confirm('one')
-        self._agree('one', Sizes(2, 640))
+        self._agree('one', probes.Sizes(2, 640))
 
     def resize(self):
         """it gets another flavor on the other host, and after that its own"""
         self._resize('one', compute.LARGER)
-        client.openstack(self.site, OWNER, 'server', 'resize', 'revert',
+        client.openstack(self.site, probes.OWNER, 'server', 'resize', 'revert',
                          self.servers['one'])
         self._restarted('one')
-        self._agree('one', Sizes(2, 640))
+        self._agree('one', probes.Sizes(2, 640))
         self._resize('one', compute.LARGER)
         self._confirm('one')
-        self._agree('one', Sizes(1, 384))
+        self._agree('one', probes.Sizes(1, 384))
         self._adjust('one', current_vcpus=2, current_memory_mb=896)
-        self._agree('one', Sizes(2, 896))
+        self._agree('one', probes.Sizes(2, 896))
         self._resize('one', compute.ELASTIC)
         self._confirm('one')
-        self._agree('one', Sizes(1, 320))
+        self._agree('one', probes.Sizes(1, 320))
 
     def shelve(self):
         """it is shelved, grown, and starts again as it was"""
         self._adjust('one', current_vcpus=2, current_memory_mb=640)
-        self._agree('one', Sizes(2, 640))
+        self._agree('one', probes.Sizes(2, 640))
         self._shelve('one')
-        self._agree('one', Sizes(2, 640))
+        self._agree('one', probes.Sizes(2, 640))
 
     def shelve_shrunk(self):
         """it is shelved at its minimum"""
         self._adjust('one', current_memory_mb=320)
-        self._agree('one', Sizes(2, 320))
+        self._agree('one', probes.Sizes(2, 320))
         self._adjust('one', current_vcpus=1)
-        self._agree('one', Sizes(1, 320))
+        self._agree('one', probes.Sizes(1, 320))
         self._shelve('one')
-        self._agree('one', Sizes(1, 320))
+        self._agree('one', probes.Sizes(1, 320))
 
     def evacuate(self):
         """its host is gone; it starts on the other one, grown"""
         self._adjust('one', current_vcpus=2, current_memory_mb=576)
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
         self._evacuate('one')
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
 
     def evacuate_shrunk(self):
         """and back, shrunk"""
         self._adjust('one', current_memory_mb=448)
-        self._agree('one', Sizes(2, 448))
+        self._agree('one', probes.Sizes(2, 448))
         self._evacuate('one')
-        self._agree('one', Sizes(2, 448))
+        self._agree('one', probes.Sizes(2, 448))
         self._adjust('one', current_memory_mb=576)
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
 
     def keep_quota(self):
         """growth beyond the quota of its project is refused with 403"""
@@ -283,13 +207,13 @@ class Check:
             client.openstack(self.site, client.ADMIN, 'quota', 'set',
                              '--ram', '51200', project)
         self._expect(refused.status_code, 403, f'the answer {refused.text}')
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
 
     def hide(self):
         """another project sees nothing of it and can do nothing with it"""
         server = self.servers['one']
         listed = client.openstack(
-            self.site, STRANGER, 'server', 'list', '-f', 'json')
+            self.site, probes.STRANGER, 'server', 'list', '-f', 'json')
         self._expect(listed, [], 'what another project lists')
         for url in (f'/os-xloud-adjust/{server}',
                     f'/servers/{server}/xloud-status'):
@@ -298,12 +222,12 @@ class Check:
         self._expect(self._ask('one', {'current_memory_mb': 640},
                                self.stranger).status_code, 404,
                      'the answer to another project that wants to change it')
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
 
     def kill_compute(self):
         """nova-compute is killed in the middle of a change and comes back"""
         self._create('two')
-        self._agree('two', Sizes(1, 320))
+        self._agree('two', probes.Sizes(1, 320))
         host = self.admin.compute.get_server(self.servers['two']).compute_host
         name = compute.service(host)
 
@@ -312,9 +236,10 @@ class Check:
             compute.start_host(
                 self.site, self.supervisor, self.admin, host)
 
-        allowed = self._disturb('two', Sizes(2, 640), accident, frozen=name)
+        allowed = self._disturb(
+            'two', probes.Sizes(2, 640), accident, frozen=name)
         self._agree_on_one_of('two', allowed)
-        self._agree('one', Sizes(2, 576))
+        self._agree('one', probes.Sizes(2, 576))
 
     def restart_libvirt(self):
         """libvirtd is killed and comes back; the guests run on"""
@@ -337,7 +262,7 @@ class Check:
         # may not survive one that is plugged after one was unplugged.
         memory_mb = self._desired('one').memory_mb
         self._adjust('one', current_vcpus=1)
-        self._agree('one', Sizes(1, memory_mb))
+        self._agree('one', probes.Sizes(1, memory_mb))
 
     def delete(self):
         """nothing is left of a server that is deleted"""
@@ -359,7 +284,8 @@ class Check:
         for server in self.admin.compute.servers(all_projects=True):
             if server.name.startswith(_PREFIX):
                 self.admin.compute.delete_server(server)
-                self.admin.compute.wait_for_delete(server, wait=_PATIENCE)
+                self.admin.compute.wait_for_delete(
+                    server, wait=probes.PATIENCE)
         self.servers.clear()
 
     def _restart(self, service):
@@ -382,15 +308,12 @@ class Check:
 
     def _create(self, name):
         made = client.openstack(
-            self.site, OWNER, 'server', 'create', '--flavor',
+            self.site, probes.OWNER, 'server', 'create', '--flavor',
             compute.ELASTIC,
             '--image', 'tiny', '--network', network.NETWORK, _PREFIX + name,
             '-f', 'json')
         self.servers[name] = made['id']
         self._wait(lambda: self._is_at_rest(name), f'{name} is ACTIVE')
-
-    def _host(self, name):
-        return self.admin.compute.get_server(self.servers[name]).compute_host
 
     def _move(self, name, ask):
         """Ask for a move, and wait until it has to be confirmed."""
@@ -403,21 +326,22 @@ class Check:
 
     def _resize(self, name, flavor):
         self._move(name, lambda server: client.openstack(
-            self.site, OWNER, 'server', 'resize', '--flavor', flavor, server))
+            self.site, probes.OWNER, 'server', 'resize', '--flavor', flavor,
+            server))
 
     def _confirm(self, name):
-        client.openstack(self.site, OWNER, 'server', 'resize', 'confirm',
-                         self.servers[name])
+        client.openstack(self.site, probes.OWNER, 'server', 'resize',
+                         'confirm', self.servers[name])
         self._restarted(name)
 
     def _shelve(self, name):
         server = self.servers[name]
-        client.openstack(self.site, OWNER, 'server', 'shelve', server)
+        client.openstack(self.site, probes.OWNER, 'server', 'shelve', server)
         self._wait(lambda: self._is_at_rest(name, 'SHELVED_OFFLOADED'),
                    f'{name} is shelved')
         self._expect(self._allocations(server), {},
                      'what Placement has of a server that is shelved')
-        client.openstack(self.site, OWNER, 'server', 'unshelve', server)
+        client.openstack(self.site, probes.OWNER, 'server', 'unshelve', server)
         self._restarted(name)
 
     def _evacuate(self, name):
@@ -478,7 +402,7 @@ class Check:
     def _change_again(self, name, memory_mb):
         """After an accident, all must work as before."""
         self._adjust(name, current_memory_mb=memory_mb)
-        self._agree(name, Sizes(self._desired(name).vcpus, memory_mb))
+        self._agree(name, probes.Sizes(self._desired(name).vcpus, memory_mb))
 
     def _disturb(self, name, after, accident, frozen=None):
         """Have an accident while a change is made.
@@ -497,13 +421,14 @@ class Check:
             asked = pool.submit(self._ask, name, body)
             while watcher.compute.get_server(server).task_state is None:
                 if asked.done():
-                    raise Mismatch('the change was over before the accident: '
-                                   f'{asked.result().text}')
+                    raise probes.Mismatch(
+                        'the change was over before the accident: '
+                        f'{asked.result().text}')
             if frozen:
                 self.supervisor.signal(frozen, signal.SIGSTOP)
             state = self._allocation(server)
             accident()
-            answer = asked.result(_PATIENCE)
+            answer = asked.result(probes.PATIENCE)
         self.show(f'    in the middle: Placement had {state}; '
                   f'the answer was {answer.status_code}')
         return promised(answer.status_code, before, after)
@@ -525,8 +450,9 @@ class Check:
                    lambda: f'{name}: {self._problems(name)}')
         reached = self._desired(name)
         if reached not in allowed:
-            raise Mismatch(f'{name} has {reached}, and the answer promised '
-                           f'{" or ".join(map(str, allowed))}')
+            raise probes.Mismatch(
+                f'{name} has {reached}, and the answer promised '
+                f'{" or ".join(map(str, allowed))}')
         self.show(f'    afterwards: {reached}')
 
     def _agree(self, name, expected):
@@ -539,112 +465,8 @@ class Check:
                    f'{self._desired(name)}, {self._problems(name)}')
         uptime = self._seen(name).uptime
         if uptime < self._uptimes.get(name, 0):
-            raise Mismatch(f'the guest of {name} was started again')
+            raise probes.Mismatch(f'the guest of {name} was started again')
         self._uptimes[name] = uptime
-
-    def _problems(self, name):
-        server = self.servers[name]
-        seen = self._seen(name)
-        status = self._status(server)
-        found = problems(status, self._allocation(server), seen)
-        found += next_start_problems(status, hosts.ask(
-            self.site, self._host(name), 'dumpxml', '--inactive', server))
-        found += self._quota_problems()
-        if seen:
-            found += self._network_problems(server, seen.address)
-        if not self._is_at_rest(name):
-            state = self.admin.compute.get_server(server)
-            found.append(f'it is {state.status}, {state.task_state}')
-        return found
-
-    def _quota_problems(self):
-        """The quota of the project counts what its servers are charged."""
-        limits = self._json(self.owner.compute.get('/limits'))
-        used = Sizes(*(limits['limits']['absolute'][key]
-                       for key in ('totalCoresUsed', 'totalRAMUsed')))
-        charged = Sizes(*map(sum, zip(*(
-            self._allocation(server) for server in self.servers.values()))))
-        return [] if used == charged else [
-            f'the quota counts {used}, and {charged} is allocated']
-
-    def _network_problems(self, server, seen):
-        (port,) = self._ports(server)
-        (address,) = (fixed['ip_address'] for fixed in port.fixed_ips)
-        if seen != address:
-            return [f'the guest has the address "{seen}", Neutron says '
-                    f'{address}']
-        asked = subprocess.run(
-            network.ping(self.supervisor, port.network_id, address),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return [f'{address} does not answer'] if asked.returncode else []
-
-    def _ports(self, server):
-        return list(self.admin.network.ports(device_id=server))
-
-    def _bindings(self, server):
-        """Which hosts the port of a server is bound to, and how."""
-        (port,) = self._ports(server)
-        bindings = self._json(self.admin.network.get(
-            f'/ports/{port.id}/bindings'))['bindings']
-        return {binding['host']: binding['status'] for binding in bindings}
-
-    def _desired(self, name):
-        status = self._status(self.servers[name])
-        return Sizes(status['desired_vcpus'], status['desired_memory_mb'])
-
-    def _is_at_rest(self, name, status='ACTIVE'):
-        server = self.admin.compute.get_server(self.servers[name])
-        if server.status == 'ERROR':
-            raise Mismatch(f'{name} is in ERROR: {server.fault}')
-        return server.status == status and server.task_state is None
-
-    def _status(self, server):
-        return self._json(
-            self.owner.compute.get(f'/os-xloud-adjust/{server}')
-        )['xloud_status']
-
-    def _seen(self, name):
-        answer = self._json(self.owner.compute.post(
-            f'/servers/{self.servers[name]}/action',
-            json={'os-getConsoleOutput': {'length': 5}}))
-        return tiny_guest.seen(answer['output'])
-
-    def _allocations(self, server):
-        return self._json(self.admin.placement.get(
-            f'/allocations/{server}'))['allocations']
-
-    def _allocation(self, server):
-        """What a server holds of all hosts; one, unless it just moves."""
-        held = [found['resources'] for found in
-                self._allocations(server).values()]
-        return Sizes(sum(one['VCPU'] for one in held),
-                     sum(one['MEMORY_MB'] for one in held))
-
-    def _json(self, answer):
-        if answer.status_code >= 400:
-            raise processes.Failed(f'{answer.url}: {answer.status_code} '
-                                   f'{answer.text}')
-        return answer.json()
-
-    def _expect(self, found, expected, what):
-        if found != expected:
-            raise Mismatch(f'{what} is {found}, not {expected}')
-
-    def _wait(self, condition, what):
-        """Wait for it; services that come back may answer 500 meanwhile."""
-        deadline = time.monotonic() + _PATIENCE
-        error = None
-        while time.monotonic() < deadline:
-            try:
-                if condition():
-                    return
-                error = None
-            except (processes.Failed, *client.errors()) as failed:
-                error = failed
-            time.sleep(0.5)
-        if error is None:
-            error = what() if callable(what) else what
-        raise Mismatch(f'not within {_PATIENCE} s: {error}')
 
 
 STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',

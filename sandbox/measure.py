@@ -28,6 +28,7 @@ import typing as ty
 from sandbox import check
 from sandbox import compute
 from sandbox import layout
+from sandbox import probes
 
 ROUNDS = 50
 # A resize takes so much longer that fewer say as much.
@@ -112,7 +113,7 @@ class _Measured:
             answers: ty.List[ty.Any] = []
             times.append(self._time(lambda: answers.append(ask(number))))
             if answers[0].status_code not in expected:
-                raise check.Mismatch(
+                raise probes.Mismatch(
                     f'the answer is {answers[0].status_code}: '
                     f'{answers[0].text}')
             # Not in the middle of what the one before it started.
@@ -135,12 +136,12 @@ class _Measured:
         while time.monotonic() < deadline:
             seen = self._cloud.get(f'/servers/{server}').json()['server']
             if seen['status'] == 'ERROR':
-                raise check.Mismatch(f'it is in ERROR: {seen.get("fault")}')
+                raise probes.Mismatch(f'it is in ERROR: {seen.get("fault")}')
             if seen['status'] == status and (
                     seen['OS-EXT-STS:task_state'] is None):
                 return
             time.sleep(_PAUSE)
-        raise check.Mismatch(f'it is not {status} after 300 s')
+        raise probes.Mismatch(f'it is not {status} after 300 s')
 
     @staticmethod
     def _time(action) -> float:

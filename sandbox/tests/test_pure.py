@@ -33,20 +33,21 @@ from sandbox import layout
 from sandbox import machine
 from sandbox import measure
 from sandbox import network
+from sandbox import probes
 
 STATUS = {
     'condition': 'Settled', 'reason': None,
     **{f'{word}_{key}': value
        for word in ('desired', 'boot', 'actual', 'allocated')
        for key, value in (('vcpus', 2), ('memory_mb', 640))}}
-OLD = check.Sizes(1, 320)
-HELD = check.Sizes(2, 640)
+OLD = probes.Sizes(1, 320)
+HELD = probes.Sizes(2, 640)
 SEEN = tiny_guest.Seen('a', 10.0, 2, 600 * 1024, 1 << 20, 1, '10.29.1.9')
 
 
 class ProblemsTest(unittest.TestCase):
     def assert_problems(self, *expected, allocation=HELD, seen=SEEN, **status):
-        found = check.problems({**STATUS, **status}, allocation, seen)
+        found = probes.problems({**STATUS, **status}, allocation, seen)
         self.assertEqual(len(expected), len(found), found)
         for text, problem in zip(expected, found):
             self.assertIn(text, problem)
@@ -61,14 +62,15 @@ class ProblemsTest(unittest.TestCase):
         for memory_mb in (512, 768):
             self.assert_problems(
                 'charged is', allocated_memory_mb=memory_mb,
-                allocation=check.Sizes(2, memory_mb))
+                allocation=probes.Sizes(2, memory_mb))
 
     def test_placement_has_something_else(self):
-        self.assert_problems('Placement has', allocation=check.Sizes(1, 640))
+        self.assert_problems('Placement has', allocation=probes.Sizes(1, 640))
 
     def test_guest_sees_something_else(self):
         self.assert_problems('sees 1 vCPUs', seen=SEEN._replace(vcpus=1))
-        self.assert_problems('sees 500 MiB', seen=SEEN._replace(kib=500 * 1024))
+        self.assert_problems(
+            'sees 500 MiB', seen=SEEN._replace(kib=500 * 1024))
         self.assert_problems('says nothing', seen=None)
 
     def test_not_settled(self):
@@ -86,7 +88,7 @@ class NextStartTest(unittest.TestCase):
 <currentMemory unit="KiB">655360</currentMemory></domain>"""
 
     def assert_problems(self, *expected, configuration=CONFIGURATION):
-        self.assertEqual(list(expected), check.next_start_problems(
+        self.assertEqual(list(expected), probes.next_start_problems(
             STATUS, configuration))
 
     def test_agrees(self):
@@ -94,7 +96,7 @@ class NextStartTest(unittest.TestCase):
 
     def test_another_size(self):
         for wrong in (('"2"', '"3"'), ('655360', '524288')):
-            found = check.next_start_problems(
+            found = probes.next_start_problems(
                 STATUS, self.CONFIGURATION.replace(*wrong))
             self.assertIn('would start it with', ''.join(found))
 
