@@ -79,10 +79,20 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
 
     task.take(context, instance, request.token)
     state = _carry_out(context, instance, request, growth)
-    instance.refresh()
+    _refresh(context, instance)
     action.finish(context, instance, action.changes(
         before, condition.sizes_of(instance)))
     return _elastic_view(context, instance, state, blocked)
+
+
+def _refresh(context, instance):
+    """Read again what an adjust changes, and no more."""
+    found = objects.Instance.get_by_uuid(
+        context, instance.uuid, expected_attrs=['flavor', 'system_metadata'])
+    for field in found.fields:
+        if found.obj_attr_is_set(field):
+            setattr(instance, field, getattr(found, field))
+    instance.obj_reset_changes()
 
 
 def _carry_out(context, instance, request, growth):

@@ -65,12 +65,13 @@ def merge(context, row, metadata: ty.Dict[str, str]) -> ty.Dict[str, str]:
     return merged
 
 
-def save(instance, expected_task_state) -> None:
+def save(instance, expected_task_state, **expected) -> None:
     """Store the books and the charge of a server, and nothing else of it.
 
     A flavor counts as changed after each RPC, and would be stored before it
     is known whether the task state is the expected one.
 
+    :param expected: more of what Instance.save() expects
     :raises InstanceUpdateConflict: if the task state is another, or the books
         were changed meanwhile. Nothing was stored, then.
     """
@@ -82,7 +83,7 @@ def save(instance, expected_task_state) -> None:
     only.obj_reset_changes()
     for field in changes:
         setattr(only, field, getattr(instance, field))
-    only.save(expected_task_state=expected_task_state)
+    only.save(expected_task_state=expected_task_state, **expected)
     # Include what others have changed in it.
     for field in changes | {'system_metadata'}:
         setattr(instance, field, getattr(only, field))

@@ -265,8 +265,10 @@ class ElasticServers(Endpoint):
         :raises: ElasticNoRoom or ElasticConflict, when nothing was changed
         """
         self._reconciler.doubt(instance)
-        # Also without growth, because this checks the allocation.
-        self._reconciler.charge(context, instance, known.charged, charge)
+        if charge != known.charged or _state(instance) != task.CLAIMED:
+            # Also without growth, because this checks the allocation, unless
+            # claim() has just done so.
+            self._reconciler.charge(context, instance, known.charged, charge)
         try:
             self._reconciler.save(context, instance, record, task.TASK)
         except Exception as error:
@@ -302,6 +304,9 @@ class ElasticServers(Endpoint):
         return False
 
     def _end(self, instance, request):
+        if not task.is_running(instance):
+            # It ended in the save that settled it.
+            return
         try:
             task.end(instance, request.token)
         except (exception.InstanceNotFound,
@@ -400,7 +405,8 @@ class ElasticServers(Endpoint):
             if size.charged(instance) != charged:
                 # The answer was lost, so the charge still has to be counted.
                 self._compute.rt.xloud_recount(
-                    instance, charged, expected_task_state=[task.TASK])
+                    instance, charged,
+                    expected_task_state=[instance.task_state])
         return _view(guest)
 
     def _undo(self, context, instance, request, guest, sizes):

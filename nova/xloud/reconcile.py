@@ -41,6 +41,7 @@ from nova.xloud import guest as elastic_guest
 from nova.xloud import ledger as xloud_ledger
 from nova.xloud import memory
 from nova.xloud import size
+from nova.xloud import task
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -456,7 +457,8 @@ class Reconciler:
         :param drive: whether the guest may be asked to change
         :param is_configured: whether the hypervisor has just been given the
             boot size for its configuration
-        :param request_id: of the adjust that is being settled, if it is one
+        :param request_id: of the adjust that is being settled, if it is one,
+            whose task ends with that if Placement need not be asked
         """
         self.doubt(instance)
         if not self._is_unplugging(instance, guest):
@@ -520,6 +522,9 @@ class Reconciler:
                         condition.sizes_of(instance), guest.holds,
                         guest.memory_pinned))
             size.await_guest(instance, None if has_ended else awaited)
+            if request_id and (is_pending or decision.charge == allocated):
+                # Nothing of the adjust follows.
+                task.note_end(instance, request_id)
 
         self.save(context, instance, record, task_state)
         # If it ended with the request, the events of the request say enough,

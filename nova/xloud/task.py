@@ -162,7 +162,11 @@ def take(context, instance, token: str) -> None:
         was read
     """
     try:
-        _take(context, instance, token)
+        try:
+            _take_as_read(context, instance, token)
+        except exception.InstanceUpdateConflict:
+            # Perhaps its books have changed since, and nothing else.
+            _take(context, instance, token)
     except exception.InstanceUpdateConflict as error:
         LOG.debug('It is not taken: %s', error, instance=instance)
         raise exception.ElasticConflict(
@@ -179,6 +183,17 @@ def take(context, instance, token: str) -> None:
 
 _in_transaction = oslo_db_api.wrap_db_retry(
     max_retries=5, retry_on_deadlock=True)
+
+
+def _take_as_read(context, instance, token):
+    found = objects.Instance(
+        context=context, uuid=instance.uuid, task_state=None,
+        system_metadata=dict(instance.system_metadata))
+    found.obj_reset_changes()
+    found.task_state = TASK
+    note(found, token, OFFERED)
+    books.save(found, expected_task_state=[None],
+               expected_vm_state=[instance.vm_state])
 
 
 @_in_transaction
@@ -288,9 +303,15 @@ class Unclaimed:
 
 def end(instance, token: str, is_accepted=True) -> None:
     """End the task of a request on the compute service."""
-    instance.task_state = None
     if is_accepted:
-        note(instance, token, DONE)
+        note_end(instance, token)
     else:
+        instance.task_state = None
         size.note_task(instance, None)
     books.save(instance, expected_task_state=[TASK])
+
+
+def note_end(instance, token: str) -> None:
+    """The same, where the caller saves the instance."""
+    instance.task_state = None
+    note(instance, token, DONE)

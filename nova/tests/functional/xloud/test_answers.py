@@ -21,6 +21,8 @@ import jsonschema
 from oslo_limit import fixture as limit_fixture
 from oslo_messaging._drivers import impl_fake
 from oslo_utils.fixture import uuidsentinel as uuids
+from placement import db_api as placement_db
+import sqlalchemy
 
 from nova.api.openstack.compute.schemas import xloud_adjust as schema
 from nova import objects
@@ -31,6 +33,7 @@ from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
 from nova.tests.unit.xloud import test_exception
 from nova import utils
+from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import traits
 
@@ -572,3 +575,52 @@ class TracesTestCase(AnswersBase):
         self.guest.follow()
         self.reconcile()
         self.assertEqual([GROWN], told())
+
+
+class CostTestCase(AnswersBase):
+    """What an answer costs others: the database, Placement, the broker."""
+
+    def setUp(self):
+        super().setUp()
+        self.asked = {'statements': 0, 'Placement': 0, 'calls': 0}
+        placement = self.placement.fixture._client
+        placement.request = self.counted('Placement', placement.request)
+        self.useFixture(fixtures.MockPatch(
+            'nova.xloud.rpcapi._call',
+            self.counted('calls', rpcapi._call)))
+        others = placement_db.get_placement_engine()
+
+        def count(connection, cursor, statement, *args):
+            if (connection.engine is not others and
+                    statement not in ('BEGIN', 'SELECT 1')):
+                self.asked['statements'] += 1
+
+        listener = (sqlalchemy.engine.Engine, 'before_cursor_execute', count)
+        sqlalchemy.event.listen(*listener)
+        self.addCleanup(sqlalchemy.event.remove, *listener)
+
+    def counted(self, name, real):
+        def call(*args, **kwargs):
+            self.asked[name] += 1
+            return real(*args, **kwargs)
+        return call
+
+    def assert_costs(self, statements, placement, calls, *size_asked):
+        # Traits are kept for a while, and a change may leave a row behind.
+        self.post(202, current_vcpus=4, current_memory_mb=4096)
+        self.asked.update(dict.fromkeys(self.asked, 0))
+        self.post(202, current_vcpus=size_asked[0],
+                  current_memory_mb=size_asked[1])
+        self.assertEqual((placement, calls), (
+            self.asked['Placement'], self.asked['calls']))
+        # A query of Nova's may be more of them with another release.
+        self.assertLessEqual(self.asked['statements'], statements + 4)
+
+    def test_growth(self):
+        self.assert_costs(70, 2, 2, *GROWN)
+
+    def test_shrink(self):
+        self.assert_costs(46, 3, 1, *base.MINIMUM)
+
+    def test_nothing_to_change(self):
+        self.assert_costs(36, 1, 1, 4, 4096)

@@ -444,7 +444,7 @@ class AdjustTestCase(test.NoDBTestCase):
                 ('release', 'nova.xloud.rpcapi.XloudAPI.release'),
                 ('event', 'nova.objects.InstanceActionEvent.create'),
                 ('give_back', 'nova.xloud.task.give_back'),
-                ('refresh', 'nova.objects.Instance.refresh'),
+                ('refresh', 'nova.xloud.api._refresh'),
                 ('finish', 'nova.xloud.action.finish')):
             patch = self.useFixture(fixtures.MockPatch(target))
             self.calls.attach_mock(patch.mock, name)
