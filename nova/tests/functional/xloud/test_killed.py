@@ -262,7 +262,7 @@ class KilledInAdjustTestCase(KilledTestCase):
         self.check_each_step(
             lambda: self.adjust(*start), lambda: self.change(target),
             lambda: self.check_at_rest((start, start), (target, target)),
-            least=10)
+            least=9)
         self.check_at_rest((target, target))
 
     def test_grow(self):
@@ -293,7 +293,7 @@ class KilledInAdjustTestCase(KilledTestCase):
 
         self.check_each_step(
             prepare, lambda: self.change(base.MINIMUM), check,
-            meanwhile=late, least=7)
+            meanwhile=late, least=6)
 
     def test_only_what_the_next_start_gives(self):
         """The guest has it already, the persistent configuration not yet."""

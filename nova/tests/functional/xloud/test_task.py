@@ -125,7 +125,7 @@ class StaleInstanceTestCase(TaskBase):
         for between, end in ((self.resize, self._revert_resize),
                              (self.resize, self._confirm_resize)):
             with self.before('take', between, owner=task):
-                self.assertIn('something else', self.post(
+                self.assertIn('another operation', self.post(
                     409, current_vcpus=8, current_memory_mb=8192))
             self.assert_flavor(4)
             self.assertEqual('resized', self.instance(self.server).vm_state)
@@ -369,7 +369,7 @@ class GivenBackTestCase(TaskBase):
 
     def test_the_answer_to_the_take_is_lost(self):
         lost = messaging.MessagingTimeout('by the test')
-        with self.after('_take', lost, owner=task):
+        with self.after('_take_as_read', lost, owner=task):
             self.read(500, self.owner.api_post(
                 '/os-xloud-adjust/%s' % self.server['id'],
                 {'current_vcpus': 6}, check_response_status=[500]))
@@ -406,7 +406,7 @@ class GivenBackTestCase(TaskBase):
         self.assertEqual([], self.driver.requests)
 
     def test_accepted_and_not_ended(self):
-        with mock.patch.object(
+        with mock.patch.object(task, 'note_end'), mock.patch.object(
                 task, 'end', side_effect=messaging.MessagingTimeout('lost')):
             self.post(202, current_vcpus=6, current_memory_mb=6144)
         self.assertEqual(task.ACCEPTED, task.of(
