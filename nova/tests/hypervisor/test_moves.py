@@ -65,6 +65,36 @@ class MovesTestCase(base.HypervisorTestCase):
         self.restart(server, 'soft')
         self.assert_all_see(server, base.MINIMUM)
 
+    def test_aborted_while_the_balloon_moves(self):
+        server = self.boot()
+        large = base.MINIMUM._replace(memory_mb=1024)
+        self.adjust(server, *large)
+        self.assert_all_see(server, large)
+        # MiB per second, so that it does not end by itself.
+        self.flags(live_migration_bandwidth=1, group='libvirt')
+        self.adjust(server, *base.MINIMUM)
+        self.api.post_server_action(server['id'], {'os-migrateLive': {
+            'host': self.other, 'block_migration': 'auto'}})
+        self._wait_for_migration_status(server, ['running'])
+        url = '/servers/%s/migrations' % server['id']
+        (migration,) = self.api.api_get(url).body['migrations']
+        self.api.api_delete('%s/%s' % (url, migration['id']))
+        # Which of them it is depends on who sees it first.
+        self._wait_for_migration_status(server, ['cancelled', 'failed'])
+        self.wait_until_active(server, **{'OS-EXT-SRV-ATTR:host': self.host})
+
+        def is_settled():
+            self.reconcile()
+            # Both hosts have one folder, and the console in it is gone.
+            seen = self.views(server)._replace(guest=base.MINIMUM)
+            return (self.status(server)['condition'] == 'Settled' and
+                    seen.placement == {self.host: base.MINIMUM} and
+                    set(seen[:-1]) == {base.MINIMUM})
+
+        fixtures.wait_for(is_settled, 120, 'the server is settled')
+        self.assertEqual({}, self.allocated(migration['uuid']))
+        self.assertEqual(size.Size(0, 0), self.used(self.other))
+
     def test_live_migration_of_a_paused_server(self):
         """This is no start, though libvirt has the same number for both."""
         self._take_domain_ids(self.libvirtds[1])
