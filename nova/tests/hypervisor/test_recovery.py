@@ -148,7 +148,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         fixtures.wait_for(lambda: self._is_marked(server), 120,
                           'a vCPU is asked for')
         self.libvirtds[0].restart()
-        self.assertIn('undone', shrink.wait())
+        self.assertIn('undo', shrink.wait())
         self.assert_all_see(server, GROWN)
 
     def _is_marked(self, server):
@@ -171,7 +171,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         answer = shrink.wait()
         if self.is_emulated:
             # It is undone, except for the vCPU, which cannot return safely.
-            self.assertIn('undone', answer)
+            self.assertIn('undo', answer)
             self.assert_all_see(server, GROWN._replace(vcpus=1), boot=GROWN,
                                 condition='Partial', reconcile=True)
             self.assertIn('vCPUs', self.status(server)['reason'])

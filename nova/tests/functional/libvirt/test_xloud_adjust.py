@@ -163,7 +163,7 @@ class AdjustTest(AdjustTestBase):
         message = self._adjust(server, MINIMUM, status=409)
 
         self.assertIn('refuses to remove vCPUs', message)
-        self.assertIn('undone', message)
+        self.assertIn('undo', message)
         self.assert_settled(server, MAXIMUM)
 
     def test_partly_refused_vcpus(self):

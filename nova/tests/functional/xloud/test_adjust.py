@@ -178,7 +178,7 @@ class LiveTestCase(AdjustTestCase):
         flavor = self.create_elastic_flavor(
             maximum=size.Size(2, 28672), minimum=size.Size(2, 28672))
         other = self.create_server(flavor)
-        self.assert_refused('no place for 6 vCPUs, 6144 MiB', 6, 6144)
+        self.assert_refused('no room for 6 vCPUs, 6144 MiB', 6, 6144)
         self.assertEqual([], self.driver.requests)
         self.adjust(6)
         self.assert_books(size.Size(6, 2048), size.Size(6, 2048))
@@ -329,7 +329,7 @@ class LiveTestCase(AdjustTestCase):
             error = self.assertRaises(
                 exception.ElasticConflict, self.adjust, 6, 6144)
             self.assertIn(text, error.format_message())
-            self.assertIn('undone', error.format_message())
+            self.assertIn('undo', error.format_message())
             self.guest.behaviour = scripted.OBEDIENT
             self.reconcile()
             self.assert_books(base.MINIMUM, base.MINIMUM)

@@ -396,7 +396,7 @@ class RefusedTestCase(AnswersBase):
             self.guest.behaviour = behaviour
             message = self.post(409, current_vcpus=6, current_memory_mb=6144)
             self.assertIn(text, message)
-            self.assertIn('undone', message)
+            self.assertIn('undo', message)
             self.guest.behaviour = scripted.OBEDIENT
             self.reconcile()
             self.assert_books(base.MINIMUM, base.MINIMUM)
