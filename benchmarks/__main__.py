@@ -38,7 +38,7 @@ BENCHMARKS = {'inert': inert, 'stack': stack, 'adjust': adjust,
               'guest': guest, 'capacity': capacity}
 MEASURED = ROOT / 'build' / 'benchmarks'
 KEPT = ROOT / 'benchmarks' / 'results'
-TABLES = ROOT / 'doc' / 'source' / 'xloud' / 'figures.inc'
+TABLES = ROOT / 'guide' / 'figures.inc'
 
 
 def measure(name, options):

@@ -25,6 +25,7 @@ import fcntl
 import os
 from pathlib import Path
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -382,7 +383,7 @@ def machine(arguments):
 def pep8(_arguments):
     touched = tree.touched()
     python = [path for path in touched if path.endswith('.py')]
-    prose = [*PAGES, 'doc']
+    prose = [*PAGES, 'doc', 'guide']
     flake8 = [sys.executable, '-m', 'flake8']
     outcome = Outcome()
     _check(outcome, 'flake8: the repository', flake8)
@@ -408,12 +409,24 @@ def docs(_arguments):
                                           'lint'])
     _check(outcome, 'CHANGES.rst', [sys.executable, '-m', 'tools.changes',
                                     '--check'])
-    if _existing(['doc/source/xloud/index.rst']):
-        _check(outcome, 'the manual',
+    if _existing(['guide/index.rst']):
+        _check(outcome, 'the guide and the manual',
                [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going',
                 '-c', 'tools/docs', '-d', 'build/docs/.doctrees',
-                'doc/source/xloud', 'build/docs/html'])
+                _make_site(), 'build/docs/html'])
     return outcome
+
+
+def _make_site():
+    """Put the guide and the manual together, as in Nova's folder doc."""
+    doc = tree.ROOT / 'build' / 'docs' / 'doc'
+    shutil.rmtree(doc, ignore_errors=True)
+    (doc / 'source').mkdir(parents=True)
+    for page in (tree.ROOT / 'guide').iterdir():
+        (doc / 'source' / page.name).symlink_to(page)
+    for folder in ('api_samples', 'source/xloud'):
+        (doc / folder).symlink_to(tree.ROOT / 'doc' / folder)
+    return doc / 'source'
 
 
 def prove(name):

@@ -10,10 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Sphinx's configuration for the manual when it is built alone.
+"""Sphinx's configuration for the guide, which shows the manual too.
 
 doc/source/xloud is an overlay: in Nova's tree the same pages are built with
-Nova's own configuration, so nothing here may be needed to understand them.
+Nova's own configuration. So nothing here may be needed to understand them, and
+they link to no page of the guide.
 """
 
 project = 'XLoud Nova'
