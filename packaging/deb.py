@@ -65,18 +65,21 @@ def build(
     with tempfile.TemporaryDirectory(prefix='xloud-deb-') as folder:
         tree = Path(folder, 'nova')
         _run(['dpkg-source', '--extract', dsc.resolve(), tree], folder)
-        epoch = _write_changelog(source, patches, tree, maintainer)
+        upstream, epoch = _write_changelog(
+            source, patches, tree, maintainer)
         _write_control(tree / 'debian/control', maintainer)
         _add_patches(patches, tree)
         # This applies them, but says nothing if the first one does not fit.
         _run(['dpkg-source', '--before-build', tree], folder, fits=dsc.name)
-        _write_package(source, tree)
+        _write_package(source, tree, upstream)
         for path in tree.joinpath('debian').rglob('*'):
             os.utime(path, (epoch, epoch))
         _run(['dpkg-source', '--build', tree], folder, epoch=epoch,
              fits=dsc.name)
         made, = [path for path in Path(folder).glob('*.dsc')]
-        output.mkdir(parents=True, exist_ok=True)
+        # Another version of it would be published along.
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir(parents=True)
         for path in Path(folder).iterdir():
             if path.is_file():
                 shutil.copyfile(path, output / path.name)
@@ -115,12 +118,17 @@ def _write_changelog(source, patches, tree, maintainer):
         number=len(_read_series(patches)), release=source.version,
         maintainer=maintainer, date=email.utils.formatdate(epoch))
     path.write_text(entry + text, encoding='utf-8')
-    return epoch
+    return _upstream_of(version), epoch
 
 
 def _series_of(version):
     """29 of 2:29.4.0-1."""
-    return version.rpartition(':')[2].split('.')[0]
+    return _upstream_of(version).split('.')[0]
+
+
+def _upstream_of(version):
+    """29.4.0 of 2:29.4.0-1."""
+    return re.sub(r'^[0-9]+:|-[^-]*$', '', version)
 
 
 def _write_control(path, maintainer):
@@ -166,13 +174,15 @@ def _for_git(text):
         for part in parts)
 
 
-def _write_package(source, tree):
+def _write_package(source, tree, upstream):
     """What the package xloud-nova consists of."""
     debian = tree / 'debian'
     folder = debian / 'xloud'
     folder.joinpath('preferences.d').mkdir(parents=True)
     manifest = _source.manifest(source, distribution=True)
     # The distribution can have an earlier point release of the same series.
+    manifest['version'] = f'{upstream}+xloud.{source.number}'
+    manifest['base'] = upstream
     manifest['files'] = {
         path: entry for path, entry in manifest['files'].items()
         if 'status' in entry or (tree / path).exists()}
@@ -188,11 +198,11 @@ def _write_package(source, tree):
                     folder / 'preferences.d/xloud-nova')
     for name in ('README.Debian', 'lintian-overrides'):
         shutil.copyfile(HERE / 'deb' / name, debian / f'{PACKAGE}.{name}')
-    debian.joinpath(f'{PACKAGE}.manpages').write_text(
-        'debian/xloud/xloud-nova-verify.1\n')
     debian.joinpath(f'{PACKAGE}.install').write_text(
         'debian/xloud/preferences.d/xloud-nova etc/apt/preferences.d\n'
         'debian/xloud/xloud-nova-verify usr/bin\n'
+        # dh_installman is a step that Debian's rules leave out with nodoc.
+        'debian/xloud/xloud-nova-verify.1 usr/share/man/man1\n'
         f'debian/xloud/xloud-manifest.json {MANIFEST_FOLDER}\n')
 
 

@@ -75,8 +75,9 @@ def load_manifest() -> ty.Dict[str, ty.Any]:
             beside.read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise Unverifiable(
-            'This copy has no manifest. Only packages have one: build '
-            'xloud-nova-verify with packaging/build.sh verify and run that.')
+            'This copy has no manifest: only packages have one. Install the '
+            'package xloud-nova, or build xloud-nova-verify with '
+            'packaging/build.sh verify and run that.')
 
 
 def find_installation() -> Path:
