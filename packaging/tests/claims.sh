@@ -1,5 +1,9 @@
 # For scripts that prove what packages claim: one line for each claim.
 
+# What fails outside of a claim says where.
+set -E
+trap 'printf "%s: line %s failed\n" "$(basename "$0")" "$LINENO" >&2' ERR
+
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
@@ -49,12 +53,14 @@ write_their_patch() {
 
 # Where this machine has Debian's archive; else where everybody has it.
 debian_archive() {
+    local found
     # What is in $() is apt's.
     # shellcheck disable=SC2016
-    { apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' \
+    found=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' \
         'Created-By: Packages' 2>/dev/null |
-        sed -n 's/ Debian Debian$//p'
-      echo http://deb.debian.org/debian; } | head -n 1
+        sed -n 's/ Debian Debian$//p') || true
+    found=${found%%$'\n'*}
+    echo "${found:-http://deb.debian.org/debian}"
 }
 
 # The Debian with which this release runs, and the one that has what is too old
@@ -70,14 +76,15 @@ make_debian() {
     printf '%s\n' 'Package: *' "Pin: release n=$newer" 'Pin-Priority: 100' \
         '' "Package: $from_newer" "Pin: release n=$newer" \
         'Pin-Priority: 990' >"$root.preferences"
-    mmdebstrap --quiet --variant=apt --mode=root \
+    mmdebstrap --variant=apt --mode=root \
         --aptopt='APT::Install-Recommends "false"' \
         --aptopt='APT::Sandbox::User "root"' \
         --dpkgopt=force-unsafe-io --include="$2" \
         --setup-hook="cp '$root.preferences' \
             \"\$1/etc/apt/preferences.d/newer\"" \
         "$suite" "$root" "deb $archive $suite main" \
-        "deb $archive $newer main"
+        "deb $archive $newer main" >"$root.log" 2>&1 || die "no Debian was made:
+$(tail -n 30 "$root.log")"
 }
 
 # The packages of Debian that Nova's tree says that it requires.
