@@ -249,6 +249,9 @@ class VcpuCurrentTest(ElasticServersTestBase):
                     extract_snapshot=mock.DEFAULT) as mocks, \
                 mock.patch('nova.privsep.path.chown'):
             self._snapshot_server(server, 'copy')
+            # Since 33.0.0 the call returns before it is made.
+            self._wait_for_server_parameter(
+                server, {'OS-EXT-STS:task_state': None})
         return mocks['extract_snapshot']
 
     def test_live_snapshot(self):

@@ -94,7 +94,8 @@ class QuotaTestBase(test.TestCase):
     def unshelve(self, instance, used):
         with self.project_uses(used):
             self.api._check_quota_unshelve_offloaded(
-                self.context, instance, objects.RequestSpec(is_bfv=True))
+                self.context, instance, objects.RequestSpec(
+                    is_bfv=True, flavor=instance.flavor))
 
     def assert_needs(self, cores, ram, function, *args):
         """It fits exactly, and not one less."""

@@ -114,8 +114,7 @@ def _balloon(device):
     if not isinstance(device, vconfig.LibvirtConfigMemoryBalloon):
         return device
     balloon = ElasticBalloon()
-    balloon.period = device.period
-    balloon.driver_iommu = device.driver_iommu
+    vars(balloon).update(vars(device))
     # If mem_stats_period_seconds is 0, guests get no balloon and the host
     # takes no new elastic servers. This server may be older than that setting.
     balloon.model = 'virtio'

@@ -22,6 +22,7 @@ even report the size that was asked for. So only the statistics show what was
 done, here and in the next calls.
 """
 
+import threading
 import time
 import typing as ty
 
@@ -114,7 +115,9 @@ class ElasticGuests:
         self._runs: ty.Dict[str, guest_run.Run] = {}
         # Runs whose devices have to be looked at again
         self._unsure: ty.Set[str] = set()
-        self._to_emit: ty.Set[str] = set()
+        # When to emit an event of a guest, the soonest first.
+        self._to_emit: ty.Dict[str, float] = {}
+        self._to_emit_lock = threading.Lock()
         # Whose configuration could not be given their boot size
         self._to_mend: ty.Set[str] = set()
         # Guests that have just refused to give back vCPUs
@@ -250,16 +253,27 @@ class ElasticGuests:
         return is_ours
 
     def _emit_soon(self, uuid):
-        if uuid in self._runs and uuid not in self._to_emit:
-            self._to_emit.add(uuid)
+        with self._to_emit_lock:
+            if uuid not in self._runs or uuid in self._to_emit:
+                return
+            self._to_emit[uuid] = time.monotonic() + _CALM_SECONDS
+            if len(self._to_emit) > 1:
+                return
+        # One waits for all guests, as there are few threads.
+        spawner.spawn(self._emit_each)
+
+    def _emit_each(self):
+        is_last = False
+        while not is_last:
+            uuid, when = next(iter(self._to_emit.items()))
+            time.sleep(max(0, when - time.monotonic()))
+            with self._to_emit_lock:
+                del self._to_emit[uuid]
+                is_last = not self._to_emit
             # Handling it can take seconds, and must not delay the events of
             # other guests.
-            spawner.spawn(self._emit, uuid)
-
-    def _emit(self, uuid):
-        time.sleep(_CALM_SECONDS)
-        self._to_emit.discard(uuid)
-        self._emit_event(elastic_guest.GuestChangedEvent(uuid))
+            spawner.spawn(self._emit_event,
+                          elastic_guest.GuestChangedEvent(uuid))
 
     # What guests hold
 

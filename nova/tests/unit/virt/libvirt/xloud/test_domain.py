@@ -244,14 +244,16 @@ class GuestConfigTest(test.NoDBTestCase):
         self.assertEqual(('virtio', 10), (balloon.model, balloon.period))
 
     def test_balloon_gives_way(self):
-        """Only that of elastic memory."""
+        """Only that of elastic memory; since 34.0.0 every one does."""
         def autodeflate(instance):
             balloon = self._balloon(self._config(instance))
             return etree.fromstring(balloon.to_xml()).get('autodeflate')
 
+        stock = vconfig.LibvirtConfigMemoryBalloon().format_dom().get(
+            'autodeflate')
         self.assertEqual('on', autodeflate(server(ELASTIC)))
-        self.assertIsNone(autodeflate(server({'minimum_cpu': '2'})))
-        self.assertIsNone(autodeflate(server()))
+        self.assertEqual(stock, autodeflate(server({'minimum_cpu': '2'})))
+        self.assertEqual(stock, autodeflate(server()))
 
     def test_balloon_without_statistics(self):
         self.flags(mem_stats_period_seconds=0, group='libvirt')

@@ -845,7 +845,11 @@ class EventTest(GuestsTestCase):
                         side_effect=lambda *args: waiting.append(args)):
             for _number in range(3):
                 self.connection.tell_balloon(self.domain)
-        self.assertEqual(1, len(waiting))
-        (function, uuid), = waiting
-        function(uuid)
+            self.assertEqual(1, len(waiting))
+            # It waits, and has another one handle the event.
+            (wait,), = waiting
+            wait()
+        self.assertEqual(2, len(waiting))
+        handle, event = waiting[1]
+        handle(event)
         self.assert_emitted()
