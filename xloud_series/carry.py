@@ -90,7 +90,7 @@ class Carry:
             self.scratch: ty.Optional[_scratch.Scratch] = None
             for key, step in todo:
                 self.one(key, step)
-        self.builder.good.save()
+        self.builder.save()
         return self.builder.stack
 
     def todo(self) -> ty.List[ty.Tuple[str, _stack.Step]]:
@@ -162,7 +162,7 @@ class Carry:
             self.compiles()
             return True
         builder.claimed = claimed
-        builder.index.out('read-tree', builder.parent)
+        builder.stale = True
         del self.problems[:]
         return False
 
@@ -186,15 +186,14 @@ class Carry:
         if found == self.store.resolve(f'{parent}^{{tree}}'):
             workspace.say(f'{self.release.name} is without {step.name}')
             return
-        self.builder.index.out('read-tree', found)
-        self.builder.claim(step.name, step.patch)
-        self.builder.take(
-            _stack.Listed(step.name, step.patch, step.name, True), found, ())
-        made = self.builder.parent
-        self.builder.steps[-1] = dataclasses.replace(
-            self.builder.steps[-1], patch=dataclasses.replace(
-                step.patch, files=_split.diff(
-                    self.store, parent, made, step.patch.overlay)))
+        builder = self.builder
+        builder.stale = True
+        builder.claim(step.name, step.patch)
+        made = builder.commit(_stack.Listed(step.name, step.patch, step.name,
+                                            True), step.patch, found)
+        builder.take(step.name, dataclasses.replace(
+            step.patch, files=_split.diff(
+                self.store, parent, made, step.patch.overlay)), made)
         self.compiles()
 
     def pick(self, picks: ty.Sequence[str]) -> ty.Optional[str]:

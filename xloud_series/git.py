@@ -219,7 +219,14 @@ class Reader:
         self.process.stdout.close()
         self.process.wait()
 
+    def has(self, name: str) -> bool:
+        return self.object(name) is not None
+
     def read(self, name: str) -> ty.Optional[bytes]:
+        found = self.object(name)
+        return found[1] if found and found[0] == b'blob' else None
+
+    def object(self, name: str) -> ty.Optional[ty.Tuple[bytes, bytes]]:
         if '\n' in name:
             return None
         self.process.stdin.write(os.fsencode(name) + b'\n')
@@ -229,4 +236,4 @@ class Reader:
             return None
         data = self.process.stdout.read(int(head[2]))
         self.process.stdout.read(1)
-        return data if head[1] == b'blob' else None
+        return head[1], data

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import os
 from pathlib import Path
 import re
@@ -163,8 +164,9 @@ class Files:
         found = {str(path.relative_to(self.root))
                  for path in self.root.glob(pattern)}
         for path, file in self.changes.items():
-            if Path(path).match(pattern) and (
-                    path.count('/') == pattern.count('/')):
+            if (path.startswith(f'{PATCHES}/') and
+                    path.count('/') == pattern.count('/') and
+                    fnmatch.fnmatchcase(path, pattern)):
                 (found.add if file else found.discard)(path)
         return sorted(found)
 
@@ -178,14 +180,11 @@ class Files:
         return (self._matching(f'{PATCHES}/*.patch') +
                 self._matching(f'{PATCHES}/*/*.patch'))
 
-    def home(self, release: Release) -> str:
-        """The folder of the patches that are written for this release."""
-        return self.folders(release)[0]
-
     def folders(self, release: Release) -> ty.List[str]:
         """Where a patch is looked for: the nearest first.
 
-        What is shared is written for the oldest release, which so has no
+        In the first are those that are written for this very release. What is
+        shared is written for the oldest release, which so has no
         overrides.
         """
         older = [name for name in self.releases()
@@ -195,8 +194,9 @@ class Files:
         return [release.folder, *(f'{PATCHES}/{name}'
                                   for name in reversed(older[1:])), PATCHES]
 
-    def find(self, release: Release, name: str) -> ty.Optional[str]:
-        return next((f'{folder}/{name}' for folder in self.folders(release)
+    def find(self, folders: ty.Sequence[str],
+             name: str) -> ty.Optional[str]:
+        return next((f'{folder}/{name}' for folder in folders
                      if self.get(f'{folder}/{name}')), None)
 
     def overlay(self) -> ty.List[str]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import sys
 import tempfile
@@ -70,7 +71,7 @@ def load(files: layout.Files, release: layout.Release,
     """What the series lists, without the patches that this release drops."""
     found: ty.List[Listed] = []
     seen: ty.Set[str] = set()
-    home = files.home(release)
+    folders = files.folders(release)
     for name in names(files):
         if name in seen:
             report(errors.integrity(
@@ -78,7 +79,7 @@ def load(files: layout.Files, release: layout.Release,
                 f'delete one of the two lines from {layout.SERIES}'))
             continue
         seen.add(name)
-        path = files.find(release, name) if '/' not in name else None
+        path = files.find(folders, name) if '/' not in name else None
         if path is None:
             path = f'{layout.PATCHES}/{name}'
             report(errors.integrity(
@@ -90,7 +91,7 @@ def load(files: layout.Files, release: layout.Release,
             continue
         try:
             found.append(Listed(name, patchfile.parse(data, path), path,
-                                os.path.dirname(path) == home))
+                                os.path.dirname(path) == folders[0]))
         except errors.SeriesError as exc:
             report(exc)
     return found
@@ -108,8 +109,14 @@ class Builder:
                  files: layout.Files, report: Report = stop):
         self.store = store
         self.files = files
-        self.report = report
+        self.problems = 0
+        self.tell = report
         self.good = Compiled(repo)
+        self.built = Built(repo)
+
+    def report(self, problem: errors.SeriesError) -> None:
+        self.problems += 1
+        self.tell(problem)
 
     def build(self, release: layout.Release, base: str,
               listed: ty.Sequence[Listed], outcome: bool = True) -> Stack:
@@ -120,14 +127,19 @@ class Builder:
             else:
                 if outcome:
                     self.outcome()
-        self.good.save()
+        self.save()
         return self.stack
+
+    def save(self) -> None:
+        self.good.save()
+        self.built.save()
 
     @contextlib.contextmanager
     def standing_on(self, release: layout.Release,
                     base: str) -> ty.Iterator[None]:
         self.release = release
         self.base = self.parent = base
+        self.stale = False     # the index is not that of the parent
         self.steps: ty.List[Step] = []
         self.claimed: ty.Dict[str, str] = {}
         self.paths = set(self.store.fields('ls-tree', '-r', '-z',
@@ -146,23 +158,53 @@ class Builder:
     def step(self, item: Listed) -> bool:
         ours = self.claim(item.path, item.patch)
         files = self.place(item)
-        tree = None if files is None else self.apply(item, files, ours)
+        if files is None:
+            return False
+        patch = dataclasses.replace(item.patch, files=files)
+        key = self.built.key(self.parent, patch, self.overlay(ours))
+        made = self.built.commits.get(key)
+        if made and len(ours) == len(patch.overlay) and (
+                self.reader.has(made)):
+            self.take(item.name, patch, made)
+            self.stale = True
+            return True
+        if self.stale:
+            self.index.out('read-tree', self.parent)
+            self.stale = False
+        problems = self.problems
+        tree = self.apply(item, patch, ours)
         if tree is None:
             return False
-        self.take(item, tree, ty.cast(tuple, files))
+        made = self.commit(item, patch, tree)
+        if problems == self.problems:
+            self.built.commits[key] = made
+        self.take(item.name, patch, made)
         return True
 
-    def take(self, item: Listed, tree: str,
-             files: ty.Tuple[patchfile.FileDiff, ...]) -> None:
-        made = commit(self.store, item.patch, tree, self.parent)
-        changes = self.store.changed(self.parent, made, '--no-renames')
-        self.compile(item.path, item.patch, changes)
-        for change in changes:
-            (self.paths.discard if change.status == 'D'
-             else self.paths.add)(change.path)
-        self.steps.append(Step(item.name, dataclasses.replace(
-            item.patch, files=files), made))
+    def commit(self, item: Listed, patch: patchfile.Patch, tree: str) -> str:
+        made = commit(self.store, patch, tree, self.parent)
+        self.compile(item.path, patch, self.store.changed(
+            self.parent, made, '--no-renames'))
+        return made
+
+    def take(self, name: str, patch: patchfile.Patch, made: str) -> None:
+        self.paths.update(patch.overlay)
+        for diff in patch.files:
+            if diff.old and diff.old != diff.new:
+                self.paths.discard(diff.old)
+            if diff.new:
+                self.paths.add(diff.new)
+        self.steps.append(Step(name, patch, made))
         self.parent = made
+
+    def overlay(self, paths: ty.List[str]) -> ty.List[str]:
+        """What git would call these files, as they are now."""
+        found = []
+        for path in paths:
+            file = ty.cast(layout.File, self.files.get(path))
+            found.append(f'{file.mode} {path} ' + hashlib.sha1(
+                b'blob %d\0' % len(file.data) + file.data).hexdigest())
+        return found
 
     def outcome(self) -> None:
         """Is it what was seen to be right when it was written?"""
@@ -186,9 +228,10 @@ class Builder:
                  f'{self.release.shown} diff, then python3 -m xloud_series '
                  f'check --accept'),
                 detail='\n'.join(
-                    f'{step.name}:\n{hunk.text}' for step in self.steps
-                    for diff in step.patch.files if diff.path == path
-                    for hunk in diff.hunks)))
+                    '\n'.join([f'{step.name}: {hunk.header}', *(
+                        line for line in hunk.lines if line[0] in '+-')])
+                    for step in self.steps for diff in step.patch.files
+                    if diff.path == path for hunk in diff.hunks)))
 
     def claim(self, where: str, patch: patchfile.Patch) -> ty.List[str]:
         """The overlay files of this commit that may be added."""
@@ -215,15 +258,14 @@ class Builder:
             claimed.setdefault(path, where)
         return good
 
-    def apply(self, item: Listed, files: ty.Tuple[patchfile.FileDiff, ...],
+    def apply(self, item: Listed, patch: patchfile.Patch,
               ours: ty.List[str]) -> ty.Optional[str]:
         """The tree with this patch."""
-        if files:
+        if patch.files:
             # whitespace=nowarn: bytes are applied as they are, never fixed.
             result = self.index.run(
                 'apply', '--cached', '--whitespace=nowarn', '-p1',
-                stdin=patchfile.encode(
-                    dataclasses.replace(item.patch, files=files).diff))
+                stdin=patchfile.encode(patch.diff))
             if result.code:
                 self.report(errors.integrity(
                     f'{item.path} does not apply: '
@@ -345,6 +387,38 @@ def parse_outcome(data: bytes) -> ty.Dict[str, str]:
         blob, _, path = rest.partition(' ')
         found[path or line] = f'{mode} {blob}'
     return found
+
+
+class Built:
+    """The commits that were made before, by all that they are made of.
+
+    With them a second build asks git for next to nothing.
+    """
+
+    MOST = 20000
+
+    def __init__(self, repo: layout.Repo):
+        self.path = repo.cache / ('built-%d.%d' % sys.version_info[:2])
+        try:
+            lines = self.path.read_text().split('\n')[-self.MOST:]
+        except FileNotFoundError:
+            lines = []
+        self.commits = dict(line.split(' ') for line in lines if line)
+        self.known = len(self.commits)
+
+    def key(self, parent: str, patch: patchfile.Patch,
+            overlay: ty.Sequence[str]) -> str:
+        return hashlib.sha256(patchfile.encode('\0'.join(
+            [parent, patch.message, patch.author, patch.mail, patch.date,
+             patch.diff, *overlay]))).hexdigest()
+
+    def save(self) -> None:
+        if len(self.commits) == self.known:
+            return
+        fresh = self.path.with_name(self.path.name + '.new')
+        fresh.write_text(''.join(f'{key} {made}\n' for key, made
+                                 in self.commits.items()))
+        os.replace(fresh, self.path)
 
 
 class Compiled:

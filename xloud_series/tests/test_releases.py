@@ -108,8 +108,8 @@ class TestLookup(Three):
                               ('3.0', 'patches/3.0/x.patch'),
                               ('2.0', 'patches/2.0/x.patch'),
                               ('1.0', 'patches/x.patch')):
-            self.assertEqual(path, files.find(
-                layout.Release(layout.Repo(self.root), release), 'x.patch'))
+            self.assertEqual(path, files.find(files.folders(layout.Release(
+                layout.Repo(self.root), release)), 'x.patch'))
 
     def test_an_empty_one_drops_the_patch(self):
         (self.root / 'patches/2.0/ghi-chu-notes.patch').touch()
