@@ -3,6 +3,9 @@
 
 # What runs if nobody names one, in the order of what a person waits for.
 LANES=(pep8 py3 unit functional docs packages hypervisor)
+DEFAULT_LANES=("${LANES[@]}")
+# What runs on a release that is named: the others are about this repository.
+RELEASE_LANES=(unit functional)
 # What only runs when it is named.
 OTHER_LANES=(upstream quick record machine deb rpm image)
 # What quick runs some tests of.
@@ -39,7 +42,7 @@ choose_lanes() {
         ! is_one_of "${lanes[0]}" "${WHOLE_LANES[@]}" ||
             die "${lanes[0]} takes nothing after --: ${lane_arguments[*]}"
     fi
-    [ ${#lanes[@]} -gt 0 ] || lanes=("${LANES[@]}")
+    [ ${#lanes[@]} -gt 0 ] || lanes=("${DEFAULT_LANES[@]}")
     if is_one_of quick "${lanes[@]}"; then
         [ ${#lanes[@]} -eq 1 ] || die "quick is no lane beside others"
         # Some tests of each.

@@ -10,30 +10,39 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Which Python runs the tests: Nova 2024.1 supports 3.8 to 3.11, we 3.9 up.
+"""Which Python runs the tests of a release: lanes.ini of that release says.
 
 ``python3 tools/pythons.py`` prints its path, or says plainly that none is
 there.  It may itself be run by any Python 3.
 """
 
+import configparser
+import os
 import shutil
 import subprocess
 import sys
 
-SUPPORTED = ('3.11', '3.10', '3.9')
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RELEASE = os.environ.get('XLOUD_RELEASE', '2024.1')
 
 
-def pick():
-    for candidate in ['python3'] + ['python' + v for v in SUPPORTED]:
+def supported(release=RELEASE):
+    config = configparser.ConfigParser()
+    config.read(os.path.join(ROOT, 'patches', release, 'lanes.ini'))
+    return config.get('lanes', 'pythons').split()
+
+
+def pick(release=RELEASE):
+    versions = supported(release)
+    for candidate in ['python3'] + ['python' + v for v in versions]:
         path = shutil.which(candidate)
         # A version manager leaves commands for Pythons that are not chosen.
-        if path and _version(path) in SUPPORTED:
+        if path and _version(path) in versions:
             return path
     here = '%d.%d' % sys.version_info[:2]
-    sys.exit('Nova 2024.1 runs on Python %s to %s only, and none of them is '
-             'here (python3 is %s): install python3.11 with its headers and '
-             'its venv module'
-             % (SUPPORTED[-1], SUPPORTED[0], here))
+    sys.exit('Nova %s is tested on Python %s, which is not here (python3 is '
+             '%s): install python%s with its headers and its venv module'
+             % (release, ' or '.join(versions), here, versions[0]))
 
 
 def _version(path):

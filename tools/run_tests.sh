@@ -4,6 +4,9 @@
 #     tools/run_tests.sh                      every lane that CI runs
 #     tools/run_tests.sh LANE...              these lanes
 #     tools/run_tests.sh LANE -- REGEX...     some tests of one lane
+#     tools/run_tests.sh --release RELEASE ...  on another release of Nova, or
+#                                             on all; without a lane unit and
+#                                             functional
 # README.rst says what the lanes are. As root this installs what is missing.
 set -uo pipefail
 
@@ -96,14 +99,50 @@ run_lane() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
+# All releases, one after another: each as if it were named alone.
+run_every_release() {
+    local release lines=() failed=0
+    for release in "${releases[@]}"; do
+        say "release $release"
+        "tools/${BASH_SOURCE[0]##*/}" --release "$release" "$@" || failed=1
+        while read -r line; do
+            lines+=("$release  $line")
+        done < <(cat "$LOGS/$release/summary" 2>/dev/null ||
+            printf 'failed before a lane ended\n')
+    done
+    say "all releases"
+    printf '%s\n' "${lines[@]}"
+    return "$failed"
+}
+
 case ${1:-} in
 -h | --help)
     usage
     printf '\nLanes: %s\n' "${LANES[*]} ${OTHER_LANES[*]}"
     exit
     ;;
+--release)
+    releases=(patches/*/lanes.ini)
+    releases=("${releases[@]#patches/}")
+    releases=("${releases[@]%/lanes.ini}")
+    [ $# -ge 2 ] || die "--release takes one of all ${releases[*]}"
+    is_one_of "$2" all "${releases[@]}" ||
+        die "there is no release $2; there are all ${releases[*]}"
+    asked=$2
+    shift 2
+    DEFAULT_LANES=("${RELEASE_LANES[@]}")
+    choose_lanes "$@"
+    if [ "$asked" = all ]; then
+        run_every_release "$@"
+        exit
+    fi
+    export XLOUD_RELEASE=$asked
+    LOGS=$LOGS/$asked
+    ;;
+*)
+    choose_lanes "$@"
+    ;;
 esac
-choose_lanes "$@"
 left_out=
 if is_one_of hypervisor "${lanes[@]}"; then
     left_out=$(why_no_guests)
@@ -134,6 +173,7 @@ if [ "$left_out" ]; then
     [ ! "${CI:-}" ] || failed=$((failed + 1))
 fi
 
+printf '%s\n' "${summary[@]}" >"$LOGS/summary"
 say "all lanes"
 summary+=("in all $SECONDS s")
 printf '%s\n' "${summary[@]}"

@@ -30,9 +30,11 @@ import sys
 import typing as ty
 
 from tools import pythons
+from tools import releases
 
-ROOT = Path(__file__).resolve().parent.parent
-RELEASE = os.environ.get('XLOUD_RELEASE', '2024.1')
+ROOT = releases.ROOT
+RELEASE = releases.RELEASE
+LANES = releases.lanes()
 # A git commit, PATH_OR_URL@COMMIT, to test the series on in place of the
 # pinned release: upstream's branch with the fixes after it, say.
 BASE = os.environ.get('XLOUD_BASE')
@@ -41,21 +43,23 @@ TREE = ROOT / 'build' / (f'nova-{RELEASE}-on-base' if BASE
 BASE_TREE = ROOT / 'build' / f'nova-{RELEASE}-base'
 ENV = ROOT / 'build' / f'env-{RELEASE}'
 CONSTRAINTS = os.environ.get('TOX_CONSTRAINTS_FILE') or str(
-    ROOT / 'patches' / RELEASE / 'constraints.txt')
+    LANES.constraints)
 
 REFUSED = 5  # xloud_series: the tree has work that apply would overwrite
 
-# What this release and the sdists that it needs are built with: an isolated
-# build would take the newest setuptools and pbr, with which it does not build.
+# What the releases and the sdists that they need are built with: an isolated
+# build would take the newest setuptools and pbr, with which 2024.1 does not
+# build.
 # A pip before 21.3, as Python 3.9's often is, does not build with them either.
 BUILT_WITH = ('pip', 'setuptools<80', 'wheel', 'pbr')
 # What the tests use beyond what the tree itself says that it requires.
-BESIDE_NOVA = ('stestr', 'hypothesis', 'libvirt-python',
-               'openstack-placement==11.0.0')
-EXTRAS = 'vmware,zvm'
-# A change in one of these changes what has to be installed; setup.cfg holds
-# the entry points, which Nova finds its extra spec validators by.
-INSTALLED_FROM = ('setup.cfg', 'requirements.txt', 'test-requirements.txt')
+BESIDE_NOVA = ('stestr', 'hypothesis', 'libvirt-python', LANES.placement)
+EXTRAS = ','.join(LANES.extras)
+# A change in one of these changes what has to be installed; setup.cfg, and
+# pyproject.toml since 33.0.0, has the entry points, which Nova finds its extra
+# spec validators by.
+INSTALLED_FROM = ('setup.cfg', 'pyproject.toml', 'requirements.txt',
+                  'test-requirements.txt')
 
 
 def git(*args: str, tree: Path = TREE) -> str:
@@ -151,7 +155,8 @@ def _pbr_environ():
 
 
 def _fingerprint():
-    sources = [TREE / name for name in INSTALLED_FROM]
+    sources = [TREE / name for name in INSTALLED_FROM
+               if (TREE / name).exists()]
     if os.path.exists(CONSTRAINTS):  # or it is an address
         sources.append(Path(CONSTRAINTS))
     contents = b'\0'.join(path.read_bytes() for path in sources)

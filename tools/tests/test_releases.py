@@ -1,0 +1,77 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Each release says how it is tested, and its lock is what it asks for."""
+
+import re
+import unittest
+
+from tools import constraints
+from tools import lane
+from tools import releases
+
+
+class ReleasesTest(unittest.TestCase):
+
+    def setUp(self):
+        self.lanes = [releases.lanes(name) for name in releases.known()]
+
+    def test_every_release_of_the_series_says_how(self):
+        self.assertEqual(
+            sorted(path.parent.name for path in
+                   releases.ROOT.glob('patches/*/upstream.txt')),
+            [one.release for one in self.lanes])
+
+    def test_modes_are_those_that_the_lanes_know(self):
+        for one in self.lanes:
+            self.assertLessEqual(set(one.concurrency), set(lane.CONCURRENCY))
+            self.assertTrue(one.concurrency)
+        # Native threads are the default of the newest.
+        self.assertEqual({'threading', 'eventlet'},
+                         set(self.lanes[-1].concurrency))
+
+    def test_what_is_asked_for_is_locked(self):
+        for one in self.lanes:
+            lock = dict(re.findall(r'^([a-z0-9-]+)==(\S+)',
+                                   one.constraints.read_text(), re.MULTILINE))
+            name, _, version = one.placement.partition('==')
+            self.assertEqual(version, lock[name])
+            for name in ('stestr', 'hypothesis', 'libvirt-python', 'pbr',
+                         'setuptools', 'wheel', 'pip', 'oslo-vmware'):
+                self.assertIn(name, lock, one.release)
+
+    def test_the_base_is_what_the_lock_was_made_for(self):
+        for one in self.lanes:
+            pinned = re.search(r'^nova==(\S+)', (
+                one.folder / 'upstream.txt').read_text(), re.MULTILINE)
+            self.assertIn(f'==%s\n' % pinned.group(1), (
+                one.folder / 'constraints.in').read_text())
+
+
+class ConstraintsTest(unittest.TestCase):
+
+    WANTED = ('# keystoneauth1>=9\nnova[vmware,zvm]==34.0.0\nhypothesis\n'
+              'keystoneauth1>=5.16.0\nOslo_Thing < 3\n')
+
+    def test_what_has_a_version_of_its_own(self):
+        self.assertEqual({'nova', 'keystoneauth1', 'oslo-thing'},
+                         constraints.own(self.WANTED))
+
+    def test_free(self):
+        upper = ('keystoneauth1===5.15.0\nkeystoneauth===1\n# a comment\n'
+                 'oslo.thing===4;python_version>="3.11"\nsix===1\n')
+        self.assertEqual(
+            'keystoneauth===1\n# a comment\nsix===1\n',
+            constraints.free(upper, constraints.own(self.WANTED)))
+
+    def test_the_head_of_the_file_stays(self):
+        self.assertEqual('# a\n#\n', constraints.comment(
+            '# a\n#\nb==1\n# not at the head\n'))
