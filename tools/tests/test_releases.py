@@ -52,7 +52,7 @@ class ReleasesTest(unittest.TestCase):
         for one in self.lanes:
             pinned = re.search(r'^nova==(\S+)', (
                 one.folder / 'upstream.txt').read_text(), re.MULTILINE)
-            self.assertIn(f'==%s\n' % pinned.group(1), (
+            self.assertIn('==%s\n' % pinned.group(1), (
                 one.folder / 'constraints.in').read_text())
 
 

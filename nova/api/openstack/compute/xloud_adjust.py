@@ -65,13 +65,17 @@ class XloudAdjustController(wsgi.Controller):
     @_response_body_schema(schema.adjust_response)
     def adjust(self, req, server_id, body):
         """Change the size of a server inside the range of its flavor."""
+        vcpus = body.get('current_vcpus')
+        memory_mb = body.get('current_memory_mb')
+        # For the JSON schema of 30.0.0 and later, 4.0 is an integer.
+        if isinstance(vcpus, float) or isinstance(memory_mb, float):
+            raise exc.HTTPBadRequest(explanation=_(
+                'current_vcpus and current_memory_mb must be integers.'))
         context = req.environ['nova.context']
         instance = self._get_instance(context, server_id)
         context.can(policies.POLICY_ROOT % 'adjust',
                     target={'user_id': instance.user_id,
                             'project_id': instance.project_id})
-        vcpus = body.get('current_vcpus')
-        memory_mb = body.get('current_memory_mb')
         try:
             return {'xloud_status': self.compute_api.xloud_adjust(
                 context, instance,
