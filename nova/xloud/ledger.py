@@ -68,7 +68,8 @@ class Ledger:
                 fits = allocation.fitting(
                     context, self._compute.reportclient, instance,
                     self._provider(instance), old, new)
-                if fits == old:
+                if fits in (old, new):
+                    # Room is not what it lacks.
                     return old
                 return self.charge(context, instance, old, fits)
             except exception.ElasticNoRoom:
@@ -132,10 +133,28 @@ class Ledger:
             context, self._compute.reportclient, instance,
             self._provider(instance), wanted)
 
-    def save(self, context, instance, record, task_state) -> None:
+    def has_room(self, context, instance, needed) -> bool:
+        """Whether Placement may accept more now, after it has refused.
+
+        This changes nothing.
+        """
+        charged = size.charged(instance)
+        where = (context, self._compute.reportclient, instance,
+                 self._provider(instance))
+        try:
+            return (allocation.fitting(*where, charged, needed) != charged and
+                    not allocation.obstacles(*where, charged))
+        except (ks_exc.ClientException, LookupError, ValueError,
+                exception.ElasticConflict) as error:
+            LOG.debug('Placement does not report whether there is room: %s',
+                      error, instance=instance)
+            return False
+
+    def save(self, context, instance, record, task_state) -> bool:
         """Change the books of a server: its row and the resource tracker.
 
         :param record: changes the instance object
+        :returns: whether anything has changed
         """
         charged = size.charged(instance)
         before = instance.obj_clone()
@@ -146,7 +165,7 @@ class Ledger:
             # Drop the sign of a writer, too.
             instance.system_metadata = before.system_metadata
             instance.obj_reset_changes(['system_metadata'])
-            return
+            return False
         try:
             self._compute.rt.xloud_recount(
                 instance, charged, expected_task_state=[task_state])
@@ -159,6 +178,7 @@ class Ledger:
             action.settled(instance, self._compute.host,
                            condition.sizes_of(before),
                            condition.sizes_of(instance))
+        return True
 
     def allocated(self, context, instances) -> ty.Dict[
             str, ty.Optional[size.Size]]:

@@ -56,7 +56,7 @@ _STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
           task_states.IMAGE_BACKUP, task_states.UPDATING_PASSWORD)
 # How long one pass over the guests of a host may take.
 _PASS_SECONDS = 60
-# How long a charge stays that falls again and again without a request.
+# How long what no user asked for rests, except that the charge rises
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
 # How long an event waits while something else works on its server.
@@ -234,6 +234,11 @@ def is_started(instance, guest) -> bool:
             size.run(instance) != guest.run)
 
 
+def _held(instance, guest):
+    return condition.held(condition.sizes_of(instance), guest.holds,
+                          guest.memory_pinned)
+
+
 def note_start(instance, guest) -> None:
     if is_started(instance, guest):
         size.mark_started(instance, guest.run, timeutils.utcnow())
@@ -262,6 +267,20 @@ class _Leisure(ty.NamedTuple):
     asked: ty.Optional[datetime.datetime]
     until: datetime.datetime
     seconds: int
+    # By how much the charge last rose
+    step_mb: int
+
+
+class _NoRoom(ty.NamedTuple):
+    """Limits the questions to a host that has no room for a server."""
+
+    needed: size.Size
+    until: datetime.datetime
+    seconds: int
+
+
+def _longer(seconds):
+    return min(max(2 * seconds, _LEISURE_SECONDS), _MOST_LEISURE_SECONDS)
 
 
 class Reconciler:
@@ -281,8 +300,10 @@ class Reconciler:
         self._running = threading.Lock()
         # Where to continue a pass that took too long
         self._next: ty.Optional[str] = None
-        # By server, until when to keep a charge that no user asked to change
+        # By server, until when what no user asked for rests
         self._leisure: ty.Dict[str, _Leisure] = {}
+        # By server, until when not to ask for more
+        self._no_room: ty.Dict[str, _NoRoom] = {}
         # The servers for which an event waits
         self._waiting: ty.Set[str] = set()
         # By server, the size that a guest was asked for to give back vCPUs
@@ -311,6 +332,7 @@ class Reconciler:
     def reconcile(self, context) -> None:
         """All elastic servers of the host."""
         instances = self._instances(context)
+        self._forget_others(instances)
         if not instances:
             self._verified.clear()
             return
@@ -342,6 +364,12 @@ class Reconciler:
             except Exception:
                 # The failure of one server must not stop the others.
                 LOG.exception('Not reconciled.', instance=servers[uuid])
+
+    def _forget_others(self, instances):
+        here = {instance.uuid for instance in instances}
+        for known in (self._leisure, self._no_room, self._unplugging):
+            for uuid in set(known) - here:
+                known.pop(uuid, None)
 
     def _instances(self, context):
         """The elastic servers of the host, without a look at others."""
@@ -465,23 +493,31 @@ class Reconciler:
             self._unplugging.pop(instance.uuid, None)
         awaited = self._awaited(instance, guest, request_id)
         is_current = is_configured or size.is_config_current(instance)
+        # A start asks for the boot size, and the way down to it ends.
+        is_unasked = (
+            guest.running and not awaited and task_state is None and
+            not self._is_starting(instance, guest))
         charged = size.charged(instance)
         is_known = allocated is not None
         if allocated is None:
             allocated = charged
         has_strayed_now = has_strayed(instance, guest, timeutils.utcnow())
-        decision = self._decide(instance, guest, is_current)
-        if _grows(decision.charge, allocated):
-            allocated = self._ledger.charge_what_fits(
-                context, instance, allocated,
-                size.largest(allocated, decision.charge))
-            if _grows(decision.charge, allocated):
-                decision = self._decide(
-                    instance, guest, is_current, has_room=False,
-                    room=size.largest(charged, allocated))
-                self._warn_once(instance, decision)
-        elif self._is_at_leisure(instance, guest, decision, request_id):
-            return
+        decision, wanted, allocated = self._decide_and_claim(
+            context, instance, guest, is_current, allocated, is_unasked)
+
+        # Until it was asked for what it holds, the guest may still follow what
+        # it was asked for before.
+        is_given_up = decision.drive is not None and (
+            decision.desired != size.desired(instance))
+        was_current = size.is_config_current(instance)
+        if is_unasked and self._can_rest(instance, guest, decision):
+            if was_current:
+                if drive and not is_given_up:
+                    self._ask(context, instance, guest, decision.drive,
+                              allocated if is_known else None)
+                return
+            # Only what the hypervisor's configuration gives has to be noted.
+            decision = decision._replace(charge=charged)
         is_pending = (
             size.pending(instance) is not None and
             decision.charge != charged and
@@ -489,20 +525,10 @@ class Reconciler:
             not self._ledger.can_release(context, instance))
         if is_pending:
             decision = decision._replace(charge=charged)
-        # A start asks for the boot size, and the way down to it ends, so it is
-        # not unasked.
-        is_unasked = not awaited and decision.charge != charged and (
-            not _grows(decision.charge, charged)) and (
-                not self._is_starting(instance, guest))
-
         is_partial = (decision.outcome is not None and
                       decision.outcome[0] == condition.PARTIAL)
         has_ended = decision.is_reached or is_partial
-
-        # Until it was asked for what it holds, the guest may still follow what
-        # it was asked for before.
-        is_given_up = decision.drive is not None and (
-            decision.desired != size.desired(instance))
+        step_mb = wanted.memory_mb - size.moved(instance).memory_mb
 
         def record():
             note_start(instance, guest)
@@ -518,15 +544,14 @@ class Reconciler:
             if decision.outcome:
                 size.set_outcome(instance, *decision.outcome)
                 if decision.outcome[0] == condition.OVERCOMMITTED:
-                    size.note_excess(instance, condition.held(
-                        condition.sizes_of(instance), guest.holds,
-                        guest.memory_pinned))
+                    size.note_excess(instance, size.largest(
+                        wanted, _held(instance, guest)))
             size.await_guest(instance, None if has_ended else awaited)
             if request_id and (is_pending or decision.charge == allocated):
                 # Nothing of the adjust follows.
                 task.note_end(instance, request_id)
 
-        self.save(context, instance, record, task_state)
+        is_saved = self.save(context, instance, record, task_state)
         # If it ended with the request, the events of the request say enough,
         # unless the guest refused.
         if awaited and has_ended and (is_partial or not request_id):
@@ -535,30 +560,65 @@ class Reconciler:
                 reason = reason or condition.offline(
                     guest.online_vcpus, guest.vcpus)
             action.tell(instance, self._compute.host, awaited, reason)
-        if is_unasked:
-            self._note_unasked(instance)
+        # The second half of a change that is counted already is not another.
+        if is_unasked and is_saved and (was_current or not is_configured):
+            self._note_unasked(instance, step_mb)
         if _grows(decision.charge, allocated):
             return
         if decision.charge != allocated and not is_pending and (
                 self._ledger.release(context, instance, allocated,
                                      decision.charge, task_state)):
             allocated = decision.charge
+            self._no_room.pop(instance.uuid, None)
         if is_known:
             # Else there may be more, of which the next pass hears.
             self._verified.add(instance.uuid)
-        if decision.drive and drive and instance.vm_state in _DRIVEN:
-            if self._is_unplugging(instance, guest, decision.drive):
-                # Each time libvirt would wait for seconds.
-                return
-            vcpus = guest.vcpus
-            is_asked, is_configured = self._drive(instance, decision.drive)
-            guest = self._guest(instance)
-            if guest is not None:
-                if is_asked and guest.vcpus == vcpus:
-                    self._note_unplug(instance, guest, decision.drive)
-                self.settle(context, instance, guest, task_state=task_state,
-                            allocated=allocated if is_known else None,
-                            drive=False, is_configured=is_configured)
+        if drive:
+            self._ask(context, instance, guest, decision.drive,
+                      allocated if is_known else None, task_state)
+
+    def _decide_and_claim(self, context, instance, guest, is_current,
+                          allocated, is_unasked):
+        """Decide what to do, and claim what that needs.
+
+        :returns: the decision, what was to be charged, what is allocated
+        """
+        decision = self._decide(instance, guest, is_current)
+        needed = wanted = decision.charge
+        if is_unasked:
+            wanted = self._rounded(instance, needed)
+        else:
+            self._no_room.pop(instance.uuid, None)
+        if _grows(wanted, allocated):
+            allocated = self._charge_more(
+                context, instance, allocated, wanted, needed)
+        if _grows(needed, allocated):
+            decision = self._decide(
+                instance, guest, is_current, has_room=False,
+                room=size.largest(size.charged(instance), allocated))
+            self._warn_once(instance, decision)
+        else:
+            decision = decision._replace(charge=size.largest(
+                needed, _smallest(wanted, allocated)))
+        return decision, wanted, allocated
+
+    def _ask(self, context, instance, guest, target, allocated,
+             task_state=None):
+        """Ask a guest to change, and settle what it does at once."""
+        if target is None or instance.vm_state not in _DRIVEN:
+            return
+        if self._is_unplugging(instance, guest, target):
+            # Each time libvirt would wait for seconds.
+            return
+        vcpus = guest.vcpus
+        is_asked, is_configured = self._drive(instance, target)
+        guest = self._guest(instance)
+        if guest is not None:
+            if is_asked and guest.vcpus == vcpus:
+                self._note_unplug(instance, guest, target)
+            self.settle(context, instance, guest, task_state=task_state,
+                        allocated=allocated, drive=False,
+                        is_configured=is_configured)
 
     def doubt(self, instance) -> None:
         """Look at the allocation of a server again next time."""
@@ -566,6 +626,10 @@ class Reconciler:
 
     def _look_at(self, context, instance, guest, allocated):
         uuid = instance.uuid
+        no_room = self._no_room.get(uuid)
+        if no_room and self._ledger.has_room(
+                context, instance, no_room.needed):
+            del self._no_room[uuid]
         if not self._is_quiet(instance):
             self._raise(context, instance, guest)
             return
@@ -637,8 +701,7 @@ class Reconciler:
     def _raise(self, context, instance, guest):
         """Raise the charge of a guest while another task runs."""
         def excess():
-            held = condition.held(condition.sizes_of(instance), guest.holds,
-                                  guest.memory_pinned)
+            held = _held(instance, guest)
             return _grows(held, size.charged(instance)) and held
 
         if (not guest.running or self._is_starting(instance, guest) or
@@ -652,13 +715,16 @@ class Reconciler:
                 if not held:
                     return
                 charged = size.charged(instance)
-                allocated = self._ledger.charge_what_fits(
-                    context, instance, charged, size.largest(charged, held))
-                charge = size.largest(charged, _smallest(held, allocated))
-                self._ledger.save(
-                    context, instance,
-                    lambda: size.settle(instance, charge),
-                    instance.task_state)
+                wanted = self._rounded(instance, size.largest(charged, held))
+                allocated = self._charge_more(
+                    context, instance, charged, wanted, held)
+                charge = size.largest(charged, _smallest(wanted, allocated))
+                if self._ledger.save(
+                        context, instance,
+                        lambda: size.settle(instance, charge),
+                        instance.task_state):
+                    self._note_unasked(
+                        instance, charge.memory_mb - charged.memory_mb)
             locked()
         except lockutils.AcquireLockFailedException:
             LOG.debug('Not charged more: it is in use.', instance=instance)
@@ -666,34 +732,78 @@ class Reconciler:
                 exception.InstanceUpdateConflict) as error:
             LOG.debug('Not charged more: %s', error, instance=instance)
 
-    def _is_at_leisure(self, instance, guest, decision, request_id):
-        """Whether a change that nobody asked for can wait."""
+    def _charge_more(self, context, instance, old, wanted, needed):
+        """Charge as much of a growth as fits, unless nothing is known to fit.
+
+        :returns: what is allocated then
+        """
+        now = timeutils.utcnow()
+        known = self._no_room.get(instance.uuid)
+        is_short = _grows(size.charged(instance), old)
+        if known is not None and now < known.until and not is_short:
+            return old
+        allocated = self._ledger.charge_what_fits(
+            context, instance, old, size.largest(old, wanted))
+        self._no_room.pop(instance.uuid, None)
+        if _grows(needed, allocated):
+            seconds = _longer(known.seconds if known else 0)
+            self._no_room[instance.uuid] = _NoRoom(
+                needed, now + datetime.timedelta(seconds=seconds), seconds)
+        return allocated
+
+    def _rounded(self, instance, charge):
+        """What to charge a guest that takes memory again and again.
+
+        Each time twice as much more as the last time, so that it happens a
+        few times only.
+        """
+        leisure = self._leisure_now(instance)
+        covered_mb = size.moved(instance).memory_mb
+        if leisure is None or charge.memory_mb <= covered_mb:
+            return charge
+        return charge._replace(memory_mb=max(charge.memory_mb, min(
+            covered_mb + 2 * leisure.step_mb,
+            size.maximum(instance.flavor).memory_mb)))
+
+    def _can_rest(self, instance, guest, decision):
+        """Whether what no user asked for can wait.
+
+        All that the guest holds is charged, or known not to fit.
+        """
+        return (self._leisure_now(instance) is not None and
+                not _grows(decision.charge, size.charged(instance)) and
+                not _grows(_held(instance, guest), size.moved(instance)))
+
+    def _leisure_of(self, instance):
         leisure = self._leisure.get(instance.uuid)
-        if (leisure is None or request_id or decision.drive or
-                not guest.running or is_started(instance, guest) or
-                size.awaited(instance) or
-                _grows(decision.charge, size.charged(instance))):
-            return False
-        return (leisure.asked == size.changed_at(instance) and
-                timeutils.utcnow() < leisure.until)
+        if leisure is None or leisure.asked != size.changed_at(instance):
+            return None
+        return leisure
+
+    def _leisure_now(self, instance):
+        leisure = self._leisure_of(instance)
+        if leisure is None or timeutils.utcnow() >= leisure.until:
+            return None
+        return leisure
 
     def _mark_strayed(self, instance):
         """Give a guest time to go back to its size."""
-        leisure = self._leisure.get(instance.uuid)
-        asked = size.changed_at(instance)
+        leisure = self._leisure_of(instance)
         size.mark_changed(instance, timeutils.utcnow())
-        if leisure is not None and leisure.asked == asked:
+        if leisure is not None:
             self._leisure[instance.uuid] = leisure._replace(
                 asked=size.changed_at(instance))
 
-    def _note_unasked(self, instance):
-        asked, seconds = size.changed_at(instance), _LEISURE_SECONDS
-        leisure = self._leisure.get(instance.uuid)
-        if leisure is not None and leisure.asked == asked:
-            seconds = min(2 * leisure.seconds, _MOST_LEISURE_SECONDS)
+    def _note_unasked(self, instance, step_mb):
+        """The first change that no user asked for gives no leisure."""
+        leisure = self._leisure_of(instance)
+        if self._leisure_now(instance) is not None:
+            until, seconds = leisure.until, leisure.seconds
+        else:
+            seconds = _longer(leisure.seconds) if leisure else 0
+            until = timeutils.utcnow() + datetime.timedelta(seconds=seconds)
         self._leisure[instance.uuid] = _Leisure(
-            asked, timeutils.utcnow() + datetime.timedelta(seconds=seconds),
-            seconds)
+            size.changed_at(instance), until, seconds, max(step_mb, 0))
 
     def _guest(self, instance, renew=False):
         return self._guests([instance], renew).get(instance.uuid)

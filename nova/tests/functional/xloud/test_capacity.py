@@ -16,6 +16,7 @@
 Placement takes no write there, also none that asks for less.
 """
 
+import contextlib
 import datetime
 from unittest import mock
 
@@ -23,6 +24,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.compute import utils as compute_utils
 from nova import exception
+from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
@@ -235,6 +237,8 @@ class LessThanHeldTestCase(CapacityBase):
             self.assertEqual([], self.driver.requests)
         self.set_state(vm_state='active')
         self.reconcile()
+        self.wait()
+        self.reconcile()
         self.assert_charged(self.server, self.guest.held, 'host1')
 
     def test_not_while_it_moves(self):
@@ -255,41 +259,151 @@ class LessThanHeldTestCase(CapacityBase):
         self.reconcile()
         self.assert_charged(self.server, size.Size(8, 8192), 'host1')
 
-    def test_a_guest_that_moves_its_balloon_for_ever(self):
-        self.adjust(4, 4096)
-        self.wait(3600)
-        self.reconcile()
-        writes, bills = [], []
-        put, bill = (report.SchedulerReportClient.put,
-                     compute_utils.notify_usage_exists)
+    def watch(self, sizes, seconds=9):
+        """What events of a guest cost that moves its balloon by itself.
 
-        def count_put(*args, **kwargs):
-            writes.append(args)
-            return put(*args, **kwargs)
+        There is an event for each size that it comes to hold.
 
-        def count_bill(*args, **kwargs):
-            bills.append(args)
-            return bill(*args, **kwargs)
-
-        with mock.patch.object(report.SchedulerReportClient, 'put',
-                               count_put), \
-                mock.patch.object(compute_utils, 'notify_usage_exists',
-                                  count_bill):
-            for number in range(120):
-                self.guest.held = size.Size(4, 4096 if number % 2 else 5000)
+        :returns: how many saves of the row, writes to Placement and bills
+        """
+        counts = []
+        with contextlib.ExitStack() as stack:
+            for owner, name in ((objects.Instance, 'save'),
+                                (report.SchedulerReportClient, 'put'),
+                                (compute_utils, 'notify_usage_exists')):
+                counts.append(stack.enter_context(self.count(owner, name)))
+            for held in sizes:
+                self.guest.held = held
                 self.compute.manager.handle_events(
                     elastic_guest.GuestChangedEvent(self.server['id']))
-                charged = size.charged(self.instance(self.server))
-                self.assertLessEqual(self.guest.held.memory_mb,
-                                     charged.memory_mb)
-                self.later += datetime.timedelta(seconds=3)
-        # Six minutes: after 0, 60 and 180 seconds it falls and rises again.
-        self.assertLessEqual(len(writes), 8)
-        self.assertLessEqual(len(bills), 8)
+                self.assert_held_is_known()
+                self.later += datetime.timedelta(seconds=seconds)
+        return [len(calls) for calls in counts]
+
+    @contextlib.contextmanager
+    def count(self, owner, name):
+        real, calls = getattr(owner, name), []
+
+        def count(*args, **kwargs):
+            calls.append(args)
+            return real(*args, **kwargs)
+
+        with mock.patch.object(owner, name, count):
+            yield calls
+
+    def assert_held_is_known(self):
+        """It is charged, or a move would ask for it."""
+        covered = size.moved(self.instance(self.server))
+        self.assertEqual(covered, size.largest(covered, self.guest.held))
+
+    def be_settled(self, vcpus, memory_mb):
+        self.adjust(vcpus, memory_mb)
+        self.wait(3600)
+        self.reconcile()
+
+    def test_a_guest_that_moves_its_balloon_for_ever(self):
+        self.be_settled(4, 4096)
+        # In six minutes: after 0, 60 and 180 seconds it falls and rises again.
+        rows, writes, bills = self.watch(
+            20 * [size.Size(4, 5000), size.Size(4, 4096)])
+        self.assertLessEqual(rows, 8)
+        self.assertLessEqual(writes, 8)
+        self.assertLessEqual(bills, 8)
         # Its owner does not wait.
         self.guest.held = size.Size(4, 4096)
         self.adjust(2, 2048)
         self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_a_guest_that_moves_below_its_boot_size(self):
+        self.be_settled(4, 4096)
+        self.guest.behaviour = scripted.LOST
+        for most in (8, 4):
+            rows, writes, bills = self.watch(
+                20 * [size.Size(4, 3000), size.Size(4, 3500)])
+            self.assertLessEqual(rows, most)
+            self.assertEqual((0, 0), (writes, bills))
+        # At rest, the books say what is so.
+        self.guest.held = size.Size(4, 3000)
+        self.wait(3600)
+        self.reconcile()
+        self.assert_books(size.Size(4, 3000), size.Size(4, 4096),
+                          condition='Partial')
+
+    def test_a_guest_that_goes_back_and_strays_again(self):
+        self.be_settled(4, 4096)
+        rows, writes, bills = self.watch(40 * [size.Size(4, 3000)])
+        self.assertLessEqual(rows, 10)
+        self.assertEqual((0, 0), (writes, bills))
+        self.assertEqual('Settled', self.status()['condition'])
+
+    def test_a_guest_that_moves_where_placement_refuses(self):
+        self.be_settled(4, 4096)
+        self.guest.behaviour = scripted.LOST
+        self.change_inventory('DISK_GB', reserved=1028)
+        rows, writes, bills = self.watch(
+            20 * [size.Size(4, 8192), size.Size(4, 4096)])
+        self.assertLessEqual(rows, 10)
+        self.assertLessEqual(writes, 4)
+        self.assertEqual(0, bills)
+
+    def test_a_guest_that_moves_on_a_full_host(self):
+        self.be_settled(4, 4096)
+        self.guest.behaviour = scripted.LOST
+        other = self.fill(26624)
+        rows, writes, bills = self.watch(
+            20 * [size.Size(4, 8192), size.Size(4, 4096)])
+        self.assertLessEqual(rows, 8)
+        self.assertLessEqual(writes, 14)
+        self.assertLessEqual(bills, 8)
+        self.guest.held = size.Size(4, 8192)
+        self.reconcile()
+        self.assertEqual('Overcommitted', self.status()['condition'])
+        # Each reconcile sees whether there is room, and asks then.
+        with self.count(report.SchedulerReportClient, 'put') as puts:
+            for _ in range(5):
+                self.reconcile()
+        self.assertEqual([], puts)
+        self._delete_server(other)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(4, 8192), 'host1')
+
+    def creep(self):
+        return [size.Size(4, 4096 + 10 * number) for number in range(1, 41)]
+
+    def test_a_guest_that_takes_a_little_for_ever(self):
+        self.be_settled(4, 4096)
+        self.guest.behaviour = scripted.LOST
+        rows, writes, bills = self.watch(self.creep(), seconds=3)
+        self.assertLessEqual(rows, 14)
+        self.assertLessEqual(writes, 13)
+        self.assertLessEqual(bills, 13)
+        # What it was charged too much falls at leisure.
+        self.wait(3600)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(4, 4496), 'host1')
+
+    def test_a_guest_that_takes_a_little_during_a_snapshot(self):
+        self.be_settled(4, 4096)
+        self.set_state(task_state='image_uploading')
+        rows, writes, bills = self.watch(self.creep(), seconds=3)
+        self.assertLessEqual(rows, 10)
+        self.assertLessEqual(writes, 10)
+        self.assertLessEqual(bills, 10)
+        self.set_state(task_state=None)
+        self.guest.held = size.Size(4, 4096)
+        self.wait(3600)
+        self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+    def test_a_guest_that_takes_a_little_on_a_full_host(self):
+        self.be_settled(4, 4096)
+        self.guest.behaviour = scripted.LOST
+        self.fill(28160)
+        rows, writes, bills = self.watch(self.creep(), seconds=3)
+        self.assertLessEqual(rows, 14)
+        self.assertLessEqual(writes, 4)
+        self.assertEqual(0, bills)
+        self.assertEqual('Overcommitted', self.status()['condition'])
 
     def test_a_guest_that_starts_is_charged_less_step_by_step(self):
         self.adjust(6, 6144, persist=False)
