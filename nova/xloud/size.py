@@ -39,6 +39,7 @@ import datetime
 import typing as ty
 
 from nova.compute import task_states
+from nova.compute import vm_states
 from nova import exception
 
 _MINIMUM_VCPUS = 'minimum_cpu'
@@ -78,7 +79,7 @@ UNWRITTEN_BOOKS = '0'
 ONLY_BOOKS = '*'
 # The rest of it has changes as well.
 BOOKS_TOO = '+'
-# What was put aside for a resize is dropped, whatever else was changed.
+# What was put aside for a revert is dropped, whatever else was changed.
 NO_OLD_BOOKS = '-'
 
 # What a server does while it is scheduled to start anew, with its flavor: it
@@ -211,6 +212,21 @@ def charged_as(instance, flavor) -> Size:
     return minimum(flavor)
 
 
+def reverted(instance, flavor) -> Size:
+    """What a revert to this flavor charges, its own for a cold migration."""
+    return _kept_charge(instance, flavor) or charged_as(instance, flavor)
+
+
+def counted(instance, flavor, host: str) -> Size:
+    """What a host counts with this flavor for a server that moves.
+
+    The host that it has left keeps what a revert charges.
+    """
+    if is_elastic(flavor) and instance.host != host:
+        return reverted(instance, flavor)
+    return charged_as(instance, flavor)
+
+
 def record(instance, desired: Size, boot: Size) -> None:
     """Store what was asked for and raise the charge to cover it.
 
@@ -260,23 +276,21 @@ def change_flavor(instance, flavor) -> Size:
     """Keep the books of a resize; call it before the flavor is replaced.
 
     A new flavor starts at its minimum and what the server had is put aside.
-    The old flavor of a resize gets back exactly what was put aside. For the
-    flavor that the server has, nothing changes.
+    The old flavor of a resize gets back exactly what was put aside, and so
+    does the same flavor of a cold migration.
 
     :returns: what the server is charged with this flavor
     """
+    charge = reverted(instance, flavor)
     if flavor.id == instance.flavor.id:
-        return charged_as(instance, flavor)
-    charge = charged_as(instance, flavor)
+        if _kept_charge(instance, flavor):
+            _take_back(instance)
+        return charge
     if _is_old_flavor(instance, flavor):
-        for word in ('desired', 'boot'):
-            _move(instance, 'old_' + word, word)
-        forget_old_flavor(instance)
+        _take_back(instance)
     else:
         if is_elastic(instance.flavor):
-            _write(instance, 'old_charged', charged(instance))
-            _write(instance, 'old_desired', desired(instance))
-            _write(instance, 'old_boot', boot(instance))
+            _put_aside(instance)
         for word in ('desired', 'boot'):
             if is_elastic(flavor):
                 _write(instance, word, charge)
@@ -287,8 +301,18 @@ def change_flavor(instance, flavor) -> Size:
     return charge
 
 
+def keep_for_revert(instance) -> None:
+    """Put aside what a server has that has come with a cold migration.
+
+    For a resize, :func:`change_flavor` did. The caller saves the instance.
+    """
+    if is_elastic(instance.flavor) and (
+            instance.old_flavor.id == instance.flavor.id):
+        _put_aside(instance)
+
+
 def forget_old_flavor(instance) -> None:
-    """Drop what :func:`change_flavor` put aside, when a resize has ended."""
+    """Drop what was put aside for a revert, when the move has ended."""
     if not any(map(is_old_size, instance.system_metadata)):
         return
     for word in _OLD_WORDS:
@@ -298,7 +322,7 @@ def forget_old_flavor(instance) -> None:
 
 
 def is_old_size(key: str) -> bool:
-    """Whether a key of system_metadata is what a resize put aside."""
+    """Whether a key of system_metadata was put aside for a revert."""
     return key.startswith(_METADATA_PREFIX + 'old_')
 
 
@@ -522,6 +546,29 @@ def _is_old_flavor(instance, flavor):
     old = instance.old_flavor
     return bool(old) and old.id == flavor.id and flavor.id != (
         instance.flavor.id)
+
+
+def _kept_charge(instance, flavor):
+    """What a cold migration put aside, None for a resize or without a move.
+
+    After a reset of the server's state, that no longer counts.
+    """
+    if (is_elastic(flavor) and flavor.id == instance.flavor.id and
+            instance.vm_state == vm_states.RESIZED):
+        return _recorded(instance, 'old_charged')
+    return None
+
+
+def _put_aside(instance):
+    _write(instance, 'old_charged', charged(instance))
+    _write(instance, 'old_desired', desired(instance))
+    _write(instance, 'old_boot', boot(instance))
+
+
+def _take_back(instance):
+    for word in ('desired', 'boot'):
+        _move(instance, 'old_' + word, word)
+    _drop(instance, 'old_charged')
 
 
 def _keys(word):

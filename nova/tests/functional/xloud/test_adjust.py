@@ -842,6 +842,64 @@ class StartTestCase(AdjustTestCase):
         self._run_periodics()
         self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
 
+    def migrate_grown(self, there):
+        """Migrate what does not persist, of which the other host counts less.
+
+        :param there: what its guest holds on host2 in the end
+        """
+        self.adjust(6, 6144, persist=False)
+        self.api.post_server_action(self.server['id'], {'migrate': None})
+        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+        self.assert_used(host1=GROWN, host2=GROWN)
+        self.compute = self.computes['host2']
+        self.reconcile_hosts()
+        self.wait()
+        self.reconcile_hosts()
+        self.assert_used(host1=GROWN, host2=there)
+
+    def revert_grown(self):
+        """It is as it was, and what its guest has started with remains."""
+        self._revert_resize(self.server)
+        self.compute = self.computes['host1']
+        self.assert_used(host1=GROWN, host2=size.Size(0, 0))
+        self.assert_books(GROWN, base.MINIMUM, held=base.MINIMUM)
+        self.reconcile_hosts()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.assert_used(host1=base.MINIMUM, host2=size.Size(0, 0))
+
+    def confirm_grown(self, there):
+        self._confirm_resize(self.server)
+        self.assert_used(host1=size.Size(0, 0), host2=there)
+
+    def test_migration_of_what_does_not_persist(self):
+        self.start_host('host2')
+        for _ in range(2):
+            self.migrate_grown(base.MINIMUM)
+            self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
+            self.revert_grown()
+        self.migrate_grown(base.MINIMUM)
+        self.confirm_grown(base.MINIMUM)
+        self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
+
+    def test_migration_of_what_holds_more_there(self):
+        self.start_host('host2')
+        self.computes['host2'].manager.driver.starts_with_balloon = False
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self.migrate_grown(full)
+        self.assert_books(full, base.MINIMUM, condition='Partial',
+                          host='host2')
+        self._revert_resize(self.server)
+        self.compute = self.computes['host1']
+        self.assert_charged(self.server, GROWN, 'host1')
+        self.assertEqual(GROWN, size.desired(self.instance(self.server)))
+        self.assert_used(host1=GROWN, host2=size.Size(0, 0))
+        self.reconcile_hosts()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.migrate_grown(full)
+        self.confirm_grown(full)
+        self.assert_books(full, base.MINIMUM, condition='Partial',
+                          host='host2')
+
     def test_reverted_migration(self):
         self.start_host('host2')
         self.adjust(6, 6144)

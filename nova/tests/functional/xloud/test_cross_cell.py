@@ -129,15 +129,30 @@ class CrossCellTestCase(base.ElasticServersTestCase):
         self.resize()
         self.delete()
 
+    def migrate(self):
+        self.server = self._migrate_server(self.server, host='host2')
+        self.assert_resized(self.charge)
+
     def test_cold_migration(self):
-        self.server = self._migrate_server(self.server, host='host2')
-        self.assert_resized(self.charge)
-        self.assertEqual(self.before, self.books(self.server))
+        self.migrate()
         self.revert()
-        self.server = self._migrate_server(self.server, host='host2')
-        self.assert_resized(self.charge)
+        self.migrate()
         self.confirm(self.charge)
         self.assertEqual(self.before, self.books(self.server))
+
+    def test_cold_migration_and_another_charge(self):
+        """The source keeps what it was charged, and a revert restores it."""
+        boot = size.boot(self.instance(self.server))
+        for desired in (boot, base.MAXIMUM):
+            self.migrate()
+            charge = self.change_sizes(self.server, desired, boot)
+            self.assert_resized(charge)
+            self.revert()
+        self.migrate()
+        self.change_sizes(self.server, boot)
+        self.assert_resized(boot)
+        self.confirm(boot)
+        self.assertEqual(self.opened_books(boot), self.books(self.server))
 
     def test_failure_on_the_destination_is_undone(self):
         self.useFixture(fixtures.MockPatchObject(

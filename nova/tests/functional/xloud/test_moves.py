@@ -387,6 +387,35 @@ class ColdMigrationTestCase(MovesTestCase):
         self.assert_settled('host2')
         self.delete()
 
+    def migrate_and_change(self, desired):
+        """Let it hold something else where it has come to."""
+        self.server = self._migrate_server(self.server, host='host2')
+        self.assert_charged(self.server, self.charge, 'host2')
+        self.assert_used(host1=self.charge, host2=self.charge)
+        charge = self.change_sizes(self.server, desired, boot=BOOT)
+        self.assertEqual(size.largest(desired, BOOT), charge)
+        self.assert_used(host1=self.charge, host2=charge)
+        for host in ('host1', 'host2'):
+            self.computes[host] = self.restart_compute_service(
+                self.computes[host])
+        self.assert_used(host1=self.charge, host2=charge)
+        return charge
+
+    def test_it_is_charged_something_else_there(self):
+        """The source keeps what it was charged, and a revert restores it."""
+        for desired in (BOOT, base.MAXIMUM):
+            self.migrate_and_change(desired)
+            self.server = self._revert_resize(self.server)
+            self.assert_unchanged()
+
+    def test_confirmed_with_another_charge(self):
+        charge = self.migrate_and_change(BOOT)
+        self.server = self._confirm_resize(self.server)
+        self.assert_charged(self.server, charge, 'host2')
+        self.assert_used(host1=NOTHING, host2=charge)
+        self.assertEqual(self.opened_books(charge), self.books(self.server))
+        self.delete()
+
 
 class ResizeTestCase(MovesTestCase):
     """What test_placement does not have."""

@@ -165,10 +165,18 @@ class LegacyQuotaTestCase(QuotaTestBase):
         self.assert_needs(8, 16384, self.revert, instance)
 
     def test_revert_of_migration(self):
-        """Nothing changes, so it needs nothing."""
+        """It needs what it was charged more before the migration."""
         instance = self.make_instance(charged=size.Size(12, 24576))
         instance.old_flavor = instance.new_flavor = ELASTIC
+        instance.vm_state = 'resized'
+        size.keep_for_revert(instance)
         self.revert(instance, size.Size(CORES + 1, RAM + 1))
+        size.settle(instance, size.Size(12, 24576))
+        size.record(instance, size.minimum(ELASTIC), size.minimum(ELASTIC))
+        size.settle(instance, size.minimum(ELASTIC))
+        lowered = size.charged(instance)
+        self.assert_needs(12 - lowered.vcpus, 24576 - lowered.memory_mb,
+                          self.revert, instance)
 
     def finish_resize(self, instance, flavor):
         charge = size.change_flavor(instance, flavor)

@@ -47,8 +47,8 @@ class ResourceTrackerTestCase(test.NoDBTestCase):
         self.flavor = complete(test_size.fake_flavor(cpu=2, memory=4096))
         self.instance = test_size.fake_instance(
             self.flavor, uuid=uuids.instance, numa_topology=None,
-            instance_type_id=1, migration_context=None, pci_requests=None,
-            resources=None)
+            host='host', vm_state='active', instance_type_id=1,
+            migration_context=None, pci_requests=None, resources=None)
         size.record(self.instance, CHARGE, size.Size(2, 4096))
 
     def _usage(self, subject):
@@ -131,6 +131,33 @@ class ResourceTrackerTestCase(test.NoDBTestCase):
         self.instance.new_flavor = self.instance.old_flavor = self.flavor
         self._track_migration('other', 'host', self.flavor)
         self.assertTracked(CHARGE)
+        self.rt._drop_move_claim(mock.Mock(), self.instance, 'node',
+                                 self.instance.new_flavor)
+        self.assertTracked((0, 0))
+
+    def _migrate(self, host):
+        """To a host, where it is charged less then."""
+        self.instance.new_flavor = self.instance.old_flavor = self.flavor
+        self.instance.host, self.instance.vm_state = host, 'resized'
+        size.keep_for_revert(self.instance)
+        boot = size.boot(self.instance)
+        size.record(self.instance, boot, boot)
+        size.settle(self.instance, boot)
+
+    def test_cold_migration_goes_and_is_confirmed(self):
+        """The source keeps what a revert gives back."""
+        self._migrate('other')
+        self._track_migration('host', 'other', self.flavor)
+        self.assertTracked(CHARGE)
+        self.rt._drop_move_claim(mock.Mock(), self.instance, 'node',
+                                 self.instance.old_flavor, prefix='old_')
+        self.assertTracked((0, 0))
+
+    def test_cold_migration_comes_and_is_reverted(self):
+        self._migrate('host')
+        self.rt._update_usage(
+            self.rt._get_usage_dict(self.instance, self.instance), 'node')
+        self.assertTracked((2, 4096))
         self.rt._drop_move_claim(mock.Mock(), self.instance, 'node',
                                  self.instance.new_flavor)
         self.assertTracked((0, 0))

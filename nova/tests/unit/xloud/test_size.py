@@ -265,10 +265,79 @@ class ResizeTestCase(test.NoDBTestCase):
         alone = fake_instance(new)
         self.assertEqual(books(alone), books(instance))
 
-    @hypothesis.given(used_instances())
-    def test_cold_migration_changes_nothing(self, instance):
-        before = books(instance)
+    def _migrate(self, instance):
+        """As the host does to which it comes."""
         instance.old_flavor = instance.flavor
+        instance.host, instance.vm_state = 'host2', 'resized'
+        size.keep_for_revert(instance)
+
+    @hypothesis.given(used_instances(), st.data())
+    def test_revert_of_a_migration_is_exact(self, instance, data):
+        flavor, before = instance.flavor, books(instance)
+        charge = size.charged(instance)
+        self._migrate(instance)
+        self.assertEqual(charge, size.charged(instance))
+        there = charge
+        if size.is_elastic(flavor):
+            desired = data.draw(sizes_of(flavor))
+            size.record(instance, desired, size.boot(instance))
+            size.settle(instance, desired)
+            there = size.charged(instance)
+        self.assertEqual(charge, size.counted(instance, flavor, 'host1'))
+        self.assertEqual(there, size.counted(instance, flavor, 'host2'))
+        self.assertEqual(there, size.charged_as(instance, flavor))
+        self.assertEqual(charge, size.reverted(instance, flavor))
+
+        self._set_flavor(instance, flavor)
+
+        self.assertEqual(before, books(instance))
+        for host in ('host1', 'host2'):
+            self.assertEqual(charge, size.counted(instance, flavor, host))
+
+    @hypothesis.given(used_instances())
+    def test_confirm_leaves_nothing_of_a_migration(self, instance):
+        before = books(instance)
+        self._migrate(instance)
+        size.forget_old_flavor(instance)
+        self.assertEqual(before, books(instance))
+        self.assertEqual(
+            size.charged(instance),
+            size.counted(instance, instance.flavor, 'host1'))
+
+    def test_a_resize_puts_aside_once(self):
+        new = fake_flavor(flavor_id=2, cpu=3)
+        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        instance.old_flavor = instance.flavor
+        self._set_flavor(instance, new)
+        instance.host, instance.vm_state = 'host2', 'resized'
+        size.keep_for_revert(instance)
+        old = instance.old_flavor
+        self.assertEqual((2, 4096), size.counted(instance, old, 'host1'))
+        self.assertEqual((2, 4096), size.reverted(instance, old))
+        self.assertEqual((3, 16384), size.counted(instance, new, 'host2'))
+
+    def test_a_reset_of_its_state_ends_a_migration(self):
+        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        self._migrate(instance)
+        instance.vm_state = 'active'
+        grown = size.Size(4, 8192)
+        size.record(instance, grown, grown)
+        for host in ('host1', 'host2', 'host3'):
+            self.assertEqual(
+                grown, size.counted(instance, instance.flavor, host))
+        # Another migration begins anew.
+        before = {key: value for key, value in size.entries(instance).items()
+                  if not size.is_old_size(key)}
+        self._migrate(instance)
+        self._set_flavor(instance, instance.flavor)
+        self.assertEqual((*grown, before), books(instance))
+
+    def test_a_migration_that_was_begun_before(self):
+        """An older compute has put nothing aside."""
+        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        self._migrate(instance)
+        size.forget_old_flavor(instance)
+        before = books(instance)
         self._set_flavor(instance, instance.flavor)
         self.assertEqual(before, books(instance))
 
