@@ -21,6 +21,7 @@ import io
 import os
 import pathlib
 import time
+import types
 import typing as ty
 
 from eventlet import greenthread
@@ -172,7 +173,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         else:
             self.flags(virt_type='kvm', cpu_mode='host-passthrough',
                        group='libvirt')
-        self._watch_emitting()
+        self._watch_spawned()
         self.addCleanup(self._forget_events)
         self.addCleanup(self._wait_for_greenlets)
         for libvirtd in self.libvirtds:
@@ -209,24 +210,28 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         """
         pool = utils._get_default_green_pool()
         hypervisor_fixtures.wait_for(
-            lambda: not self._emitting and all(
+            lambda: not self._spawned and all(
                 isinstance(running, greenthread.GreenThread)
                 for running in pool.coroutines_running),
             _SECONDS, 'the greenlets of the test end')
 
-    def _watch_emitting(self):
-        emit = guests.ElasticGuests._emit
-        self._emitting = []
+    def _watch_spawned(self):
+        spawn = guests.spawner.spawn
+        self._spawned = []
 
-        def watched(driver, uuid):
-            self._emitting.append(uuid)
-            try:
-                emit(driver, uuid)
-            finally:
-                self._emitting.remove(uuid)
+        def watched(function, *args):
+            def run():
+                try:
+                    function(*args)
+                finally:
+                    self._spawned.remove(run)
+
+            self._spawned.append(run)
+            return spawn(run)
 
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.guests.ElasticGuests._emit', watched))
+            'nova.virt.libvirt.xloud.guests.spawner',
+            types.SimpleNamespace(spawn=watched)))
 
     def create_image(self, *words, has_agent=False):
         """An image that starts the tiny guest.
