@@ -213,10 +213,15 @@ class RunStestrTest(unittest.TestCase):
             return run(*args, **kwargs)
 
         run = lane.run_stestr
-        with mock.patch.dict(os.environ, XLOUD_LANES_LOCK=str(lock)), \
+        with mock.patch.dict(os.environ, {lane.LOCK: str(lock)}), \
                 mock.patch.object(lane, 'run_stestr', run_stestr):
             self.run_lane('Flaky')
         self.assertEqual([(True, False), (False, False)], seen)
+
+    def test_a_lane_in_a_test_does_not_wait_for_that_of_the_test(self):
+        self.assertNotIn(lane.LOCK, os.environ)
+        with mock.patch.dict(os.environ, {lane.LOCK: 'x'}):
+            self.assertNotIn(lane.LOCK, lane._test_environ())
 
     def test_no_worker_outlives_a_lane_that_is_stopped(self):
         package = self.folder / 'suite'
