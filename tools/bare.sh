@@ -70,25 +70,15 @@ reason=$(why_no_guests)
 [ ! "$reason" ] || die "$reason"
 
 # One line of sources.list for each part of Debian's archive, from where this
-# machine has it; else from where everybody has it.
+# machine has it; nothing if it has none, and mmdebstrap knows where it is.
 sources() {
-    local found
     # What is in $() is apt's: the origin stays as it is if it is not known.
     # shellcheck disable=SC2016
-    found=$(apt-get indextargets \
+    apt-get indextargets \
         --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' \
         'Created-By: Packages' 2>/dev/null | sed -nE \
         "s/^(\S+) [a-z]+(-updates|-security)? main (Debian|\\$.*)$/\
-deb \1 $suite\2 main/p" | sort -u)
-    if [ "$found" ]; then
-        printf '%s\n' "$found"
-        return
-    fi
-    cat <<SOURCES
-deb http://deb.debian.org/debian $suite main
-deb http://deb.debian.org/debian $suite-updates main
-deb http://deb.debian.org/debian-security $suite-security main
-SOURCES
+deb \1 $suite\2 main/p" | sort -u
 }
 
 # Variables of this machine that the commands need, each NAME=VALUE.
@@ -164,16 +154,18 @@ attend() {
 }
 
 make_root() {
+    local archive=()
     say "making a root of Debian $suite with $CONTENT"
     sources >"$scratch/sources.list"
+    [ ! -s "$scratch/sources.list" ] || archive=("$scratch/sources.list")
     take_site_over
     attend TERM mmdebstrap --quiet --mode=root --variant=apt \
         --include="$CONTENT" \
         --setup-hook="cp -r '$site/.' \"\$1\"" \
         --customize-hook="cp -r '$site/.' \"\$1\"" \
-        "$suite" "$scratch/root" "$scratch/sources.list" ||
-        die "could not make it; the repositories were:" \
-            "$(cat "$scratch/sources.list")"
+        "$suite" "$scratch/root" "${archive[@]}" ||
+        die "could not make it; the repositories were those of" \
+            "${archive[0]-mmdebstrap itself}: $(cat "$scratch/sources.list")"
     named_folders >"$folders"
 }
 

@@ -51,7 +51,7 @@ write_their_patch() {
     rm "$edited"
 }
 
-# Where this machine has Debian's archive; else where everybody has it.
+# Where this machine has Debian's archive.
 debian_archive() {
     local found
     # What is in $() is apt's.
@@ -60,7 +60,9 @@ debian_archive() {
         'Created-By: Packages' 2>/dev/null |
         sed -n 's/ Debian Debian$//p') || true
     found=${found%%$'\n'*}
-    echo "${found:-http://deb.debian.org/debian}"
+    [ "$found" ] || die "apt knows no archive of Debian here; name one in \
+/etc/apt/sources.list and run apt-get update"
+    echo "$found"
 }
 
 # The Debian with which this release runs, and the one that has what is too old
@@ -72,7 +74,7 @@ from_newer='python3-oslo.messaging python3-os-traits python3-os-vif'
 # A Debian as a folder, with the packages that are named.
 make_debian() {
     local archive root=$1
-    archive=$(debian_archive)
+    archive=$(debian_archive) || exit
     printf '%s\n' 'Package: *' "Pin: release n=$newer" 'Pin-Priority: 100' \
         '' "Package: $from_newer" "Pin: release n=$newer" \
         'Pin-Priority: 990' >"$root.preferences"

@@ -261,12 +261,14 @@ class BareTest(Case):
         done = self.run_script({
             **ROOT, 'cp': 'exit 0', 'find': 'exit 0', 'git': 'exit 0',
             'apt-get': f'cat {archives}',
-            'mmdebstrap': 'for last; do :; done; sed s/^/-/ "$last"; exit 1'},
+            'mmdebstrap': 'for last; do :; done; echo "last is $last"; '
+            'sed s/^/-/ "$last"; exit 1'},
             'bare.sh', 'trixie')
         self.assertEqual(2, done.returncode, done.stdout)
         self.assertIn('could not make it', done.stdout)
         # Nothing is left of it.
         self.assertEqual([], list((self.folder / 'build').glob('bare*')))
+        self.made_by = done.stdout
         return [line[1:] for line in done.stdout.splitlines()
                 if line.startswith('-')]
 
@@ -306,10 +308,9 @@ class BareTest(Case):
             with self.assertRaises(ProcessLookupError):
                 os.kill(int(made), 0)
 
-    def test_a_machine_that_has_none_uses_the_one_that_everybody_has(self):
-        self.assertEqual(
-            'deb http://deb.debian.org/debian trixie main',
-            self.make_root('/dev/null')[0])
+    def test_a_machine_that_has_none_leaves_it_to_mmdebstrap(self):
+        self.assertEqual([], self.make_root('/dev/null'))
+        self.assertRegex(self.made_by, 'last is .*/root\n')
 
 
 class UsageTest(Case):
