@@ -494,7 +494,7 @@ class AdjustTestCase(AdjustTestBase):
             'get_provider_traits',
             side_effect=exception.ResourceProviderTraitRetrievalFailed(
                 uuid=uuids.rp)))
-        self._refuse(409, server, 'not known')
+        self._refuse(409, server, 'Placement did not say')
         self._assert_blocked(server, 'host_unknown')
 
     def test_refused_by_the_host(self):
