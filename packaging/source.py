@@ -114,6 +114,9 @@ def manifest(
     for status, path in zip(fields[::2], fields[1::2]):
         files[path]['status'] = status
         if status == 'M':
+            # So that a deployment knows what it replaces.
+            files[path]['stock'] = hashlib.sha256(
+                show(source.folder, BASE, path)).hexdigest()
             files[path]['added'] = _added_blocks(source, path)
     return {'version': source.version, 'base': source.base,
             'tip': source.tip, 'distribution': distribution, 'files': files,
@@ -143,6 +146,13 @@ def check_person(text: str) -> None:
 def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ['git', '-C', str(folder), *arguments], check=True, text=True,
+        stdout=subprocess.PIPE, env=_environ()).stdout
+
+
+def show(folder: Path, commit: str, path: str) -> bytes:
+    """The content of a file at a commit."""
+    return subprocess.run(
+        ['git', '-C', str(folder), 'show', f'{commit}:{path}'], check=True,
         stdout=subprocess.PIPE, env=_environ()).stdout
 
 

@@ -13,6 +13,7 @@
 """packaging/build.sh says what it can do, and refuses what it cannot."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -178,6 +179,9 @@ class SourceTest(unittest.TestCase):
             ('M', ['    elastic()\n']),
             (found['files']['nova/driver.py']['status'],
              found['files']['nova/driver.py']['added']))
+        self.assertEqual(
+            hashlib.sha256(STOCK['nova/driver.py'].encode()).hexdigest(),
+            found['files']['nova/driver.py']['stock'])
         self.assertEqual('A',
                          found['files']['nova/xloud/release.py']['status'])
         self.assertNotIn('status', found['files']['nova/__init__.py'])

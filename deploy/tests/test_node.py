@@ -1,0 +1,572 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The program on the node: two whole states, however it is interrupted."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+import shutil
+import sys
+import tempfile
+import unittest
+from unittest import mock
+import zipfile
+
+from tools import tree
+
+sys.path.insert(0, str(tree.ROOT / 'deploy/roles/xloud_nova/files'))
+import xloud_node  # noqa: E402
+
+STOCK = {
+    'nova/__init__.py': '', 'nova/driver.py': 'def start():\n    pass\n',
+    'nova/virt/__init__.py': '', 'nova/virt/guest.py': 'SIZE = 1\n',
+    'nova/db/alembic.ini': '[alembic]\n'}
+OURS = {**STOCK, 'nova/driver.py': 'def start():\n    elastic()\n',
+        'nova/xloud/__init__.py': '"""Ours."""\n',
+        'nova/xloud/books.py': 'BOOKS = 1\n'}
+NEWER = {**OURS, 'nova/virt/guest.py': 'SIZE = 2\n',
+         'nova/xloud/late.py': 'LATE = 1\n'}
+del NEWER['nova/xloud/books.py']
+VERIFY = (tree.ROOT / 'nova/xloud/verify.py').read_text()
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing catches it."""
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest(files, number, tip='1'):
+    described = {}
+    for path, text in files.items():
+        described[path] = {'sha256': digest(text)}
+        if path not in STOCK:
+            described[path]['status'] = 'A'
+        elif STOCK[path] != text:
+            described[path].update(status='M', stock=digest(STOCK[path]))
+    return {'version': f'29.4.0+xloud.{number}', 'base': '29.4.0',
+            'tip': tip, 'distribution': False, 'files': described,
+            'entry_points': [['nova.validators', 'minimum', 'nova.xloud']]}
+
+
+def write_wheel(path, files, number, base='29.4.0', tip='1'):
+    files = {**files, xloud_node.VERIFY: VERIFY}
+    described = manifest(files, number, tip)
+    described['base'] = base
+    info = f'nova-29.4.0+xloud.{number}.dist-info'
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, text in {
+                **files, xloud_node.MANIFEST: json.dumps(described),
+                f'{info}/METADATA': 'Name: nova\n',
+                f'{info}/entry_points.txt':
+                    '[nova.validators]\nminimum = nova.xloud\n',
+                f'{info}/RECORD': '',
+                f'{info[:-9]}data/data/etc/nova/x.ini': ''}.items():
+            archive.writestr(name, text)
+    return xloud_node.Wheel(path)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.site = self.folder / 'site-packages'
+        self.time = 1e9
+        # A kill loses nothing of what the kernel has.
+        no_sync = mock.patch.object(xloud_node.os, 'fsync')
+        no_sync.start()
+        self.addCleanup(no_sync.stop)
+        compiled = mock.patch.object(
+            xloud_node.compileall, 'compile_file')
+        compiled.start()
+        self.addCleanup(compiled.stop)
+        self.wheel = write_wheel(self.folder / 'ours.whl', OURS, 1)
+        self.make_stock()
+
+    def make_stock(self):
+        shutil.rmtree(self.site, ignore_errors=True)
+        shutil.rmtree(self.folder / 'state', ignore_errors=True)
+        for name, text in {
+                **STOCK, 'nova-29.4.0.dist-info/METADATA': 'Name: nova\n',
+                'nova-29.4.0.dist-info/INSTALLER': 'pip\n',
+                'nova-29.4.0.dist-info/entry_points.txt':
+                    '[nova.validators]\n',
+                'nova-29.4.0.dist-info/RECORD':
+                    '../../../bin/nova-compute,sha256=x,1\n'
+                    'nova/driver.py,sha256=y,2\n',
+                'nova/virt/__pycache__/guest.cpython-311.pyc': 'old',
+                'nova_other/__init__.py': '',
+                'other/__init__.py': ''}.items():
+            self.put(name, text)
+
+    def put(self, name, text):
+        path = self.site / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def node(self, owner='one'):
+        return xloud_node.Node(self.site, self.folder / 'state', owner,
+                               lambda: self.time)
+
+    def all(self):
+        """All files and folders, without bytecode."""
+        return {
+            path.relative_to(self.site).as_posix():
+                path.read_text() if path.is_file() else None
+            for path in self.site.rglob('*')
+            if path.suffix != '.pyc' and path.name != '__pycache__'}
+
+    def deploy(self, wheel=None):
+        self.node().back_up()
+        return self.node().place(wheel or self.wheel)
+
+    def refused(self, call, *arguments, **keywords):
+        before = self.all()
+        with self.assertRaises(xloud_node.Refused) as caught:
+            call(*arguments, **keywords)
+        self.assertEqual(before, self.all())
+        return caught.exception
+
+
+@contextlib.contextmanager
+def killed_at(number):
+    """Kill before the given change of the file system."""
+    counted = 0
+
+    def deadly(real):
+        def call(*arguments, **keywords):
+            nonlocal counted
+            counted += 1
+            if counted == number:
+                raise Killed()
+            return real(*arguments, **keywords)
+        return call
+
+    with mock.patch.object(os, 'replace', deadly(os.replace)), \
+            mock.patch.object(Path, 'unlink', deadly(Path.unlink)), \
+            mock.patch.object(Path, 'rmdir', deadly(Path.rmdir)), \
+            mock.patch.object(Path, 'chmod', deadly(Path.chmod)):
+        yield
+
+
+class WholeTest(Case):
+    def test_it_becomes_ours_and_stock_again(self):
+        before = self.all()
+        self.assertEqual('stock', self.node().look(self.wheel)['found'])
+        self.deploy()
+        found = self.node().look(self.wheel)
+        self.assertEqual(('ours', True), (found['found'], found['same']))
+        self.assertTrue(self.node().verify(imports=False)['whole'])
+        for path, text in OURS.items():
+            self.assertEqual(text, self.all()[path])
+        self.assertEqual(1, self.node().rollback()['backup'])
+        self.assertEqual(before, self.all())
+        self.assertEqual('stock', self.node().look(self.wheel)['found'])
+
+    def test_twice_is_once(self):
+        self.deploy()
+        before = self.all()
+        again = self.deploy()
+        self.assertEqual((0, before), (again['changed'], self.all()))
+        self.node().rollback()
+        before = self.all()
+        self.assertEqual(0, self.node().rollback()['changed'])
+        self.assertEqual(before, self.all())
+        # Stock, ours: also after several rounds.
+        self.deploy()
+        self.assertEqual([1, 2], [known['number'] for known in
+                                  self.node().backups()][:2])
+
+    def test_what_pip_knows_afterwards(self):
+        self.deploy()
+        info, = self.node().installed.metadata()
+        self.assertEqual('nova-29.4.0+xloud.1.dist-info', info)
+        with (self.site / info / 'RECORD').open(newline='') as opened:
+            rows = {row[0]: row[1] for row in csv.reader(opened)}
+        self.assertEqual('sha256=x', rows['../../../bin/nova-compute'])
+        listed = {path for path in rows if not path.startswith('..')}
+        self.assertEqual(set(self.node().installed.paths()), listed)
+
+    def test_tests_that_are_installed_are_replaced_too(self):
+        files = {**OURS, 'nova/tests/__init__.py': '# ours\n'}
+        wheel = write_wheel(self.folder / 'tests.whl', files, 1)
+        self.deploy(wheel)
+        self.assertFalse((self.site / 'nova/tests').exists())
+        self.node().rollback()
+        self.put('nova/tests/__init__.py', '# ours\n')
+        with mock.patch.dict(STOCK, {'nova/tests/__init__.py': '# ours\n'}):
+            wheel = write_wheel(self.folder / 'tests.whl', files, 1)
+        self.deploy(wheel)
+        self.assertTrue((self.site / 'nova/tests').exists())
+
+    def test_an_upgrade_and_back_in_one_step_or_two(self):
+        stock = self.all()
+        self.deploy()
+        first = self.all()
+        self.deploy(write_wheel(self.folder / 'newer.whl', NEWER, 2))
+        self.assertNotIn('nova/xloud/books.py', self.all())
+        self.node().rollback()
+        self.assertEqual(first, self.all())
+        self.node().rollback(1)
+        self.assertEqual(stock, self.all())
+
+    def test_bytecode_of_what_changes_goes(self):
+        compiled = self.site / 'nova/__pycache__/driver.cpython-311.pyc'
+        compiled.parent.mkdir()
+        compiled.write_text('old')
+        self.deploy()
+        self.assertFalse(compiled.exists())
+        orphan = self.site / 'nova/xloud/__pycache__/books.cpython-311.pyc'
+        orphan.parent.mkdir(exist_ok=True)
+        orphan.write_text('ours')
+        self.node().rollback()
+        self.assertFalse((self.site / 'nova/xloud').exists())
+
+    def test_a_dry_run_lists_and_changes_nothing(self):
+        before = self.all()
+        changes = self.node().place(self.wheel, dry_run=True)['changes']
+        self.assertIn('M nova/driver.py', changes)
+        self.assertIn('A nova/xloud/books.py', changes)
+        self.assertIn('D nova-29.4.0.dist-info/METADATA', changes)
+        self.assertEqual(before, self.all())
+        self.assertFalse((self.folder / 'state').exists())
+
+
+class KilledTest(Case):
+    """Before each change; then on, or back."""
+
+    def interrupt(self, action, check):
+        """Kill an action everywhere, and call check after each kill."""
+        for number in range(1, 999):
+            self.make_stock()
+            self.node().back_up()
+            try:
+                with killed_at(number):
+                    action()
+            except Killed:
+                check()
+            else:
+                break
+        self.assertGreater(number, 5)
+
+    def setUp(self):
+        super().setUp()
+        self.stock = self.all()
+        self.deploy()
+        self.ours = self.all()
+
+    def place(self):
+        self.node().place(self.wheel)
+
+    def back_and_forth(self):
+        self.node().place(self.wheel)
+        self.node().rollback()
+
+    def test_the_next_run_ends_in_ours(self):
+        def check():
+            self.deploy()
+            self.assertEqual(self.ours, self.all())
+            self.assertEqual('placed', self.node().journal()['state'])
+
+        self.interrupt(self.place, check)
+
+    def test_rollback_ends_in_stock(self):
+        def check():
+            if self.node().journal()['state'] == 'none':
+                self.refused(self.node().rollback)
+            else:
+                self.node().rollback()
+            self.assertEqual(self.stock, self.all())
+
+        self.interrupt(self.place, check)
+
+    def test_a_rollback_that_was_killed_ends(self):
+        def check():
+            if self.node().journal()['state'] != 'none':
+                self.node().rollback()
+            self.assertEqual(self.stock, self.all())
+
+        self.interrupt(self.back_and_forth, check)
+
+    def test_a_rollback_that_was_killed_can_become_a_deployment(self):
+        def check():
+            self.deploy()
+            self.assertEqual(self.ours, self.all())
+
+        self.interrupt(self.back_and_forth, check)
+
+    def test_another_wheel_after_a_kill(self):
+        newer = write_wheel(self.folder / 'newer.whl', NEWER, 2)
+        self.make_stock()
+        self.deploy(newer)
+        expected = self.all()
+
+        def check():
+            self.deploy(newer)
+            self.assertEqual(expected, self.all())
+
+        self.interrupt(self.place, check)
+
+    def test_killed_again_while_it_is_repaired(self):
+        def check():
+            for number in (1, 3, 6, 9):
+                with contextlib.suppress(Killed), killed_at(number):
+                    self.deploy()
+            self.deploy()
+            self.assertEqual(self.ours, self.all())
+
+        self.interrupt(self.place, check)
+
+    def test_half_a_backup_is_none(self):
+        for number in range(1, 9):
+            self.make_stock()
+            with contextlib.suppress(Killed), killed_at(number):
+                self.node().back_up()
+            self.deploy()
+            self.assertEqual(self.ours, self.all())
+            self.node().rollback()
+            self.assertEqual(self.stock, self.all())
+
+
+class RefusedTest(Case):
+    def test_files_of_others_are_listed(self):
+        self.put('nova/driver.py', 'def start():\n    hotfix()\n')
+        self.put('nova/api/extra.py', '')
+        (self.site / 'nova/virt/guest.py').unlink()
+        refused = self.refused(self.node().place, self.wheel)
+        self.assertEqual(
+            ['nova/api/extra.py: foreign', 'nova/driver.py: changed',
+             'nova/virt/guest.py: missing'], refused.details['files'])
+
+    def test_ours_that_was_edited(self):
+        self.deploy()
+        self.put('nova/xloud/books.py', 'BOOKS = 2\n')
+        newer = write_wheel(self.folder / 'newer.whl', NEWER, 2)
+        refused = self.refused(self.node().place, newer)
+        self.assertEqual(['nova/xloud/books.py: changed'],
+                         refused.details['files'])
+        with self.assertRaises(xloud_node.Found) as caught:
+            self.node().verify(imports=False)
+        self.assertEqual('nova/xloud/books.py',
+                         caught.exception.details['findings'][0]['path'])
+
+    def test_copied_files_of_ours_without_metadata(self):
+        """As the fork was deployed once: half of it is neither."""
+        self.put('nova/driver.py', OURS['nova/driver.py'])
+        refused = self.refused(self.node().place, self.wheel)
+        self.assertEqual(['nova/driver.py: changed'],
+                         refused.details['files'])
+
+    def test_a_newer_one_and_another_release(self):
+        self.deploy(write_wheel(self.folder / 'newer.whl', NEWER, 2))
+        refused = self.refused(self.node().place, self.wheel)
+        self.assertIn('newer than', str(refused))
+        other = write_wheel(self.folder / 'other.whl', NEWER, 3, '30.3.0')
+        self.assertIn('another release', str(
+            self.refused(self.node().place, other)))
+
+    def test_another_release_of_stock(self):
+        shutil.move(self.site / 'nova-29.4.0.dist-info',
+                    self.site / 'nova-29.2.0.dist-info')
+        self.put('nova/driver.py', '')
+        self.assertIn('Nova 29.2.0 is installed', str(
+            self.refused(self.node().place, self.wheel)))
+
+    def test_no_nova_two_or_a_package(self):
+        self.put('nova-29.4.0.dist-info/INSTALLER', 'debian\n')
+        self.assertIn('distribution', str(
+            self.refused(self.node().place, self.wheel)))
+        self.put('nova-28.0.0.dist-info/METADATA', '')
+        self.assertIn('More than one', str(
+            self.refused(self.node().place, self.wheel)))
+        for name in ('29.4.0', '28.0.0'):
+            shutil.rmtree(self.site / f'nova-{name}.dist-info')
+        self.assertIn('pip did not install', str(
+            self.refused(self.node().place, self.wheel)))
+
+    def test_without_a_backup(self):
+        self.assertIn('Back up first', str(
+            self.refused(self.node().place, self.wheel)))
+
+    def test_wheels(self):
+        path = self.folder / 'ours.whl'
+        for call, why in (
+                (lambda: xloud_node.Wheel(self.folder / 'no'), 'no wheel'),
+                (lambda: xloud_node.Wheel(path, 'f00'), 'that was sent'),
+                (lambda: xloud_node.Wheel(self.site / 'nova/driver.py'),
+                 'no wheel of')):
+            with self.assertRaisesRegex(xloud_node.Refused, why):
+                call()
+
+    def test_a_damaged_backup(self):
+        self.deploy()
+        archive, = (self.folder / 'state/backups').glob('*.json')
+        description = json.loads(archive.read_text())
+        archive.write_text(json.dumps({**description, 'fingerprint': ''}))
+        self.assertIn('damaged', str(self.refused(self.node().rollback)))
+        self.assertIn('no backup 7', str(
+            self.refused(self.node().rollback, 7)))
+
+    def test_room_and_rights(self):
+        self.assertIn('needed_mb', self.node().check(self.wheel))
+        full = mock.Mock(f_bavail=1, f_frsize=4096)
+        with mock.patch.object(xloud_node.os, 'statvfs', return_value=full):
+            self.assertIn('are needed', str(
+                self.refused(self.node().check, self.wheel)))
+        with mock.patch.object(xloud_node.os, 'access', return_value=False):
+            self.assertIn('Cannot write', str(
+                self.refused(self.node().check, self.wheel)))
+
+
+class LockTest(Case):
+    def test_two_operators(self):
+        self.node('one').lock()
+        refused = self.refused(self.node('two').lock)
+        self.assertEqual('one', refused.details['lease']['owner'])
+        self.node('one').lock()
+        self.node('two').unlock()  # not its own
+        self.refused(self.node('two').lock)
+        self.refused(self.node('').lock)
+        self.node('one').unlock()
+        self.node('two').lock()
+        self.refused(self.node('one').lock)
+        self.node('one').lock(take=True)
+        self.refused(self.node('two').lock)
+
+    def test_it_ends_by_itself(self):
+        self.node('one').lock(seconds=60)
+        self.time += 61
+        self.assertIsNone(self.node().lease())
+        self.node('two').lock()
+
+    def test_one_command_leaves_none(self):
+        self.node('').lock()
+        self.assertIsNone(self.node().lease())
+
+    def test_two_programs_at_once(self):
+        with xloud_node.one_at_a_time(self.folder / 'state'):
+            self.assertEqual(xloud_node.REFUSED, run(
+                self, 'backup')[0])
+            self.assertEqual(xloud_node.DONE, run(self, 'status')[0])
+
+
+class AroundTest(Case):
+    def test_each_service_is_restarted_once(self):
+        self.assertFalse(self.node().needs_restart('nova-api'))
+        self.deploy()
+        self.assertTrue(self.node().needs_restart('nova-api'))
+        self.node().restarted('nova-api')
+        self.deploy()
+        self.assertFalse(self.node().needs_restart('nova-api'))
+        self.assertTrue(self.node().needs_restart('nova-scheduler'))
+        self.node().rollback()
+        self.assertTrue(self.node().needs_restart('nova-api'))
+
+    def test_only_errors_of_a_new_kind_count(self):
+        log = self.folder / 'nova.log'
+        log.write_text('1 ERROR no disk 7\n')
+        self.deploy()
+        self.node().mark('nova-api', log)
+        with log.open('a') as opened:
+            opened.write('2 INFO all is well\n3 ERROR no disk 8\n')
+        self.assertEqual([], self.node().errors('nova-api'))
+        with log.open('a') as opened:
+            opened.write('4 ERROR no such module\nTraceback (most recent\n')
+        self.assertEqual(['4 ERROR no such module', 'Traceback (most recent'],
+                         self.node().errors('nova-api'))
+        log.rename(self.folder / 'nova.log.1')
+        log.write_text('5 CRITICAL after a rotation\n')
+        self.assertEqual(['5 CRITICAL after a rotation'],
+                         self.node().errors('nova-api'))
+        self.node().mark('nova-api', None)
+        self.assertEqual([], self.node().errors('nova-api'))
+
+    def test_backups_go_by_number_and_age(self):
+        self.deploy()
+        for number in range(2, 7):
+            self.time += 40 * 86400
+            self.deploy(write_wheel(
+                self.folder / f'{number}.whl',
+                {**OURS, 'nova/driver.py': f'NUMBER = {number}\n'}, number))
+        numbers = [known['number'] for known in self.node().backups()]
+        # The one of stock, and the last three.
+        self.assertEqual([1, 4, 5, 6], numbers)
+        self.node().rollback(1)
+        self.assertEqual('stock', self.node().look(self.wheel)['found'])
+
+    def test_status(self):
+        self.assertEqual(('not ours', 'none'), (
+            self.node().status()['found'], self.node().status()['journal']))
+        self.deploy()
+        self.node().record('deployed', 'nova-api')
+        self.time += 3 * 86400
+        status = self.node().status()
+        self.assertEqual(
+            ('ours', '29.4.0+xloud.1', 'placed', 'deployed'),
+            (status['found'], status['version'], status['journal'],
+             status['history'][0]['result']))
+        self.assertEqual([(1, '29.4.0', 3)], [
+            (known['number'], known['version'], known['days'])
+            for known in status['backups']])
+
+
+def run(case, *words):
+    """The program as it is called; its exit code and what it says."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        code = xloud_node.main([*words, '--site-packages', str(case.site),
+                                '--state', str(case.folder / 'state')])
+    return code, json.loads(output.getvalue())
+
+
+class ProgramTest(Case):
+    def test_from_look_to_rollback(self):
+        wheel = ('--wheel', str(self.folder / 'ours.whl'), '--sha256',
+                 self.wheel.sha256, '--owner', 'me')
+        for words, key in (
+                (('check', *wheel), 'free_mb'), (('look', *wheel), 'found'),
+                (('lock', *wheel), 'lease'), (('backup', *wheel), 'number'),
+                (('place', '--dry-run', *wheel), 'changes'),
+                (('place', *wheel), 'backup'),
+                (('verify', '--no-imports'), 'whole'),
+                (('mark', '--service', 'a', *wheel), 'time'),
+                (('needs-restart', '--service', 'a'), 'needs_restart'),
+                (('restarted', '--service', 'a', *wheel), None),
+                (('errors', '--service', 'a', *wheel), 'errors'),
+                (('record', '--result', 'deployed', *wheel), 'result'),
+                (('rollback', *wheel), 'backup'),
+                (('unlock', *wheel), None), (('status',), 'history')):
+            code, said = run(self, *words)
+            self.assertEqual(xloud_node.DONE, code, said)
+            if key:
+                self.assertIn(key, said)
+
+    def test_findings_and_refusals(self):
+        self.assertEqual((xloud_node.FINDINGS, []), (
+            run(self, 'verify')[0], run(self, 'verify')[1]['findings']))
+        code, said = run(self, 'rollback')
+        self.assertEqual(xloud_node.REFUSED, code)
+        self.assertIn('made anew', said['refused'])
+        self.put('nova/strange.py', '')
+        code, said = run(self, 'look', '--wheel',
+                         str(self.folder / 'ours.whl'))
+        self.assertEqual((xloud_node.REFUSED, ['nova/strange.py: foreign']),
+                         (code, said['files']))
+        self.assertEqual(xloud_node.REFUSED, run(self, 'place')[0])
