@@ -1,0 +1,35 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Compile the translations into what is built; the rest is declared."""
+
+from pathlib import Path
+
+from babel.messages import mofile
+from babel.messages import pofile
+import setuptools
+from setuptools.command import build_py
+
+
+class BuildPy(build_py.build_py):
+
+    def run(self):
+        super().run()
+        source = Path('xloud_dashboard', 'locale')
+        for translated in sorted(source.glob('*/LC_MESSAGES/django.po')):
+            target = Path(self.build_lib, translated).with_suffix('.mo')
+            self.mkpath(str(target.parent))
+            with open(translated, 'rb') as text, open(target, 'wb') as made:
+                mofile.write_mo(made, pofile.read_po(text))
+
+
+setuptools.setup(cmdclass={'build_py': BuildPy})
