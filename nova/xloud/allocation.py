@@ -294,7 +294,7 @@ def _conflict(instance, reason):
 
 
 def _set(resources, held):
-    resources[_cpu_class(resources)] = held.vcpus
+    resources[_cpu_class(resources)] = held.vcpus - _pinned(resources)
     resources[orc.MEMORY_MB] = held.memory_mb
 
 
@@ -304,8 +304,14 @@ def _cpu_class(resources):
             else orc.VCPU)
 
 
+def _pinned(resources):
+    """The pinned CPUs of a server that has others, too."""
+    return resources.get(orc.PCPU, 0) if orc.VCPU in resources else 0
+
+
 def _size(resources):
     name = _cpu_class(resources)
     if not {name, orc.MEMORY_MB} <= set(resources):
         return None
-    return size.Size(resources[name], resources[orc.MEMORY_MB])
+    return size.Size(resources[name] + _pinned(resources),
+                     resources[orc.MEMORY_MB])

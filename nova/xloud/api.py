@@ -52,7 +52,7 @@ _AT_REST = (vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED)
 _NO_GUEST = {
     'actual_vcpus': 0, 'actual_memory_mb': 0, 'balloon_driver_active': False,
     'memory_pinned': False, 'used_memory_mb': None, 'cannot_plug': False,
-    'missing_statistic': None,
+    'missing_statistic': None, 'fixed_vcpus': 0,
 }
 
 
@@ -371,7 +371,7 @@ def _elastic_view(context, instance, state, by_host):
     blocked = (blockers.of_state(context, instance) + by_host +
                blockers.of_image(instance))
     if actual not in (None, condition.NOTHING):
-        blocked += blockers.of_guest(state)
+        blocked += blockers.of_guest(state, instance.flavor)
     if not any(blocker.code == blockers.MEMORY_PINNED for blocker in blocked):
         blocked += blockers.of_devices(instance)
     fixed = blockers.of_flavor(instance.flavor)
@@ -390,7 +390,7 @@ def _elastic_view(context, instance, state, by_host):
         state is not None and state['memory_pinned'],
         size.pending(instance),
         size.is_settling(instance), (state or {}).get('is_returning', False),
-        online)
+        online, instance.vm_state == vm_states.PAUSED)
     return _view(
         instance, blocked, current=_current(instance, desired, boot, actual),
         desired=desired, boot=boot, allocated=sizes.charged, actual=actual,

@@ -47,10 +47,11 @@ GUEST_MISSING = 'guest_missing'
 MEMORY_PINNED = 'memory_pinned'
 NO_BALLOON_STATISTICS = 'no_balloon_statistics'
 VCPUS_LEFT = 'vcpus_left'
+VCPUS_FIXED = 'vcpus_fixed'
 CODES = (NOT_ELASTIC, WRONG_STATE, TASK_RUNNING, LOCKED, HOST_DOWN,
          HOST_SILENT, HOST_NOT_UPGRADED, HOST_CANNOT, HOST_UNKNOWN,
          GUEST_MISSING, SECURE_BOOT, INCOMPATIBLE, MEMORY_PINNED,
-         NO_BALLOON_STATISTICS, VCPUS_LEFT)
+         NO_BALLOON_STATISTICS, VCPUS_LEFT, VCPUS_FIXED)
 
 _TRAITS = {VCPUS: traits.ELASTIC_VCPU, MEMORY: traits.ELASTIC_MEMORY}
 
@@ -129,9 +130,13 @@ def of_devices(instance) -> ty.List[Blocker]:
     return [pinned()] if devices.has_any(instance) else []
 
 
-def of_guest(state) -> ty.List[Blocker]:
+def of_guest(state, flavor) -> ty.List[Blocker]:
     """What a running guest reports, in the form of the RPC API."""
     found = []
+    # A host that is not upgraded does not report it.
+    fixed_vcpus = state.get('fixed_vcpus', 0)
+    if fixed_vcpus > size.minimum(flavor).vcpus:
+        found.append(fixed(fixed_vcpus))
     if state['cannot_plug']:
         found.append(Blocker(VCPUS_LEFT, VCPUS, _(
             'vCPUs were removed from the server, and under software '
@@ -157,6 +162,13 @@ def _no_statistics(state) -> ty.Optional[str]:
         return None
     return _('The balloon driver of the guest reports no statistics. Memory '
              'can be added but not taken.')
+
+
+def fixed(vcpus: int) -> Blocker:
+    """Its configuration was made without a range of vCPUs."""
+    return Blocker(VCPUS_FIXED, VCPUS, _(
+        'The server was started with %d vCPUs that cannot be removed. After '
+        'a hard reboot they can.') % vcpus)
 
 
 def pinned() -> Blocker:

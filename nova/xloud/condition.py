@@ -108,6 +108,7 @@ def evaluate(
     is_settling: bool = True,
     is_returning: bool = False,
     online_vcpus: ty.Optional[int] = None,
+    is_paused: bool = False,
 ) -> ty.Tuple[str, ty.Optional[str]]:
     """The condition of an elastic server.
 
@@ -124,6 +125,7 @@ def evaluate(
     :param is_returning: whether its balloon driver has just come back
     :param online_vcpus: how many vCPUs the guest says it uses, None if it
         does not say
+    :param is_paused: whether the guest can do nothing now
     :returns: (condition, reason), with a reason for all but Settled
     """
     if actual is None:
@@ -144,7 +146,8 @@ def evaluate(
                         '%(desired)s.') %
                       {'actual': actual, 'desired': sizes.desired})
         if actual != sizes.desired and (
-                is_starting or is_waiting(changed_at, now, settle_timeout)):
+                is_starting or is_paused or
+                is_waiting(changed_at, now, settle_timeout)):
             return IN_PROGRESS, difference
         # When a guest refuses, what it holds then becomes the desired size.
         if actual != sizes.desired or noted == PARTIAL:

@@ -55,6 +55,9 @@ class GuestState(ty.NamedTuple):
     # The name of a statistic that its balloon driver does not report, though
     # it reports others. Without it, what the guest needs is not known.
     missing_statistic: ty.Optional[str] = None
+    # How many of its vCPUs cannot be removed before its next start. 0 if it
+    # is not known.
+    fixed_vcpus: int = 0
 
     @property
     def holds(self) -> size.Size:

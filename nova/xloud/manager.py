@@ -28,6 +28,7 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.xloud import action
+from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
 from nova.xloud import memory
@@ -335,6 +336,10 @@ class ElasticServers(Endpoint):
             raise _conflict(instance, _(
                 'it is shut off, so only the size of its next start can '
                 'change. Set persist to true.'))
+        if is_active and request.vcpus is not None and (
+                request.vcpus < guest.fixed_vcpus):
+            raise _conflict(
+                instance, blockers.fixed(guest.fixed_vcpus).message)
         asked = request.vcpus, memory_mb
         desired, boot = (
             size.Size(*(kept if new is None else new
@@ -465,6 +470,7 @@ def _view(guest, is_missing=False):
         'used_memory_mb': guest.used_memory_mb if guest else None,
         'cannot_plug': bool(guest and guest.cannot_plug),
         'missing_statistic': guest.missing_statistic if guest else None,
+        'fixed_vcpus': guest.fixed_vcpus if guest else 0,
     }
 
 

@@ -304,6 +304,8 @@ class Reconciler:
         self._leisure: ty.Dict[str, _Leisure] = {}
         # By server, until when not to ask for more
         self._no_room: ty.Dict[str, _NoRoom] = {}
+        # The servers that were paused on their way to what is desired
+        self._paused: ty.Set[str] = set()
         # The servers for which an event waits
         self._waiting: ty.Set[str] = set()
         # By server, the size that a guest was asked for to give back vCPUs
@@ -370,6 +372,7 @@ class Reconciler:
         for known in (self._leisure, self._no_room, self._unplugging):
             for uuid in set(known) - here:
                 known.pop(uuid, None)
+        self._paused.intersection_update(here)
 
     def _instances(self, context):
         """The elastic servers of the host, without a look at others."""
@@ -501,7 +504,8 @@ class Reconciler:
         is_known = allocated is not None
         if allocated is None:
             allocated = charged
-        has_strayed_now = has_strayed(instance, guest, timeutils.utcnow())
+        has_strayed_now = self._has_full_time(
+            instance, guest, timeutils.utcnow())
         decision, wanted, allocated = self._decide_and_claim(
             context, instance, guest, is_current, allocated, is_unasked)
 
@@ -657,8 +661,10 @@ class Reconciler:
     def _decide(self, instance, guest, is_config_current, has_room=True,
                 room=None):
         now = timeutils.utcnow()
-        changed_at = now if has_strayed(
-            instance, guest, now) else size.changed_at(instance)
+        changed_at = size.changed_at(instance)
+        if self._has_full_time(instance, guest, now) or (
+                instance.vm_state == vm_states.PAUSED):
+            changed_at = now
         return decide(
             condition.sizes_of(instance), guest, changed_at,
             now, CONF.xloud.settle_timeout,
@@ -666,12 +672,27 @@ class Reconciler:
             has_room, size.outcome(instance), size.started_at(instance),
             is_config_current, room)
 
+    def _has_full_time(self, instance, guest, now):
+        """Whether a guest has the time for a change from now on.
+
+        A paused guest can do nothing, so its time begins when it goes on.
+        """
+        if instance.vm_state == vm_states.PAUSED:
+            if guest.running and size.is_settling(instance):
+                self._paused.add(instance.uuid)
+            return False
+        if not size.is_settling(instance) or is_started(instance, guest):
+            self._paused.discard(instance.uuid)
+        return (instance.uuid in self._paused or
+                has_strayed(instance, guest, now))
+
     def _is_settled(self, instance, guest, allocated):
         decision = self._decide(
             instance, guest, size.is_config_current(instance))
         sizes = condition.sizes_of(instance)
         is_noted = not (size.is_settling(instance) and decision.is_reached)
-        is_noted &= not has_strayed(instance, guest, timeutils.utcnow())
+        is_noted &= not self._has_full_time(
+            instance, guest, timeutils.utcnow())
         return not is_started(instance, guest) and is_noted and (
             decision._replace(is_reached=True) == Decision(
                 sizes.desired, sizes.charged, None, size.outcome(instance),
@@ -788,6 +809,7 @@ class Reconciler:
 
     def _mark_strayed(self, instance):
         """Give a guest time to go back to its size."""
+        self._paused.discard(instance.uuid)
         leisure = self._leisure_of(instance)
         size.mark_changed(instance, timeutils.utcnow())
         if leisure is not None:

@@ -43,6 +43,7 @@ class Guest:
         self.is_outdated = False
         self.memory_pinned = False
         self.online_vcpus = None
+        self.fixed_vcpus = 0
         # What the next soft reboot gives.
         self.config = size.boot(instance)
         self.maximum = size.maximum(instance.flavor)
@@ -51,6 +52,7 @@ class Guest:
     def start(self, boot, has_balloon=True):
         """A new run of the guest."""
         self.run = next(_runs)
+        self.fixed_vcpus = 0
         self.config = self.target = boot
         self.has_balloon = has_balloon
         self.is_returning = False
@@ -93,7 +95,8 @@ class Guest:
             missing_statistic='usable'
             if self.has_balloon and self.used_mb is None else None,
             is_returning=self.is_returning,
-            online_vcpus=self.online_vcpus)
+            online_vcpus=self.online_vcpus,
+            fixed_vcpus=self.fixed_vcpus)
 
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):

@@ -149,7 +149,8 @@ class LiveTestCase(AdjustTestCase):
              'balloon_driver_active': True, 'memory_pinned': False,
              'used_memory_mb': 64, 'cannot_plug': False,
              'is_missing': False, 'is_returning': False,
-             'online_vcpus': None, 'missing_statistic': None}, view)
+             'online_vcpus': None, 'missing_statistic': None,
+             'fixed_vcpus': 0}, view)
         self.assert_books(GROWN, GROWN)
         self.adjust(2)
         self.assert_books(size.Size(2, 6144), size.Size(2, 6144))
@@ -752,7 +753,62 @@ class StartTestCase(AdjustTestCase):
         self.wait()
         self.reconcile()
         full = size.Size(2, base.MAXIMUM.memory_mb)
+        # It can give nothing back now, and is charged what it holds.
+        self.assert_books(base.MINIMUM, base.MINIMUM, charge=full, held=full)
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.unpause()
+        self.reconcile()
+        self.wait()
+        self.reconcile()
         self.assert_books(full, base.MINIMUM, condition='Partial')
+
+    def unpause(self):
+        self.api.post_server_action(self.server['id'], {'unpause': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+
+    def test_it_is_paused_on_its_way_down(self):
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        self.api.post_server_action(self.server['id'], {'pause': None})
+        self._wait_for_state_change(self.server, 'PAUSED')
+        for _ in range(3):
+            self.reconcile()
+            self.wait()
+            books = self.books(self.server)
+            self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+            self.assertEqual('InProgress', self.status()['condition'])
+        self.reconcile()
+        self.assertEqual(books, self.books(self.server))
+
+        # Its time begins anew, also if the compute service has.
+        self.compute = self.restart_compute_service(self.compute)
+        self.reconcile()
+        self.unpause()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.guest.follow()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.assertEqual('Settled', self.status()['condition'])
+
+    def test_it_is_paused_and_refuses_after_that(self):
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(*base.MINIMUM)
+        self.api.post_server_action(self.server['id'], {'pause': None})
+        self._wait_for_state_change(self.server, 'PAUSED')
+        self.wait()
+        self.reconcile()
+        self.unpause()
+        self.reconcile()
+        self.wait(self.SETTLE_TIMEOUT // 2)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+        self.wait()
+        self.reconcile()
+        self.assert_books(GROWN, base.MINIMUM, condition='Partial')
 
     def test_no_balloon_driver_loads_and_nobody_confirms(self):
         self.start_host('host2')

@@ -74,6 +74,91 @@ class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
         self._reboot_server(self.server, hard=True)
         self.assert_books(base.MAXIMUM, base.MAXIMUM)
 
+    def test_vcpus_that_were_started_without_a_list(self):
+        self.age(self.server)
+        self.guest.fixed_vcpus = base.MAXIMUM.vcpus
+        (blocker,) = self.status()['blockers']
+        self.assertEqual(('vcpus_fixed', 'vcpus'),
+                         (blocker['code'], blocker['dimension']))
+        before = self.books(self.server)
+        message = self.api.api_post(
+            '/os-xloud-adjust/' + self.server['id'], {'current_vcpus': 4},
+            check_response_status=[409]).body['conflictingRequest']['message']
+        self.assertTrue(message.endswith(blocker['message']), message)
+        self.assertEqual(before, self.books(self.server))
+        self.assertEqual([], self.driver.requests)
+        # Its memory can change, and a client may send both.
+        self.adjust(base.MAXIMUM.vcpus, 4096)
+        self.assert_books(*[base.MAXIMUM._replace(memory_mb=4096)] * 2)
+
+        self._reboot_server(self.server, hard=True)
+        self.assertEqual([], self.status()['blockers'])
+        self.adjust(4)
+        self.assert_books(*[size.Size(4, 4096)] * 2)
+
+    def pin(self, server, pinned):
+        """Its host is charged these CPUs as pinned ones."""
+        provider = self._get_provider_uuid_by_host('host1')
+        url = '/resource_providers/%s/inventories' % provider
+        inventories = self.placement.get(url, version='1.28').body
+        inventories['inventories']['PCPU'] = dict(
+            inventories['inventories']['VCPU'], total=16)
+        self.placement.put(url, inventories, version='1.28')
+        url = '/allocations/%s' % server['id']
+        body = self.placement.get(url, version='1.28').body
+        resources = body['allocations'][provider]['resources']
+        resources['PCPU'] = pinned
+        resources['VCPU'] -= pinned
+        if not resources['VCPU']:
+            del resources['VCPU']
+        response = self.placement.put(url, body, version='1.28')
+        self.assertEqual(204, response.status, response.body)
+        return resources
+
+    def test_pinned_cpus(self):
+        self._test_pinned_cpus(base.MAXIMUM.vcpus, 'dedicated')
+
+    def test_pinned_and_other_cpus(self):
+        self._test_pinned_cpus(3, 'mixed')
+
+    def _test_pinned_cpus(self, pinned, policy):
+        self.age(self.server)
+        resources = self.pin(self.server, pinned)
+        with self.cell() as cell:
+            instance = objects.Instance.get_by_uuid(
+                cell, self.server['id'],
+                expected_attrs=['flavor', 'system_metadata'])
+            instance.flavor.extra_specs['hw:cpu_policy'] = policy
+            instance.flavor.extra_specs['hw:cpu_dedicated_mask'] = '0-2'
+            instance.save()
+        for _ in range(3):
+            self.reconcile()
+            self.wait()
+        self.assertEqual([], self.driver.requests)
+        self.assertEqual(
+            {self.host_uuid(): resources},
+            {provider: allocation['resources'] for provider, allocation in
+             self._get_allocations_by_server_uuid(
+                 self.server['id']).items()})
+        self.assertEqual(base.MAXIMUM,
+                         size.charged(self.instance(self.server)))
+        blocked = self.status()['blockers']
+        self.assertEqual(
+            [('incompatible', 'vcpus'), ('incompatible', 'memory_mb')],
+            [(blocker['code'], blocker['dimension'])
+             for blocker in blocked])
+        for asked in ({'current_vcpus': 4}, {'current_memory_mb': 4096}):
+            message = self.api.api_post(
+                '/os-xloud-adjust/' + self.server['id'], asked,
+                check_response_status=[409]
+            ).body['conflictingRequest']['message']
+            self.assertTrue(message.endswith(blocked[0]['message']))
+        self.assertNotIn('Heal its', self.stdlog.logger.output)
+        self.assertNotIn('are allocated on', self.stdlog.logger.output)
+
+    def host_uuid(self):
+        return self._get_provider_uuid_by_host('host1')
+
     def test_one_dimension(self):
         server = self.create_server(
             self.create_elastic_flavor(minimum=(None, 2048)))

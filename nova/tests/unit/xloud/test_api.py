@@ -38,6 +38,7 @@ MAXIMUM = test_size.MAXIMUM
 STATE = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,
          'used_memory_mb': 512, 'cannot_plug': False}
+FLAVOR = test_size.fake_flavor(cpu=2, memory=2048)
 
 
 def fake_instance(flavor=None, **kwargs):
@@ -183,18 +184,23 @@ class BlockersTestCase(test.NoDBTestCase):
             self.assertEqual(pinned, bool(found), vnic_type)
 
     def test_of_guest(self):
-        self.assertEqual([], blockers.of_guest(STATE))
+        self.assertEqual([], blockers.of_guest(STATE, FLAVOR))
         self.assertEqual(
             [('no_balloon_statistics', 'memory_mb')],
             self._codes(blockers.of_guest(
-                dict(STATE, used_memory_mb=None))))
+                dict(STATE, used_memory_mb=None), FLAVOR)))
         self.assertEqual(
             [('vcpus_left', 'vcpus'), ('memory_pinned', 'memory_mb')],
             self._codes(blockers.of_guest(
-                dict(STATE, cannot_plug=True, memory_pinned=True))))
+                dict(STATE, cannot_plug=True, memory_pinned=True), FLAVOR)))
         self.assertEqual(
             [('memory_pinned', 'memory_mb')],
-            self._codes(blockers.of_guest(dict(STATE, memory_pinned=True))))
+            self._codes(blockers.of_guest(
+                dict(STATE, memory_pinned=True), FLAVOR)))
+        for fixed, codes in ((0, []), (2, []), (3, [('vcpus_fixed', 'vcpus')]),
+                             (8, [('vcpus_fixed', 'vcpus')])):
+            self.assertEqual(codes, self._codes(blockers.of_guest(
+                dict(STATE, fixed_vcpus=fixed), FLAVOR)))
 
     def test_codes(self):
         names = [value for name, value in vars(blockers).items()

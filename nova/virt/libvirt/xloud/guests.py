@@ -447,7 +447,8 @@ class ElasticGuests:
             is_returning=run.is_returning,
             online_vcpus=run.agent and run.agent.online,
             missing_statistic='usable' if is_fresh and usable is None
-            else None)
+            else None,
+            fixed_vcpus=run.fixed_vcpus)
 
     @staticmethod
     def _is_fresh(record):

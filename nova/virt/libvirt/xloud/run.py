@@ -76,6 +76,7 @@ class Run:
     :ivar agent: of the guest, None if it can have none
     :ivar moved_at: when its balloon moved last, by the clock of this host
     :ivar is_emulated: whether QEMU emulates its processors in software
+    :ivar fixed_vcpus: how many vCPUs libvirt cannot remove from it
     """
 
     def __init__(self, domain, id: int, state: ty.Tuple[int, int],
@@ -91,6 +92,7 @@ class Run:
         self.unplug: ty.Optional[int] = None
         self.is_pinned = False
         self.has_balloon = False
+        self.fixed_vcpus = 0
         self.agent: ty.Optional[agent.Agent] = None
         self.period = 0
         # When it moved before this first look is not known.
@@ -117,6 +119,7 @@ class Run:
         balloon = xml.find('./devices/memballoon')
         self.has_balloon = (
             balloon is not None and balloon.get('model') != 'none')
+        self.fixed_vcpus = _fixed_vcpus(xml)
         has_agent = bool(xml.xpath(
             './devices/channel/target[@name="%s"]' % agent.NAME))
         if has_agent != (self.agent is not None):
@@ -253,6 +256,18 @@ class Run:
             LOG.warning('No statistics from the balloon of %(domain)s: '
                         '%(error)s',
                         {'domain': self.domain.UUIDString(), 'error': error})
+
+
+def _fixed_vcpus(xml):
+    """How many vCPUs of a running domain cannot be removed.
+
+    Without a list, all of them are a fixed part of the machine.
+    """
+    if xml.find('./vcpus') is None:
+        vcpu = xml.find('./vcpu')
+        return int(vcpu.get('current', vcpu.text))
+    return len(xml.xpath(
+        './vcpus/vcpu[@enabled="yes"][not(@hotpluggable="yes")]'))
 
 
 def forget_in_configuration(guest) -> None:

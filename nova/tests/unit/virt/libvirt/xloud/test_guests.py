@@ -122,8 +122,14 @@ class StateTest(GuestsTestCase):
         self.assertEqual(
             elastic_guest.GuestState(
                 running=True, vcpus=3, memory_mb=1024, balloon_active=True,
-                used_memory_mb=101, memory_pinned=False, run=state.run),
+                used_memory_mb=101, memory_pinned=False, run=state.run,
+                fixed_vcpus=2),
             state)
+
+    def test_fixed_vcpus(self):
+        """A domain without a list can remove none of its vCPUs."""
+        self.domain.live.listed = False
+        self.assertEqual(3, self._state().fixed_vcpus)
 
     def test_memory_is_rounded_up(self):
         self.domain.live.memory = 1000 * 1024 + 1
