@@ -74,7 +74,7 @@ await_beside() {
 }
 
 run_lane() {
-    local lane=$1 started=$SECONDS ended status line
+    local lane=$1 started=$SECONDS ended status line took
     shift
     say "$lane"
     if [ "$lane" = "$beside" ]; then
@@ -87,7 +87,9 @@ run_lane() {
     line=$(closing_line "$lane")
     # A lane that died before it could count is one failure.
     [ -n "$line" ] || line="$lane: 0 passed, 1 failed, 0 skipped"
-    summary+=("$line  ($((ended - started)) s)")
+    took=$(sed -n "s/^$lane took \(.* s\) of the processors$/, CPU \1/p" \
+        "$LOGS/$lane.log" | tail -n 1)
+    summary+=("$line  ($((ended - started)) s$took)")
     # What failed, and passed when it ran again with nothing beside it.
     while read -r line_alone; do
         summary+=("    $line_alone")

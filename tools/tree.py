@@ -175,18 +175,20 @@ def main() -> None:
     parser.add_argument('--without-env', action='store_true',
                         help='make the tree alone')
     asked = parser.parse_args()
-    with _one_at_a_time():
+    with _one_at_a_time('tree'):
         refresh_tree()
-        if not asked.without_env:
+    if not asked.without_env:
+        # Others may go on with the tree meanwhile.
+        with _one_at_a_time('env'):
             refresh_env()
 
 
 @contextlib.contextmanager
-def _one_at_a_time():
-    """Lanes that start at the same time need the same tree."""
+def _one_at_a_time(what):
+    """Lanes that start at the same time need the same of each."""
     build = ROOT / 'build'
     build.mkdir(exist_ok=True)
-    with open(build / f'{RELEASE}.lock', 'a') as lock:
+    with open(build / f'{RELEASE}-{what}.lock', 'a') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

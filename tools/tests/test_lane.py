@@ -44,6 +44,17 @@ class Some(unittest.TestCase):
 """
 
 
+WORKER = """
+import gc
+import sys
+import unittest
+
+
+class Worker(unittest.TestCase):
+    def test_it(self):
+        self.assertFalse(sys.dont_write_bytecode)
+        self.assertLess(10000, gc.get_threshold()[0])
+"""
 # What "again" finds on the disk is what the first run left there.
 FLAKY = """
 import os
@@ -145,6 +156,12 @@ class RunStestrTest(unittest.TestCase):
         outcome = self.run_tests(TESTS, 'test_g')
         self.assertEqual('x: 1 passed, 0 failed, 0 skipped',
                          outcome.closing_line('x'))
+
+    def test_workers_waste_no_time(self):
+        """They keep what they compile, and collect garbage less often."""
+        with mock.patch.dict(os.environ, {'PYTHONDONTWRITEBYTECODE': '1'}):
+            outcome = self.run_tests(WORKER)
+        self.assertEqual([], outcome.failures, self.shown)
 
     def test_nothing_matched_is_a_failure(self):
         outcome = self.run_tests(TESTS, 'no_such_test')

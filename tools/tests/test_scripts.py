@@ -81,6 +81,7 @@ class Case(unittest.TestCase):
         self.write('build/tox-venv/bin/bindep', 'exit 0')
         self.write('build/tox-venv/bin/tox',
                    'lane=$4; shift 4; echo "guests of $XLOUD_GUEST_ROOT, $*"\n'
+                   'echo "$lane took 7 s of the processors"\n'
                    'echo "$lane: 1 passed, 0 failed, 0 skipped"')
         self.write('kernels/boot/vmlinuz-6.1.0-9', '')
 
@@ -115,7 +116,9 @@ class LanesTest(Case):
     def test_all_lanes(self):
         done = self.run_script(ROOT, 'run_tests.sh', CI='true')
         self.assertEqual(0, done.returncode, done.stdout)
-        self.assertIn('hypervisor: 1 passed', done.stdout)
+        # How long it took, and how much of the processors.
+        self.assertRegex(done.stdout,
+                         r'(?m)^hypervisor: 1 passed, .*  \(\d+ s, CPU 7 s\)$')
         self.assertNotIn('left out', done.stdout)
         self.assertNotIn('AN ACTION', done.stdout)
 

@@ -175,8 +175,7 @@ class Case(unittest.TestCase):
         done = subprocess.run(
             [sys.executable, '-m', 'xloud_series', '--repo', str(self.root),
              *args], cwd='/', stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, 'PYTHONPATH': str(PACKAGE),
-                 'PYTHONDONTWRITEBYTECODE': '1', **env})
+            env={**os.environ, 'PYTHONPATH': str(PACKAGE), **env})
         got = Done(done.returncode, done.stdout.decode(),
                    done.stderr.decode())
         self.assertNotIn('Traceback', got.err)
