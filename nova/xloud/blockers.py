@@ -130,34 +130,34 @@ def of_devices(instance) -> ty.List[Blocker]:
     return [pinned()] if devices.has_any(instance) else []
 
 
-def of_guest(state, flavor) -> ty.List[Blocker]:
-    """What a running guest reports, in the form of the RPC API."""
+def of_guest(guest, flavor) -> ty.List[Blocker]:
+    """What a running guest reports.
+
+    :param guest: nova.xloud.guest.GuestState
+    """
     found = []
-    # A host that is not upgraded does not report it.
-    fixed_vcpus = state.get('fixed_vcpus', 0)
-    if fixed_vcpus > size.minimum(flavor).vcpus:
-        found.append(fixed(fixed_vcpus))
-    if state['cannot_plug']:
+    if guest.fixed_vcpus > size.minimum(flavor).vcpus:
+        found.append(fixed(guest.fixed_vcpus))
+    if guest.cannot_plug:
         found.append(Blocker(VCPUS_LEFT, VCPUS, _(
             'vCPUs were removed from the server, and under software '
             'emulation none can be added again before a hard reboot.')))
-    if state['memory_pinned']:
+    if guest.memory_pinned:
         found.append(pinned())
-    elif state['used_memory_mb'] is None:
-        message = _no_statistics(state)
+    elif guest.used_memory_mb is None:
+        message = _no_statistics(guest)
         if message:
             found.append(Blocker(NO_BALLOON_STATISTICS, MEMORY, message))
     return found
 
 
-def _no_statistics(state) -> ty.Optional[str]:
+def _no_statistics(guest) -> ty.Optional[str]:
     """Why no memory can be taken, None if that passes within seconds."""
-    # A host that is not upgraded does not name it.
-    missing = state.get('missing_statistic', '')
+    missing = guest.missing_statistic
     if missing:
         return _('The balloon driver of the guest does not report the '
                  'statistic %s. Memory can be added but not taken.') % missing
-    if missing is None and state['balloon_driver_active']:
+    if missing is None and guest.balloon_active:
         # Its balloon has moved since it reported last.
         return None
     return _('The balloon driver of the guest reports no statistics. Memory '

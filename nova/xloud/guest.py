@@ -54,6 +54,7 @@ class GuestState(ty.NamedTuple):
     online_vcpus: ty.Optional[int] = None
     # The name of a statistic that its balloon driver does not report, though
     # it reports others. Without it, what the guest needs is not known.
+    # UNNAMED if it is not known whether one is missing.
     missing_statistic: ty.Optional[str] = None
     # How many of its vCPUs cannot be removed before its next start. 0 if it
     # is not known.
@@ -70,6 +71,8 @@ class GuestState(ty.NamedTuple):
                 self.online_vcpus < self.vcpus)
 
 
+# As an older compute service answers.
+UNNAMED = ''
 NOT_RUNNING = GuestState(
     running=False, vcpus=0, memory_mb=0, balloon_active=False,
     used_memory_mb=None, memory_pinned=False)

@@ -28,6 +28,7 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.xloud import action
+from nova.xloud import answer
 from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
@@ -94,8 +95,8 @@ class GuestStates(Endpoint):
         """
         guest = self._guest(instance)
         if elastic_guest.is_missing(instance, guest.running):
-            return _view(None, is_missing=True)
-        return _view(guest)
+            return answer.Answer(is_missing=True).to_rpc()
+        return answer.Answer(guest).to_rpc()
 
     @_expected
     def adjust(self, context, instance, vcpus, memory_mb, persist):
@@ -149,11 +150,11 @@ class ElasticServers(Endpoint):
             was before, unless its task says that the request was accepted
         """
         request = rpcapi.Request(**request)
-        refusal, state = self._adjust_or_refuse(
+        refusal, reply = self._adjust_or_refuse(
             context, instance_uuid, request)
         if refusal is not None:
             raise refusal
-        return state
+        return reply.to_rpc()
 
     # An operator needs no notification of a refusal.
     @compute_manager.wrap_exception()
@@ -163,10 +164,10 @@ class ElasticServers(Endpoint):
                               self.host) as details, self._working_on(
                                   context, instance_uuid, request) as instance:
                 before = condition.sizes_of(instance)
-                state = self._adjust(context, instance, request)
+                reply = self._adjust(context, instance, request)
                 details.append(action.changes(
                     before, condition.sizes_of(instance)))
-                return None, state
+                return None, reply
         except _REFUSALS as error:
             return error, None
 
@@ -254,9 +255,9 @@ class ElasticServers(Endpoint):
                 LOG.exception('The guest was not changed.', instance=instance)
             outcome = self._undo(context, instance, request, guest, sizes)
             raise _conflict(instance, _failure(error, outcome))
-        state = self._settle(context, instance, request.token)
+        reply = self._settle(context, instance, request.token)
         self._end(instance, request)
-        return state
+        return reply
 
     def _charge(self, context, instance, request, known, charge, record):
         """Claim what a server is to be charged, and record that.
@@ -385,13 +386,14 @@ class ElasticServers(Endpoint):
         """Release what the hypervisor confirms, now or later.
 
         :param request_id: of the adjust, unless that was undone
+        :returns: Answer about the guest
         """
         try:
             guest = self._guest(instance)
         except exception.ElasticConflict:
-            return _view(None)
+            return answer.Answer()
         if elastic_guest.is_missing(instance, guest.running):
-            return _view(None, is_missing=True)
+            return answer.Answer(is_missing=True)
         charged = size.charged(instance)
         try:
             self._reconciler.settle(
@@ -412,7 +414,7 @@ class ElasticServers(Endpoint):
                 self._compute.rt.xloud_recount(
                     instance, charged,
                     expected_task_state=[instance.task_state])
-        return _view(guest)
+        return answer.Answer(guest)
 
     def _undo(self, context, instance, request, guest, sizes):
         """Go back to the earlier sizes, and say how far that got.
@@ -456,22 +458,6 @@ def _failure(error, outcome):
         reason = _('its hypervisor failed.')
     return _('%(reason)s %(outcome)s') % {
         'reason': reason, 'outcome': outcome}
-
-
-def _view(guest, is_missing=False):
-    return {
-        'is_missing': is_missing,
-        'online_vcpus': guest.online_vcpus if guest else None,
-        'is_returning': bool(guest and guest.is_returning),
-        'actual_vcpus': guest.vcpus if guest else None,
-        'actual_memory_mb': guest.memory_mb if guest else None,
-        'balloon_driver_active': bool(guest and guest.balloon_active),
-        'memory_pinned': bool(guest and guest.memory_pinned),
-        'used_memory_mb': guest.used_memory_mb if guest else None,
-        'cannot_plug': bool(guest and guest.cannot_plug),
-        'missing_statistic': guest.missing_statistic if guest else None,
-        'fixed_vcpus': guest.fixed_vcpus if guest else 0,
-    }
 
 
 def _conflict(instance, reason):

@@ -27,6 +27,7 @@ from nova import exception
 from nova.i18n import _
 from nova.objects import base as objects_base
 from nova import rpc
+from nova.xloud import answer
 from nova.xloud import size
 from nova.xloud import task
 
@@ -106,10 +107,11 @@ class XloudAPI:
     def adjust(self, context, instance, request):
         """Change the size of a server.
 
-        :returns: what the guest holds after the change, as guest_state()
+        :returns: Answer about its guest after the change
         :raises: ElasticNoRoom and ElasticConflict
         """
-        return self._ask(context, instance, 'adjust', request)
+        return answer.Answer.from_rpc(
+            self._ask(context, instance, 'adjust', request))
 
     def release(self, context, instance, request):
         """Charge a server again for what it has, after claim()."""
@@ -136,19 +138,15 @@ class XloudAPI:
     def guest_state(self, context, instance):
         """What the guest of a server holds.
 
-        :returns: dict of actual_vcpus and actual_memory_mb, which are None
-            if the hypervisor does not say and 0 if the guest does not run,
-            balloon_driver_active, memory_pinned, used_memory_mb and
-            cannot_plug; a newer host adds is_missing, whether no guest runs
-            though one should, and is_returning and online_vcpus, as
-            GuestState has them
+        :returns: Answer
         :raises: ElasticConflict
         """
         client = self._client(
             context, instance, timeout=STATE_TIMEOUT, version='1.0')
         try:
-            return _call(client, context, instance, 'guest_state',
-                         {'instance': instance})
+            return answer.Answer.from_rpc(_call(
+                client, context, instance, 'guest_state',
+                {'instance': instance}))
         except messaging.MessagingTimeout:
             raise HostSilent(
                 instance_uuid=instance.uuid,

@@ -17,6 +17,7 @@ from webob import exc
 
 from nova.api.openstack import common
 from nova.api.openstack.compute.schemas import xloud_adjust as schema
+from nova.api.openstack.compute.views import xloud_adjust as views
 from nova.api.openstack import wsgi
 from nova.api import validation
 from nova.compute import api as compute
@@ -42,6 +43,8 @@ _response_body_schema = getattr(
 @_validated
 class XloudAdjustController(wsgi.Controller):
 
+    _view_builder_class = views.ViewBuilder
+
     def __init__(self):
         super().__init__()
         self.compute_api = compute.API()
@@ -56,8 +59,8 @@ class XloudAdjustController(wsgi.Controller):
         context.can(policies.POLICY_ROOT % 'show',
                     target={'user_id': instance.user_id,
                             'project_id': instance.project_id})
-        return {'xloud_status': xloud_api.status(
-            self.compute_api, context, instance)}
+        return {'xloud_status': self._view_builder.show(
+            xloud_api.status(self.compute_api, context, instance))}
 
     @wsgi.response(202)
     @wsgi.expected_errors((400, 403, 404, 409))
@@ -77,12 +80,12 @@ class XloudAdjustController(wsgi.Controller):
                     target={'user_id': instance.user_id,
                             'project_id': instance.project_id})
         try:
-            return {'xloud_status': self.compute_api.xloud_adjust(
+            status = self.compute_api.xloud_adjust(
                 context, instance,
                 None if vcpus is None else int(vcpus),
                 None if memory_mb is None else int(memory_mb),
                 strutils.bool_from_string(
-                    body.get('persist', True), strict=True))}
+                    body.get('persist', True), strict=True))
         except exception.InvalidRequest as error:
             raise exc.HTTPBadRequest(explanation=error.format_message())
         except exception.OverQuota as error:
@@ -99,6 +102,7 @@ class XloudAdjustController(wsgi.Controller):
         except exception.InstanceInvalidState as error:
             common.raise_http_conflict_for_instance_invalid_state(
                 error, 'xloud_adjust', server_id)
+        return {'xloud_status': self._view_builder.show(status)}
 
     def _get_instance(self, context, server_id):
         return common.get_instance(

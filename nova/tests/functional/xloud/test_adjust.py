@@ -33,6 +33,7 @@ from nova.scheduler.client import report
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import action
+from nova.xloud import answer
 from nova.xloud import guest as elastic_guest
 from nova.xloud import rpcapi
 from nova.xloud import size
@@ -143,14 +144,11 @@ class AdjustTestCase(base.ElasticServersTestCase):
 class LiveTestCase(AdjustTestCase):
 
     def test_both_ways(self):
-        view = self.adjust(6, 6144)
+        found = self.adjust(6, 6144)
         self.assertEqual(
-            {'actual_vcpus': 6, 'actual_memory_mb': 6144,
-             'balloon_driver_active': True, 'memory_pinned': False,
-             'used_memory_mb': 64, 'cannot_plug': False,
-             'is_missing': False, 'is_returning': False,
-             'online_vcpus': None, 'missing_statistic': None,
-             'fixed_vcpus': 0}, view)
+            answer.Answer(elastic_guest.GuestState(
+                running=True, vcpus=6, memory_mb=6144, balloon_active=True,
+                used_memory_mb=64, memory_pinned=False)), found)
         self.assert_books(GROWN, GROWN)
         self.adjust(2)
         self.assert_books(size.Size(2, 6144), size.Size(2, 6144))
@@ -188,8 +186,8 @@ class LiveTestCase(AdjustTestCase):
 
     def test_late(self):
         self.guest.behaviour = scripted.LATE
-        view = self.adjust(6, 6144)
-        self.assertEqual(2, view['actual_vcpus'])
+        found = self.adjust(6, 6144)
+        self.assertEqual(2, found.guest.vcpus)
         self.assert_books(GROWN, GROWN, held=base.MINIMUM)
         self.reconcile()
         self.guest.follow()
@@ -302,7 +300,7 @@ class LiveTestCase(AdjustTestCase):
         self.assert_books(larger, larger)
         reason = 'The guest has 6 vCPUs and uses 2'
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.xloud.api.timeutils', mock.Mock(
+            'nova.xloud.status.timeutils', mock.Mock(
                 utcnow=lambda: timeutils.utcnow() + self.later)))
         status = self.status()
         self.assertEqual('Partial', status['condition'])
@@ -391,9 +389,8 @@ class LiveTestCase(AdjustTestCase):
         instance = self.instance(self.server)
         instance.task_state = 'migrating'
         with self.cell() as cell:
-            view = rpcapi.XloudAPI().guest_state(cell, instance)
-        self.assertIsNone(view['actual_vcpus'])
-        self.assertIsNone(view['actual_memory_mb'])
+            found = rpcapi.XloudAPI().guest_state(cell, instance)
+        self.assertIsNone(found.guest)
 
     def test_placement_does_not_take_the_release(self):
         self.adjust(6, 6144)

@@ -16,7 +16,7 @@ from nova import context
 from nova import exception
 from nova import objects
 from nova import test
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.xloud import books
 from nova.xloud import size
 
@@ -29,7 +29,7 @@ class BooksTestCase(test.TestCase):
     def setUp(self):
         super().setUp()
         self.context = context.get_admin_context()
-        self.made = self.make(test_size.fake_flavor(
+        self.made = self.make(fakes.flavor(
             maximum=size.Size(8, 8192), cpu=2, memory=2048))
 
     def make(self, flavor):
@@ -124,7 +124,7 @@ class BooksTestCase(test.TestCase):
 
     def test_the_end_of_a_resize(self):
         """It drops what was put aside, though the books went on."""
-        new = test_size.fake_flavor(2, size.Size(16, 16384), cpu=4)
+        new = fakes.flavor(2, size.Size(16, 16384), cpu=4)
         instance = self.load()
         instance.old_flavor = instance.flavor
         instance.system_metadata['old_vm_state'] = 'active'
@@ -143,7 +143,7 @@ class BooksTestCase(test.TestCase):
                                  self.load().system_metadata)))
 
     def test_a_resize_to_a_plain_flavor(self):
-        plain = test_size.fake_flavor(2, size.Size(2, 2048))
+        plain = fakes.flavor(2, size.Size(2, 2048))
         instance = self.load()
         instance.old_flavor = instance.flavor
         instance.vcpus, instance.memory_mb = size.change_flavor(
@@ -184,7 +184,7 @@ class BooksTestCase(test.TestCase):
 
     def test_nothing_of_others(self):
         """A server that is not elastic has no books and gets none."""
-        self.made = self.make(test_size.fake_flavor(
+        self.made = self.make(fakes.flavor(
             2, size.Size(2, 2048)))
         one, other = self.load(), self.load()
         one.system_metadata['one'] = '1'

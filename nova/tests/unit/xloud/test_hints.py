@@ -15,7 +15,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from nova import objects
 from nova.scheduler import utils
 from nova import test
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.xloud import hints
 
 REBUILD = {'_nova_check_type': ['rebuild']}
@@ -25,7 +25,7 @@ class HintsTestCase(test.NoDBTestCase):
 
     def _spec(self, scheduler_hints, flavor=None, **kwargs):
         return objects.RequestSpec(
-            flavor=flavor or test_size.fake_flavor(cpu=2),
+            flavor=flavor or fakes.flavor(cpu=2),
             instance_uuid=uuids.server,
             scheduler_hints=scheduler_hints, **kwargs)
 
@@ -45,7 +45,7 @@ class HintsTestCase(test.NoDBTestCase):
         self.assertTrue(utils.request_is_rebuild(spec))
 
     def test_not_elastic(self):
-        spec = self._spec(dict(REBUILD), test_size.fake_flavor(), id=1)
+        spec = self._spec(dict(REBUILD), fakes.flavor(), id=1)
         hints.ignore_users(spec)
         self.assertEqual(REBUILD, spec.scheduler_hints)
 

@@ -17,7 +17,7 @@ from nova import objects
 from nova.scheduler import host_manager
 from nova.scheduler import utils
 from nova import test
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.xloud import size
 
 
@@ -33,10 +33,10 @@ class RequestSpecTestCase(test.NoDBTestCase):
 
     def setUp(self):
         super().setUp()
-        self.flavor = test_size.fake_flavor(cpu=2, memory=4096)
+        self.flavor = fakes.flavor(cpu=2, memory=4096)
         self.flavor.update(
             {'root_gb': 1, 'ephemeral_gb': 0, 'swap': 0})
-        self.instance = test_size.fake_instance(
+        self.instance = fakes.instance(
             self.flavor, project_id='project', user_id='user')
 
     def _asks_for(self, spec):
@@ -78,7 +78,7 @@ class RequestSpecTestCase(test.NoDBTestCase):
         spec.ensure_project_and_user_id(self.instance)
 
         # The conductor replaces the flavor, and again for a reschedule.
-        new = test_size.fake_flavor(2, cpu=3)
+        new = fakes.flavor(2, cpu=3)
         new.update({'root_gb': 1, 'ephemeral_gb': 0, 'swap': 0})
         for _ in range(2):
             spec.flavor = new
@@ -89,8 +89,8 @@ class RequestSpecTestCase(test.NoDBTestCase):
         """The spec has the flavor that the server did not get."""
         charge, boot = size.Size(5, 8192), size.Size(3, 4096)
         size.record(self.instance, charge, boot)
-        plain = test_size.fake_flavor(2)
-        for flavor in (test_size.fake_flavor(3, cpu=3), plain):
+        plain = fakes.flavor(2)
+        for flavor in (fakes.flavor(3, cpu=3), plain):
             flavor.update({'root_gb': 1, 'ephemeral_gb': 0, 'swap': 0})
             for task, asked in (('migrating', charge), ('rebuilding', boot),
                                 ('unshelving', boot)):
@@ -100,7 +100,7 @@ class RequestSpecTestCase(test.NoDBTestCase):
                 self.assertEqual(asked, self._asks_for(spec))
                 self.assertEqual(self.flavor.id, spec.flavor.id)
         # Of a server that is not elastic, too
-        instance = test_size.fake_instance(
+        instance = fakes.instance(
             plain, project_id='project', user_id='user',
             task_state='migrating')
         spec = request_spec(self.flavor)
@@ -126,8 +126,8 @@ class RequestSpecTestCase(test.NoDBTestCase):
         self.assertEqual((2, 28672), (host.vcpus_used, host.free_ram_mb))
 
     def test_inert_if_not_elastic(self):
-        flavor = test_size.fake_flavor()
-        instance = test_size.fake_instance(
+        flavor = fakes.flavor()
+        instance = fakes.instance(
             flavor, project_id='project', user_id='user')
         spec = request_spec(flavor, project_id='project', user_id='user')
         spec.obj_reset_changes(recursive=True)

@@ -18,7 +18,7 @@ from nova.compute import resource_tracker
 from nova.compute import stats
 from nova import objects
 from nova import test
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.xloud import size
 
 CHARGE = size.Size(5, 8192)
@@ -44,8 +44,8 @@ class ResourceTrackerTestCase(test.NoDBTestCase):
         self.rt.is_bfv[uuids.instance] = True
         self.rt._update = mock.Mock()
 
-        self.flavor = complete(test_size.fake_flavor(cpu=2, memory=4096))
-        self.instance = test_size.fake_instance(
+        self.flavor = complete(fakes.flavor(cpu=2, memory=4096))
+        self.instance = fakes.instance(
             self.flavor, uuid=uuids.instance, numa_topology=None,
             host='host', vm_state='active', instance_type_id=1,
             migration_context=None, pci_requests=None, resources=None)
@@ -85,7 +85,7 @@ class ResourceTrackerTestCase(test.NoDBTestCase):
         self.assertEqual(CHARGE, self._usage(self.flavor))
 
     def test_other_flavors_count_with_their_minimum(self):
-        new = complete(test_size.fake_flavor(2, cpu=3))
+        new = complete(fakes.flavor(2, cpu=3))
         self.assertEqual((3, 16384), self._usage(new))
         self._resize(new)
         self.assertEqual((3, 16384), self._usage(self.instance))
@@ -93,25 +93,25 @@ class ResourceTrackerTestCase(test.NoDBTestCase):
         self.assertEqual(CHARGE, self._usage(self.flavor))
 
     def test_not_elastic_counts_with_its_flavor(self):
-        flavor = complete(test_size.fake_flavor())
-        self.instance = test_size.fake_instance(
+        flavor = complete(fakes.flavor())
+        self.instance = fakes.instance(
             flavor, uuid=uuids.instance, numa_topology=None)
         self.instance.vcpus = 3
-        self.assertEqual(test_size.MAXIMUM, self._usage(self.instance))
-        self.assertEqual(test_size.MAXIMUM, self._usage(flavor))
+        self.assertEqual(fakes.MAXIMUM, self._usage(self.instance))
+        self.assertEqual(fakes.MAXIMUM, self._usage(flavor))
         self.assertEqual({'vcpus': 1}, self.rt._get_usage_dict(
             {'vcpus': 1}, self.instance))
 
     def test_resize_comes_and_is_given_up(self):
         new = self.instance.new_flavor = complete(
-            test_size.fake_flavor(2, cpu=3))
+            fakes.flavor(2, cpu=3))
         self._track_migration('other', 'host', new)
         self.assertTracked((3, 16384))
         self.rt.drop_move_claim(mock.Mock(), self.instance, 'node')
         self.assertTracked((0, 0))
 
     def test_resize_goes_and_is_confirmed(self):
-        new = complete(test_size.fake_flavor(2, cpu=3))
+        new = complete(fakes.flavor(2, cpu=3))
         self._resize(new)
         self._track_migration('host', 'other', new)
         self.assertTracked(CHARGE)
@@ -120,7 +120,7 @@ class ResourceTrackerTestCase(test.NoDBTestCase):
         self.assertTracked((0, 0))
 
     def test_resize_on_the_same_host(self):
-        new = complete(test_size.fake_flavor(2, cpu=3))
+        new = complete(fakes.flavor(2, cpu=3))
         self._resize(new)
         self.rt._update_usage(
             self.rt._get_usage_dict(self.instance, self.instance), 'node')

@@ -23,13 +23,14 @@ from nova import rpc
 from nova import test
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.unit.xloud import broker
+from nova.xloud import answer
 from nova.xloud import rpcapi
 from nova.xloud import size
 
 STATE = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,
          'used_memory_mb': 512, 'cannot_plug': False}
-
+ANSWER = answer.Answer.from_rpc(STATE)
 
 REQUEST = rpcapi.Request('token', 4, None, False, [1, 2, 2048, 8, 16384],
                          [2, 2048])
@@ -46,7 +47,8 @@ class Endpoint:
     def adjust(self, context, instance_uuid, request):
         if self.error:
             raise self.error
-        return dict(STATE, instance=instance_uuid, asked=request)
+        self.asked = instance_uuid, request
+        return STATE
 
     def claim(self, context, instance_uuid, request):
         return [4, 2048]
@@ -100,10 +102,11 @@ class XloudAPITestCase(test.NoDBTestCase):
         self.addCleanup(server.stop)
 
     def test_adjust(self):
-        self._serve(Endpoint())
+        endpoint = Endpoint()
+        self._serve(endpoint)
         self.assertEqual(
-            dict(STATE, instance=uuids.instance, asked=REQUEST._asdict()),
-            self.api.adjust(self.context, self.instance, REQUEST))
+            ANSWER, self.api.adjust(self.context, self.instance, REQUEST))
+        self.assertEqual((uuids.instance, REQUEST._asdict()), endpoint.asked)
 
     def test_claim(self):
         self._serve(Endpoint())
@@ -116,7 +119,7 @@ class XloudAPITestCase(test.NoDBTestCase):
     def test_guest_state(self):
         self._serve(FirstEndpoint())
         self.assertEqual(
-            STATE, self.api.guest_state(self.context, self.instance))
+            ANSWER, self.api.guest_state(self.context, self.instance))
 
     def test_refused(self):
         # As @messaging.expected_exceptions on the compute raises it.
@@ -177,6 +180,7 @@ class XloudAPITestCase(test.NoDBTestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.xloud.rpcapi._ROUTER', router))
         prepare = router.client.return_value.prepare
+        prepare.return_value.call.return_value = STATE
         self.api.adjust(self.context, self.instance, REQUEST)
         prepare.assert_called_with(
             server='host1', timeout=1800, call_monitor_timeout=60)

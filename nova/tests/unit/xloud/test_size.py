@@ -17,83 +17,35 @@ from hypothesis import strategies as st
 
 from nova import objects
 from nova import test
+from nova.tests.unit.xloud import fakes
 from nova.xloud import size
-
-MAXIMUM = size.Size(8, 16384)
-sizes = st.builds(size.Size, st.integers(1, 64), st.integers(1, 1 << 20))
-
-
-def fake_flavor(flavor_id=1, maximum=MAXIMUM, **minimum):
-    return objects.Flavor(
-        id=flavor_id, flavorid=str(flavor_id), vcpus=maximum.vcpus,
-        memory_mb=maximum.memory_mb,
-        extra_specs={'minimum_' + key: str(value)
-                     for key, value in minimum.items()})
-
-
-def fake_instance(flavor, **kwargs):
-    """A new server, as the API makes it."""
-    charge = size.minimum(flavor)
-    instance = objects.Instance(
-        flavor=flavor, vcpus=charge.vcpus, memory_mb=charge.memory_mb,
-        system_metadata={}, old_flavor=None, new_flavor=None, **kwargs)
-    size.open_books(instance)
-    instance.obj_reset_changes()
-    return instance
 
 
 def books(instance):
     return (instance.vcpus, instance.memory_mb, size.entries(instance))
 
 
-@st.composite
-def elastic_flavors(draw, flavor_id=1):
-    maximum = draw(sizes)
-    minimum = draw(st.fixed_dictionaries({}, optional={
-        'cpu': st.integers(1, maximum.vcpus),
-        'memory': st.integers(1, maximum.memory_mb)}))
-    return fake_flavor(flavor_id, maximum, **minimum)
-
-
-@st.composite
-def used_instances(draw):
-    """A server that was asked for some sizes inside its range."""
-    flavor = draw(elastic_flavors())
-    instance = fake_instance(flavor)
-    if size.is_elastic(flavor):
-        for _ in range(draw(st.integers(0, 2))):
-            size.record(instance, draw(sizes_of(flavor)),
-                        draw(sizes_of(flavor)))
-    return instance
-
-
-def sizes_of(flavor):
-    low, high = size.minimum(flavor), size.maximum(flavor)
-    return st.builds(size.Size, st.integers(low.vcpus, high.vcpus),
-                     st.integers(low.memory_mb, high.memory_mb))
-
-
 class FlavorSizeTestCase(test.NoDBTestCase):
 
     def test_both_dimensions(self):
-        flavor = fake_flavor(cpu=2, memory=4096)
+        flavor = fakes.flavor(cpu=2, memory=4096)
         self.assertTrue(size.is_elastic(flavor))
         self.assertEqual((2, 4096), size.minimum(flavor))
         self.assertEqual((8, 16384), size.maximum(flavor))
         self.assertEqual('2 vCPUs, 4096 MiB', str(size.minimum(flavor)))
 
     def test_a_dimension_without_its_key_is_fixed(self):
-        self.assertEqual((2, 16384), size.minimum(fake_flavor(cpu=2)))
-        self.assertEqual((8, 4096), size.minimum(fake_flavor(memory=4096)))
-        self.assertTrue(size.has_elastic_vcpus(fake_flavor(cpu=2)))
-        self.assertFalse(size.has_elastic_memory(fake_flavor(cpu=2)))
+        self.assertEqual((2, 16384), size.minimum(fakes.flavor(cpu=2)))
+        self.assertEqual((8, 4096), size.minimum(fakes.flavor(memory=4096)))
+        self.assertTrue(size.has_elastic_vcpus(fakes.flavor(cpu=2)))
+        self.assertFalse(size.has_elastic_memory(fakes.flavor(cpu=2)))
 
     def test_not_elastic(self):
         bare = objects.Flavor(id=1, vcpus=8, memory_mb=16384)
-        for flavor in (bare, fake_flavor()):
+        for flavor in (bare, fakes.flavor()):
             self.assertFalse(size.is_elastic(flavor))
-            self.assertEqual(MAXIMUM, size.minimum(flavor))
-            self.assertEqual(MAXIMUM, size.claim(flavor))
+            self.assertEqual(fakes.MAXIMUM, size.minimum(flavor))
+            self.assertEqual(fakes.MAXIMUM, size.claim(flavor))
             self.assertIs(flavor, size.carry_charge(flavor, None))
             size.validate(flavor)
 
@@ -102,18 +54,18 @@ class FlavorSizeTestCase(test.NoDBTestCase):
                             ('', "'', which is not an integer"),
                             ('0', 'is 0. It must be at least 1'),
                             ('9', 'is 9, above the 8 vCPUs of the flavor')):
-            flavor = fake_flavor(cpu=value)
+            flavor = fakes.flavor(cpu=value)
             ex = self.assertRaises(ValueError, size.validate, flavor)
             self.assertIn('minimum_cpu', str(ex))
             self.assertIn(text, str(ex))
-            self.assertEqual(MAXIMUM, size.minimum(flavor))
-            self.assertEqual(MAXIMUM, size.claim(flavor))
+            self.assertEqual(fakes.MAXIMUM, size.minimum(flavor))
+            self.assertEqual(fakes.MAXIMUM, size.claim(flavor))
         ex = self.assertRaises(
-            ValueError, size.validate, fake_flavor(memory=16385))
+            ValueError, size.validate, fakes.flavor(memory=16385))
         self.assertIn('minimum_memory of the flavor is 16385, above the '
                       '16384 MiB', str(ex))
 
-    @hypothesis.given(elastic_flavors())
+    @hypothesis.given(fakes.elastic_flavors())
     def test_minimum_is_inside_the_flavor(self, flavor):
         size.validate(flavor)
         low = size.minimum(flavor)
@@ -123,7 +75,7 @@ class FlavorSizeTestCase(test.NoDBTestCase):
 
     @hypothesis.given(st.text(), st.text())
     def test_no_stored_value_breaks_the_reader(self, cpu, memory):
-        flavor = fake_flavor(cpu=cpu, memory=memory)
+        flavor = fakes.flavor(cpu=cpu, memory=memory)
         low = size.minimum(flavor)
         self.assertTrue(1 <= low.vcpus <= 8)
         self.assertTrue(1 <= low.memory_mb <= 16384)
@@ -132,15 +84,16 @@ class FlavorSizeTestCase(test.NoDBTestCase):
 class InstanceSizeTestCase(test.NoDBTestCase):
 
     def test_new_server(self):
-        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
         for read in (size.desired, size.boot, size.charged):
             self.assertEqual((2, 4096), read(instance))
 
     def test_books_that_nobody_wrote(self):
         """It keeps what it has, whatever its flavor now says."""
-        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
         instance.system_metadata = {}
-        for charge, expected in ((MAXIMUM, MAXIMUM), ((4, 8192), (4, 8192)),
+        for charge, expected in ((fakes.MAXIMUM, fakes.MAXIMUM),
+                                 ((4, 8192), (4, 8192)),
                                  ((1, 1), (2, 4096))):
             instance.vcpus, instance.memory_mb = charge
             self.assertEqual(expected, size.desired(instance))
@@ -149,26 +102,26 @@ class InstanceSizeTestCase(test.NoDBTestCase):
     def test_not_elastic_is_charged_its_flavor(self):
         # Upstream keeps instance.vcpus equal to the flavor's, but counts
         # the flavor; so do we.
-        instance = fake_instance(fake_flavor())
+        instance = fakes.instance(fakes.flavor())
         instance.vcpus = 3
-        self.assertEqual(MAXIMUM, size.charged(instance))
+        self.assertEqual(fakes.MAXIMUM, size.charged(instance))
 
-    @hypothesis.given(used_instances(), st.data())
+    @hypothesis.given(fakes.used_instances(), st.data())
     def test_record_never_lowers_the_charge(self, instance, data):
         hypothesis.assume(size.is_elastic(instance.flavor))
         before = size.charged(instance)
-        desired = data.draw(sizes_of(instance.flavor))
-        boot = data.draw(sizes_of(instance.flavor))
+        desired = data.draw(fakes.sizes_of(instance.flavor))
+        boot = data.draw(fakes.sizes_of(instance.flavor))
         size.record(instance, desired, boot)
         self.assertEqual(desired, size.desired(instance))
         self.assertEqual(boot, size.boot(instance))
         self.assertEqual(size.largest(before, desired, boot),
                          size.charged(instance))
 
-    @hypothesis.given(used_instances(), st.data())
+    @hypothesis.given(fakes.used_instances(), st.data())
     def test_settle_charges_the_largest(self, instance, data):
         hypothesis.assume(size.is_elastic(instance.flavor))
-        actual = data.draw(sizes_of(instance.flavor))
+        actual = data.draw(fakes.sizes_of(instance.flavor))
         size.settle(instance, actual)
         once = books(instance)
         self.assertEqual(
@@ -177,7 +130,7 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         size.settle(instance, actual)
         self.assertEqual(once, books(instance))
 
-    @hypothesis.given(used_instances())
+    @hypothesis.given(fakes.used_instances())
     def test_start_anew_leaves_what_boots(self, instance):
         hypothesis.assume(size.is_elastic(instance.flavor))
         boot = size.boot(instance)
@@ -195,7 +148,7 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         size.start_anew(instance)
         self.assertEqual(once, books(instance))
 
-    @hypothesis.given(used_instances(), st.booleans())
+    @hypothesis.given(fakes.used_instances(), st.booleans())
     def test_a_move_asks_for_what_is_held_there(self, instance, is_noted):
         hypothesis.assume(size.is_elastic(instance.flavor))
         charge, held = size.charged(instance), size.maximum(instance.flavor)
@@ -213,7 +166,7 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         size.clear_outcome(instance)
         self.assertEqual(charge, size.moved(instance))
 
-    @hypothesis.given(used_instances())
+    @hypothesis.given(fakes.used_instances())
     def test_claim_carries_the_charge_over_rpc(self, instance):
         flavor = instance.flavor
         before = dict(flavor.extra_specs)
@@ -224,7 +177,8 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         again = size.carry_charge(carried, instance)
         self.assertEqual(carried.extra_specs, again.extra_specs)
 
-    @hypothesis.given(used_instances(), elastic_flavors(flavor_id=2))
+    @hypothesis.given(fakes.used_instances(),
+                      fakes.elastic_flavors(flavor_id=2))
     def test_a_resize_asks_for_the_new_minimum(self, instance, new):
         self.assertEqual(size.minimum(new),
                          size.claim(size.carry_charge(new, instance)))
@@ -237,7 +191,8 @@ class ResizeTestCase(test.NoDBTestCase):
         instance.vcpus, instance.memory_mb = charge
         instance.flavor = flavor
 
-    @hypothesis.given(used_instances(), elastic_flavors(flavor_id=2))
+    @hypothesis.given(fakes.used_instances(),
+                      fakes.elastic_flavors(flavor_id=2))
     def test_revert_is_exact(self, instance, new):
         old, before = instance.flavor, books(instance)
         old_charge = size.charged(instance)
@@ -257,12 +212,13 @@ class ResizeTestCase(test.NoDBTestCase):
 
         self.assertEqual(before, books(instance))
 
-    @hypothesis.given(used_instances(), elastic_flavors(flavor_id=2))
+    @hypothesis.given(fakes.used_instances(),
+                      fakes.elastic_flavors(flavor_id=2))
     def test_confirm_leaves_nothing_of_the_old_flavor(self, instance, new):
         instance.old_flavor = instance.flavor
         self._set_flavor(instance, new)
         size.forget_old_flavor(instance)
-        alone = fake_instance(new)
+        alone = fakes.instance(new)
         self.assertEqual(books(alone), books(instance))
 
     def _migrate(self, instance):
@@ -271,7 +227,7 @@ class ResizeTestCase(test.NoDBTestCase):
         instance.host, instance.vm_state = 'host2', 'resized'
         size.keep_for_revert(instance)
 
-    @hypothesis.given(used_instances(), st.data())
+    @hypothesis.given(fakes.used_instances(), st.data())
     def test_revert_of_a_migration_is_exact(self, instance, data):
         flavor, before = instance.flavor, books(instance)
         charge = size.charged(instance)
@@ -279,7 +235,7 @@ class ResizeTestCase(test.NoDBTestCase):
         self.assertEqual(charge, size.charged(instance))
         there = charge
         if size.is_elastic(flavor):
-            desired = data.draw(sizes_of(flavor))
+            desired = data.draw(fakes.sizes_of(flavor))
             size.record(instance, desired, size.boot(instance))
             size.settle(instance, desired)
             there = size.charged(instance)
@@ -294,7 +250,7 @@ class ResizeTestCase(test.NoDBTestCase):
         for host in ('host1', 'host2'):
             self.assertEqual(charge, size.counted(instance, flavor, host))
 
-    @hypothesis.given(used_instances())
+    @hypothesis.given(fakes.used_instances())
     def test_confirm_leaves_nothing_of_a_migration(self, instance):
         before = books(instance)
         self._migrate(instance)
@@ -305,8 +261,8 @@ class ResizeTestCase(test.NoDBTestCase):
             size.counted(instance, instance.flavor, 'host1'))
 
     def test_a_resize_puts_aside_once(self):
-        new = fake_flavor(flavor_id=2, cpu=3)
-        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        new = fakes.flavor(flavor_id=2, cpu=3)
+        instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
         instance.old_flavor = instance.flavor
         self._set_flavor(instance, new)
         instance.host, instance.vm_state = 'host2', 'resized'
@@ -317,7 +273,7 @@ class ResizeTestCase(test.NoDBTestCase):
         self.assertEqual((3, 16384), size.counted(instance, new, 'host2'))
 
     def test_a_reset_of_its_state_ends_a_migration(self):
-        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
         self._migrate(instance)
         instance.vm_state = 'active'
         grown = size.Size(4, 8192)
@@ -334,7 +290,7 @@ class ResizeTestCase(test.NoDBTestCase):
 
     def test_a_migration_that_was_begun_before(self):
         """An older compute has put nothing aside."""
-        instance = fake_instance(fake_flavor(cpu=2, memory=4096))
+        instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
         self._migrate(instance)
         size.forget_old_flavor(instance)
         before = books(instance)
@@ -342,16 +298,16 @@ class ResizeTestCase(test.NoDBTestCase):
         self.assertEqual(before, books(instance))
 
     def test_a_resize_that_was_begun_before_the_series(self):
-        instance = fake_instance(fake_flavor(flavor_id=2, cpu=2))
-        old = instance.old_flavor = fake_flavor(cpu=2, memory=4096)
-        self.assertEqual(MAXIMUM, size.charged_as(instance, old))
+        instance = fakes.instance(fakes.flavor(flavor_id=2, cpu=2))
+        old = instance.old_flavor = fakes.flavor(cpu=2, memory=4096)
+        self.assertEqual(fakes.MAXIMUM, size.charged_as(instance, old))
         self._set_flavor(instance, old)
-        self.assertEqual(MAXIMUM, size.charged(instance))
-        self.assertEqual(MAXIMUM, size.desired(instance))
-        self.assertEqual(MAXIMUM, size.boot(instance))
+        self.assertEqual(fakes.MAXIMUM, size.charged(instance))
+        self.assertEqual(fakes.MAXIMUM, size.desired(instance))
+        self.assertEqual(fakes.MAXIMUM, size.boot(instance))
 
     def test_our_metadata_is_recognised(self):
-        instance = fake_instance(fake_flavor(cpu=2))
+        instance = fakes.instance(fakes.flavor(cpu=2))
         size.record(instance, size.Size(4, 16384), size.Size(2, 16384))
         self.assertEqual(4, len(size.entries(instance)))
         for key in instance.system_metadata:
@@ -362,7 +318,7 @@ class ResizeTestCase(test.NoDBTestCase):
 class TestRun(test.NoDBTestCase):
 
     def test_is_kept_as_it_is(self):
-        instance = fake_instance(fake_flavor(cpu=2))
+        instance = fakes.instance(fakes.flavor(cpu=2))
         self.assertIsNone(size.run(instance))
 
         size.mark_started(
@@ -375,8 +331,8 @@ class TestRun(test.NoDBTestCase):
     def test_a_launch_is_a_start(self):
         launched = datetime.datetime(
             2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
-        instance = fake_instance(
-            fake_flavor(cpu=2), launched_at=launched)
+        instance = fakes.instance(
+            fakes.flavor(cpu=2), launched_at=launched)
         self.assertEqual(datetime.datetime(2026, 1, 1, 12),
                          size.changed_at(instance))
 
@@ -389,7 +345,7 @@ class TestRun(test.NoDBTestCase):
                          size.changed_at(instance))
 
     def test_a_change_is_no_start(self):
-        instance = fake_instance(fake_flavor(cpu=2), launched_at=None)
+        instance = fakes.instance(fakes.flavor(cpu=2), launched_at=None)
         self.assertIsNone(size.started_at(instance))
 
         started, later = (
@@ -403,7 +359,7 @@ class TestRun(test.NoDBTestCase):
         self.assertEqual(later, size.started_at(instance))
 
     def test_configuration(self):
-        instance = fake_instance(fake_flavor(cpu=2))
+        instance = fakes.instance(fakes.flavor(cpu=2))
         self.assertTrue(size.is_config_current(instance))
         size.note_config(instance, False)
         self.assertFalse(size.is_config_current(instance))

@@ -19,7 +19,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from nova import exception
 from nova import objects
 from nova import test
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.xloud import size
 from nova.xloud import task
 
@@ -27,8 +27,8 @@ TOKEN = 'req-1'
 
 
 def elastic_instance(**kwargs):
-    return test_size.fake_instance(
-        test_size.fake_flavor(cpu=2, memory=2048), uuid=uuids.instance,
+    return fakes.instance(
+        fakes.flavor(cpu=2, memory=2048), uuid=uuids.instance,
         **kwargs)
 
 
@@ -58,7 +58,7 @@ class StateTestCase(test.NoDBTestCase):
         self.assertEqual('resize_migrating', task.seen_as(instance))
         instance = mock.Mock(spec=['get', 'flavor'])
         instance.get.return_value = task.TASK
-        instance.flavor = test_size.fake_flavor()
+        instance.flavor = fakes.flavor()
         self.assertEqual(task.TASK, task.seen_as(instance))
         task.forget(instance)
 
@@ -158,7 +158,7 @@ class UnclaimedTestCase(test.NoDBTestCase):
         instances = [
             elastic_instance(task_state=task.TASK),
             objects.Instance(uuid=uuids.plain, task_state=task.TASK,
-                             flavor=test_size.fake_flavor())]
+                             flavor=fakes.flavor())]
         with mock.patch('nova.objects.Instance.get_by_uuid') as get:
             self.unclaimed.give_back(mock.sentinel.context, instances)
         get.assert_not_called()

@@ -21,7 +21,7 @@ from nova import objects
 from nova.scheduler import request_filter
 from nova import test
 from nova.tests.unit import fake_requests
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.virt import driver
 from nova.xloud import traits
 
@@ -32,10 +32,10 @@ class RequiredTraitsTestCase(test.NoDBTestCase):
 
     def test_each_dimension_has_its_trait(self):
         for flavor, expected in (
-                (test_size.fake_flavor(), set()),
-                (test_size.fake_flavor(cpu=2), {traits.ELASTIC_VCPU}),
-                (test_size.fake_flavor(memory=1), {traits.ELASTIC_MEMORY}),
-                (test_size.fake_flavor(cpu=2, memory=1), BOTH)):
+                (fakes.flavor(), set()),
+                (fakes.flavor(cpu=2), {traits.ELASTIC_VCPU}),
+                (fakes.flavor(memory=1), {traits.ELASTIC_MEMORY}),
+                (fakes.flavor(cpu=2, memory=1), BOTH)):
             self.assertEqual(expected, traits.required(flavor))
 
     def test_a_host_reports_what_its_driver_can_do(self):
@@ -72,12 +72,12 @@ class RequestFilterTestCase(test.NoDBTestCase):
                       request_filter.ALL_REQUEST_FILTERS)
 
     def test_requires_the_traits(self):
-        ran, spec = self._filter(test_size.fake_flavor(cpu=2, memory=1))
+        ran, spec = self._filter(fakes.flavor(cpu=2, memory=1))
         self.assertTrue(ran)
         self.assertEqual(BOTH, spec.root_required)
 
     def test_inert_if_not_elastic(self):
-        ran, spec = self._filter(test_size.fake_flavor())
+        ran, spec = self._filter(fakes.flavor())
         self.assertFalse(ran)
         self.assertEqual(set(), spec.root_required)
         self.client.get.assert_not_called()
@@ -86,7 +86,7 @@ class RequestFilterTestCase(test.NoDBTestCase):
         self._answer({traits.ELASTIC_VCPU})
         ex = self.assertRaises(
             exception.RequestFilterFailed, self._filter,
-            test_size.fake_flavor(cpu=2, memory=1))
+            fakes.flavor(cpu=2, memory=1))
         self.assertIn('No host can run servers of an elastic flavor: none '
                       'reports the trait CUSTOM_XLOUD_ELASTIC_MEMORY.',
                       str(ex))
@@ -96,7 +96,7 @@ class RequestFilterTestCase(test.NoDBTestCase):
                 {'side_effect': ks_exc.ConnectFailure},
                 {'return_value': fake_requests.FakeResponse(503)}):
             self.client.get.configure_mock(**failure)
-            _, spec = self._filter(test_size.fake_flavor(cpu=2))
+            _, spec = self._filter(fakes.flavor(cpu=2))
             self.assertEqual({traits.ELASTIC_VCPU}, spec.root_required)
 
 
@@ -115,8 +115,8 @@ class HostTestCase(test.NoDBTestCase):
         self.client.get_provider_traits.return_value.traits = set(reported)
 
     def _of_host(self, host='host1', **minimum):
-        flavor = test_size.fake_flavor(**(minimum or {'cpu': 2, 'memory': 1}))
-        return traits.of_host(None, self.client, test_size.fake_instance(
+        flavor = fakes.flavor(**(minimum or {'cpu': 2, 'memory': 1}))
+        return traits.of_host(None, self.client, fakes.instance(
             flavor, host=host, node=host))
 
     def _questions(self):
@@ -172,21 +172,21 @@ class ForcedHostTestCase(test.NoDBTestCase):
         client = mock.Mock()
         client.get_provider_traits.return_value.traits = set(reported)
         traits.check_forced_host(
-            None, client, test_size.fake_instance(flavor),
+            None, client, fakes.instance(flavor),
             objects.ComputeNode(uuid=uuids.node, host='host1'))
         return client
 
     def test_able_host(self):
-        self._check(test_size.fake_flavor(cpu=2, memory=1), BOTH)
+        self._check(fakes.flavor(cpu=2, memory=1), BOTH)
 
     def test_other_host(self):
         ex = self.assertRaises(
             exception.NoValidHost, self._check,
-            test_size.fake_flavor(cpu=2, memory=1), {traits.ELASTIC_VCPU})
+            fakes.flavor(cpu=2, memory=1), {traits.ELASTIC_VCPU})
         self.assertIn('Host host1', str(ex))
         self.assertIn(traits.ELASTIC_MEMORY, str(ex))
         self.assertNotIn(traits.ELASTIC_VCPU, str(ex))
 
     def test_inert_if_not_elastic(self):
-        client = self._check(test_size.fake_flavor())
+        client = self._check(fakes.flavor())
         client.get_provider_traits.assert_not_called()

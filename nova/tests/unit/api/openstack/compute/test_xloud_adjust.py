@@ -26,14 +26,35 @@ from nova import exception
 from nova import test
 from nova.tests.unit.api.openstack import fakes
 from nova.tests.unit import fake_instance
+from nova.xloud import blockers
+from nova.xloud import condition
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+from nova.xloud import status
 
-
-# A whole answer: since 30.0.0 tests validate what is answered.
-STATUS = {
-    **dict.fromkeys(schema.show_response['properties']['xloud_status'][
-        'properties'], 1),
-    'balloon_driver_active': True, 'has_virtiomem': False, 'blockers': [],
-    'condition': 'Settled', 'reason': None}
+STATUS = status.Status(
+    sizes=condition.Sizes(
+        minimum=size.Size(1, 1024), maximum=size.Size(8, 8192),
+        desired=size.Size(4, 4096), boot=size.Size(2, 2048),
+        charged=size.Size(5, 5120)),
+    current=size.Size(3, 3072), condition=condition.IN_PROGRESS, reason='why',
+    blockers=[blockers.Blocker('locked', 'vcpus', 'because')], vcpu_step=1,
+    guest=elastic_guest.GuestState(
+        running=True, vcpus=3, memory_mb=3072, balloon_active=True,
+        used_memory_mb=512, memory_pinned=False, online_vcpus=2))
+VIEW = {
+    'min_vcpus': 1, 'min_memory_mb': 1024,
+    'max_vcpus': 8, 'max_memory_mb': 8192,
+    'desired_vcpus': 4, 'desired_memory_mb': 4096,
+    'boot_vcpus': 2, 'boot_memory_mb': 2048,
+    'allocated_vcpus': 5, 'allocated_memory_mb': 5120,
+    'actual_vcpus': 3, 'actual_memory_mb': 3072,
+    'current_vcpus': 3, 'current_memory_mb': 3072,
+    'online_vcpus': 2, 'vcpu_step': 1, 'balloon_driver_active': True,
+    'attached_dimms_mb': 0, 'has_virtiomem': False,
+    'condition': 'InProgress', 'reason': 'why',
+    'blockers': [{'code': 'locked', 'dimension': 'vcpus',
+                  'message': 'because'}]}
 
 
 @ddt.ddt
@@ -66,9 +87,7 @@ class XloudAdjustControllerTestCase(test.NoDBTestCase):
                 ({'current_vcpus': 4, 'persist': 'false'}, (4, None, False)),
                 ({'current_vcpus': 4, 'persist': 'No'}, (4, None, False)),
                 ({'current_vcpus': 4, 'persist': 'ON'}, (4, None, True))):
-            answer = self._adjust(**body)
-            self.assertEqual({'xloud_status': self.adjust.return_value},
-                             answer)
+            self.assertEqual({'xloud_status': VIEW}, self._adjust(**body))
             self.adjust.assert_called_with(
                 self.req.environ['nova.context'], self.instance, *expected)
         adjust = self.controller.adjust
@@ -112,11 +131,23 @@ class XloudAdjustControllerTestCase(test.NoDBTestCase):
 
     @mock.patch('nova.xloud.api.status', return_value=STATUS)
     def test_show(self, status):
-        self.assertEqual({'xloud_status': status.return_value},
+        self.assertEqual({'xloud_status': VIEW},
                          self.controller.show(self.req, uuids.server))
         status.assert_called_once_with(
             self.controller.compute_api, self.req.environ['nova.context'],
             self.instance)
+
+    @mock.patch('nova.xloud.api.status',
+                return_value=STATUS._replace(guest=None))
+    def test_show_without_an_answer_of_the_host(self, status):
+        self.assertEqual(
+            {'xloud_status': dict(
+                VIEW, actual_vcpus=None, actual_memory_mb=None,
+                online_vcpus=None, balloon_driver_active=False)},
+            self.controller.show(self.req, uuids.server))
+
+    def test_the_view_is_what_the_schema_says(self):
+        jsonschema.validate({'xloud_status': VIEW}, schema.show_response)
 
     def test_schemas(self):
         for each in (schema.adjust, schema.show_query, schema.show_response,
