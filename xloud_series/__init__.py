@@ -13,6 +13,6 @@
 """XLoud's patch series as a git branch, and that branch as files again.
 
 New files live in the overlay (``nova/``, ``doc/``, ...), changes to
-upstream's files in ``patches/<release>/``. ``apply`` makes a git branch of
+upstream's files in ``patches/``. ``apply`` makes a git branch of
 them on the pinned upstream release; ``export`` writes that branch back.
 """

@@ -10,14 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Make the tree build/nova-RELEASE from base, series and overlay.
+"""Make the tree build/PROJECT-RELEASE from base, series and overlay.
 
 The tree is an ordinary git clone on the branch xloud/RELEASE. If it is
 there, it is moved to what the repository has now; not if that would lose
 uncommitted or unexported work (exit 5).
 
 With --base the series goes onto a git commit instead of the pinned release,
-in the tree build/nova-RELEASE-on-base: a distribution's patched tree, or
+in the tree build/PROJECT-RELEASE-on-base: a distribution's patched tree, or
 upstream's branch with the fixes after the release. Where a patch does not fit
 there it stops as rebase does; rebase --continue goes on. Nothing of that is
 written to the repository.
@@ -67,4 +67,4 @@ def follow(release: layout.Release) -> ty.Tuple[str, ...]:
         f'keep, on top of what the repository has now: {git} rebase --onto '
         f'{_tree.INCOMING} {_tree.APPLIED}',
         f'then {git} update-ref {_tree.APPLIED} {_tree.INCOMING}, then '
-        f'python3 -m xloud_series export {release.name}')
+        f'{release.repo.command} export {release.name}')

@@ -76,13 +76,13 @@ def strays(work: workspace.Workspace) -> ty.List[errors.SeriesError]:
         folder, _, name = path.rpartition('/')
         if name not in listed:
             found.append(errors.findings(
-                f'{path} is not listed in {layout.SERIES}',
+                f'{path} is not listed in {work.repo.series}',
                 'list it or remove it'))
         elif folder not in looked_in:
             found.append(errors.findings(
                 f'{path} is looked up by no release: the oldest has no '
                 f'overrides', f'git rm {path}, or git mv it to '
-                f'{layout.PATCHES}'))
+                f'{work.repo.patches}'))
     return found
 
 
@@ -113,7 +113,7 @@ def check_one(work: workspace.Workspace, release: layout.Release) -> ty.Tuple[
 def one_change(work: workspace.Workspace,
                item: _stack.Listed) -> ty.Iterator[errors.SeriesError]:
     """An override is another form of the same change, not another one."""
-    path = f'{layout.PATCHES}/{item.name}'
+    path = f'{work.repo.patches}/{item.name}'
     shared = work.files.get(path)
     if path == item.path or shared is None or not shared.data.strip():
         return
@@ -152,14 +152,14 @@ def canonical(work: workspace.Workspace,
     found: ty.List[errors.SeriesError] = []
     # The others have the same commits.
     for release, stack in list(stacks.items())[:1]:
-        splitter = _split.Splitter(work.store, work.carried(release), (),
-                                   _tree.BASE)
+        splitter = _split.Splitter(work.store, work.repo,
+                                   work.carried(release), (), _tree.BASE)
         splitter.split(stack.base, stack.tip)
         found += splitter.problems
     if found:
         return found
     changes = export.patches_and_series(
-        work, layout.Files(work.repo.root), _stack.names(work.files), stacks)
+        work, layout.Files(work.repo), _stack.names(work.files), stacks)
     for path, file in sorted(changes.items()):
         if file is None:
             found.append(errors.findings(
@@ -168,8 +168,8 @@ def canonical(work: workspace.Workspace,
         else:
             found.append(errors.findings(
                 f'{path} is not as export writes it',
-                'python3 -m xloud_series apply && '
-                'python3 -m xloud_series export'))
+                f'{work.repo.command} apply && '
+                f'{work.repo.command} export'))
     return found
 
 

@@ -40,6 +40,10 @@ patches/*.patch, in the order of patches/series. They are written for the
 oldest release; patches/RELEASE/*.patch are overrides for a later one, and for
 those after it that have none of their own. An empty one drops the patch.
 
+With --project NAME all of this is about another project than Nova. Its patches
+are in NAME/patches/ and its trees are build/NAME-RELEASE; its cache, store and
+lock are its own. It has no overlay: new files stay in its patches.
+
 The round trip:
   python3 -m xloud_series apply        make the git tree build/nova-RELEASE
   (edit there, git commit)
@@ -74,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument('--repo', type=Path, metavar='DIR',
                      default=Path(__file__).resolve().parent.parent,
                      help="the series' repository (default: this one)")
+    top.add_argument('--project', metavar='NAME', default=layout.NOVA.name,
+                     help='what the series stands on (default: nova)')
     verbs = top.add_subparsers(dest='verb', required=True, metavar='VERB')
 
     def verb(name: str, module, run) -> argparse.ArgumentParser:
@@ -281,7 +287,8 @@ def main(argv: ty.Optional[ty.Sequence[str]] = None) -> int:
     args = parse(argv)
     failed: ty.List[errors.SeriesError] = []
     try:
-        repo = layout.Repo(args.repo.resolve())
+        root = args.repo.resolve()
+        repo = layout.Repo(root, layout.project(root, args.project))
         with workspace.Workspace(repo) as work:
             code, data, text = args.run(work, args)
     except errors.SeriesErrors as exc:

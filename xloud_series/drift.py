@@ -97,9 +97,10 @@ def drift(work: workspace.Workspace, release: layout.Release,
 
 def names(reader: _git.Reader, stack: _stack.Stack,
           onto: str) -> ty.Iterator[Row]:
-    """What the overlay uses of upstream and would not find there."""
+    """What new files of ours use of upstream and would not find there."""
     owner = {path: step.name for step in stack.steps
-             for path in step.patch.overlay if path.endswith('.py')}
+             for path in (*step.patch.overlay, *sorted(step.patch.added))
+             if path.endswith('.py')}
     texts = {path: patchfile.decode(reader.read(f'{stack.tip}:{path}') or b'')
              for path in owner}
     for use in _names.gone(

@@ -16,8 +16,8 @@ Commit in the tree first. A new file under nova/, doc/, ... becomes a file of
 the overlay; the rest of each commit becomes its patch: the one that this
 release looks up, which is the shared one, or an override where there is one.
 The other releases get the same change. Where it does not fit one of them it
-stops there as rebase does (exit 3), in build/nova-RELEASE of that one; rebase
---continue goes on. Nothing is written unless what would be written builds the
+stops there as rebase does (exit 3), in the tree of that one; rebase --continue
+goes on. Nothing is written unless what would be written builds the
 very same files again, on each release.
 
 With --only a change is for this release alone: its patch becomes an override.
@@ -55,7 +55,7 @@ def export(work: workspace.Workspace, release: layout.Release,
             f'{release.shown}: HEAD does not stand on the base of '
             f'{release.upstream}',
             f'git -C {release.shown} rebase {_tree.BASE}, or to another base '
-            f'with: python3 -m xloud_series rebase')
+            f'with: {work.repo.command} rebase')
     if head == base:
         raise errors.refused(
             f'{release.shown} has no commit above the base: an export would '
@@ -68,7 +68,7 @@ def export(work: workspace.Workspace, release: layout.Release,
         if not check:
             raise
         raise errors.findings(stopped.text + ' with this change',
-                              f'python3 -m xloud_series export '
+                              f'{work.repo.command} export '
                               f'{release.name}')
     if not check:
         write(work, release, changes, base, head, tip)
@@ -94,13 +94,13 @@ def plan(work: workspace.Workspace, release: layout.Release, base: str,
     :param like: the release whose series is taken as the old one
     """
     like = like or release
-    splitter = _split.Splitter(work.store, work.carried(like), carry,
-                               _tree.BASE)
+    splitter = _split.Splitter(work.store, work.repo, work.carried(like),
+                               carry, _tree.BASE)
     parts = splitter.split(base, head)
     if splitter.problems:
         raise errors.SeriesErrors(splitter.problems)
     mine = stack_of(work, base, parts)
-    start = layout.Files(work.repo.root, dict(extra or {}))
+    start = layout.Files(work.repo, dict(extra or {}))
     overlay(work, release, parts, start)
     others = [other for other in work.repo.releases()
               if other.name != release.name]
@@ -171,13 +171,13 @@ def patches_and_series(work: workspace.Workspace, start: layout.Files,
                 'reword it back, or export without --only')
     names = folders.order(order, _stack.names(work.files), now)
     wanted = folders.files(work.store, start, names, stacks)
-    wanted[layout.SERIES] = folders.follow(work.files, names, now)
+    wanted[work.repo.series] = folders.follow(work.files, names, now)
     gone = set(_stack.names(work.files)) - set(names)
     for path in start.patches():
         if path.rpartition('/')[2] in gone:
             wanted[path] = None
     for path in claims(work, work.files) - claims(
-            work, layout.Files(work.repo.root, {**start.changes, **wanted})):
+            work, layout.Files(work.repo, {**start.changes, **wanted})):
         wanted[path] = None
     for path, file in start.changes.items():
         wanted.setdefault(path, file)
@@ -199,7 +199,8 @@ def keep_strangers(work: workspace.Workspace,
     names = set(_stack.names(work.files))
     known = claims(work, work.files)
     for path in sorted(changes):
-        ours = path in known or path.startswith(f'{layout.PATCHES}/') and (
+        ours = path in known or path.startswith(
+            f'{work.repo.patches}/') and (
             not path.endswith('.patch') or path.rpartition('/')[2] in names)
         if not ours and work.files.get(path):
             raise errors.refused(
@@ -210,7 +211,7 @@ def keep_strangers(work: workspace.Workspace,
 def prove(work: workspace.Workspace, changes: transaction.Changes,
           stacks: folders.Stacks) -> None:
     """Before anything is written: these files give those trees."""
-    after = layout.Files(work.repo.root, changes)
+    after = layout.Files(work.repo, changes)
     for release, stack in stacks.items():
         built = _stack.Builder(work.store, work.repo, after).build(
             release, stack.base, _stack.load(after, release))
@@ -240,9 +241,10 @@ def refuse_overwrite(work: workspace.Workspace, release: layout.Release,
         return
     differ: ty.List[str] = []
     if applied and work.store.ok('merge-base', '--is-ancestor', base, applied):
-        parts = _split.Splitter(work.store, work.carried(release), (),
-                                _tree.BASE).split(base, applied)
-        start = layout.Files(work.repo.root, {})
+        parts = _split.Splitter(
+            work.store, work.repo, work.carried(release), (),
+            _tree.BASE).split(base, applied)
+        start = layout.Files(work.repo, {})
         overlay(work, release, parts, start)
         stack = stack_of(work, base, parts)
         differ = sorted(patches_and_series(
@@ -250,7 +252,7 @@ def refuse_overwrite(work: workspace.Workspace, release: layout.Release,
             {release: stack}))
     if not broken:
         tree.take(work.store, {_tree.INCOMING: stack.tip})
-    one = differ[0] if len(differ) == 1 else layout.PATCHES
+    one = differ[0] if len(differ) == 1 else work.repo.patches
     raise errors.refused(
         f'the repository is not what {release.shown} was made from: export '
         f'would overwrite {", ".join(differ) or release.upstream}',

@@ -56,7 +56,7 @@ def files(store: _git.Git, start: layout.Files, names: ty.Sequence[str],
     :param start: the repository with what is decided already; what it has
                   for the releases that have no stack here stays.
     """
-    after = layout.Files(start.root, dict(start.changes))
+    after = layout.Files(start.repo, dict(start.changes))
     wanted: Changes = {}
     with _git.Reader(store) as reader:
         for release in sorted(stacks, key=lambda one: layout.age(one.name)):
@@ -84,7 +84,7 @@ def in_order(release: layout.Release, stack: _stack.Stack,
     if places != sorted(places):
         raise errors.refused(
             f'the patches of {release.name} have another order than those of '
-            f'the others: {layout.SERIES} is for all',
+            f'the others: {release.repo.series} is for all',
             f'bring them in that order: git rebase -i, in {release.shown}; '
             f'or export without --only, which brings yours to the others')
 
@@ -143,6 +143,6 @@ def follow(start: layout.Files, names: ty.Sequence[str],
 
     :param old_names: by name, how the patch was called before
     """
-    old = start.get(layout.SERIES)
+    old = start.get(start.repo.series)
     return layout.File(_series.parse(old.data if old else b'').follow(
         [(name, old_names.get(name)) for name in names]).render())

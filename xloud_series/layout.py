@@ -23,21 +23,66 @@ import typing as ty
 
 from xloud_series import errors
 
-# A file under one of these is ours as a whole, at its path in Nova's tree.
-OVERLAY_ROOTS = ('nova', 'doc', 'releasenotes', 'api-ref', 'etc')
 # What all releases share. What one needs otherwise is in its own folder.
 PATCHES = 'patches'
-SERIES = f'{PATCHES}/series'
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
 
 
 @dataclasses.dataclass(frozen=True)
+class Project:
+    """What a series stands on. It has the name that its pins have."""
+    name: str
+    home: str = ''                       # the folder that holds its patches/
+    # A file under one of these is ours as a whole, at its path in the tree.
+    # Without any, new files stay in their patches.
+    overlay_roots: ty.Tuple[str, ...] = ()
+
+
+NOVA = Project('nova', '', ('nova', 'doc', 'releasenotes', 'api-ref', 'etc'))
+
+
+@dataclasses.dataclass(frozen=True)
 class Repo:
+    """The repository, as one project sees it: none meets another's files."""
     root: Path
+    project: Project = NOVA
+
+    @property
+    def patches(self) -> str:
+        return f'{self.project.home}/{PATCHES}'.lstrip('/')
+
+    @property
+    def series(self) -> str:
+        return f'{self.patches}/series'
+
+    @property
+    def command(self) -> str:
+        """What a person types before the verb."""
+        command = 'python3 -m xloud_series'
+        if self.project != NOVA:
+            command += f' --project {self.project.name}'
+        return command
 
     @property
     def cache(self) -> Path:
-        return self.root / 'build' / '.cache'
+        cache = self.root / 'build' / '.cache'
+        return cache if self.project == NOVA else cache / self.project.name
+
+    def complete(self, release: str) -> str:
+        """The folder for the complete patches of a release."""
+        name = f'{self.project.home}-patches-{release}'.lstrip('-')
+        return f'build/dist/{name}'
+
+    def trees(self) -> ty.List[str]:
+        """The names of what has a tree, or a folder that looks like one."""
+        prefix = f'{self.project.name}-'
+        names = [path.name[len(prefix):] for path in
+                 sorted((self.root / 'build').glob(f'{prefix}*'))]
+        return [name for name in names if NAME.fullmatch(name)]
+
+    def in_overlay(self, path: str) -> bool:
+        return '/' in path and (
+            path.split('/')[0] in self.project.overlay_roots)
 
     @property
     def sdists(self) -> Path:
@@ -49,14 +94,15 @@ class Repo:
 
     def releases(self) -> ty.List[Release]:
         """The oldest first."""
-        return [Release(self, name) for name in Files(self.root).releases()]
+        return [Release(self, name) for name in Files(self).releases()]
 
     def release(self, name: ty.Optional[str]) -> Release:
         known = self.releases()
         names = ', '.join(r.name for r in known) or 'none'
         if name is None:
             if not known:
-                raise errors.usage('there is no patches/RELEASE/upstream.txt')
+                raise errors.usage(
+                    f'there is no {self.patches}/RELEASE/upstream.txt')
             return known[0]               # the oldest, as the scripts have it
         for release in known:
             if release.name == name:
@@ -65,9 +111,9 @@ class Repo:
             raise errors.SeriesError(
                 errors.Exit.CONFLICT,
                 f'{name} is being made: a rebase to it is not finished',
-                (f'python3 -m xloud_series status {name}',
-                 f'python3 -m xloud_series rebase --continue {name}',
-                 f'python3 -m xloud_series rebase --abort {name}'))
+                (f'{self.command} status {name}',
+                 f'{self.command} rebase --continue {name}',
+                 f'{self.command} rebase --abort {name}'))
         for release in known:
             if release.on_base.name == name:
                 raise errors.usage(
@@ -76,7 +122,8 @@ class Repo:
                     f'bring the commit to {release.shown}: git fetch, git '
                     f'cherry-pick')
         raise errors.usage(f'unknown release {name!r}; known are: {names}',
-                           f'a new one starts with patches/{name}/upstream.txt'
+                           f'a new one starts with {self.patches}/{name}/'
+                           f'upstream.txt'
                            if NAME.fullmatch(name) else ())
 
 
@@ -91,7 +138,7 @@ class Release:
 
     @property
     def folder(self) -> str:
-        return f'{PATCHES}/{self.name}'
+        return f'{self.repo.patches}/{self.name}'
 
     @property
     def upstream(self) -> str:
@@ -103,7 +150,7 @@ class Release:
 
     @property
     def tree(self) -> Path:
-        return self.repo.root / 'build' / f'nova-{self.name}'
+        return self.repo.root / self.shown
 
     @property
     def on_base(self) -> Release:
@@ -127,7 +174,7 @@ class Release:
     @property
     def shown(self) -> str:
         """The tree as one types it in the repository's root."""
-        return f'build/nova-{self.name}'
+        return f'build/{self.repo.project.name}-{self.name}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,9 +194,10 @@ class Files:
     a mode is the umask's.
     """
 
-    def __init__(self, root: Path,
+    def __init__(self, repo: Repo,
                  changes: ty.Optional[ty.Dict[str, ty.Optional[File]]] = None):
-        self.root = root
+        self.repo = repo
+        self.root = repo.root
         self.changes = changes or {}
 
     def get(self, path: str) -> ty.Optional[File]:
@@ -164,7 +212,7 @@ class Files:
         found = {str(path.relative_to(self.root))
                  for path in self.root.glob(pattern)}
         for path, file in self.changes.items():
-            if (path.startswith(f'{PATCHES}/') and
+            if (path.startswith(f'{self.repo.patches}/') and
                     path.count('/') == pattern.count('/') and
                     fnmatch.fnmatchcase(path, pattern)):
                 (found.add if file else found.discard)(path)
@@ -172,13 +220,13 @@ class Files:
 
     def releases(self) -> ty.List[str]:
         """The oldest first."""
-        return sorted((path.split('/')[1] for path in
-                       self._matching(f'{PATCHES}/*/upstream.txt')), key=age)
+        return sorted((path.split('/')[-2] for path in self._matching(
+            f'{self.repo.patches}/*/upstream.txt')), key=age)
 
     def patches(self) -> ty.List[str]:
         """The shared ones and the overrides."""
-        return (self._matching(f'{PATCHES}/*.patch') +
-                self._matching(f'{PATCHES}/*/*.patch'))
+        return (self._matching(f'{self.repo.patches}/*.patch') +
+                self._matching(f'{self.repo.patches}/*/*.patch'))
 
     def folders(self, release: Release) -> ty.List[str]:
         """Where a patch is looked for: the nearest first.
@@ -189,10 +237,11 @@ class Files:
         """
         older = [name for name in self.releases()
                  if age(name) < age(release.name)]
+        shared = self.repo.patches
         if not older:
-            return [PATCHES]
-        return [release.folder, *(f'{PATCHES}/{name}'
-                                  for name in reversed(older[1:])), PATCHES]
+            return [shared]
+        return [release.folder, *(f'{shared}/{name}'
+                                  for name in reversed(older[1:])), shared]
 
     def find(self, folders: ty.Sequence[str],
              name: str) -> ty.Optional[str]:
@@ -202,12 +251,13 @@ class Files:
     def overlay(self) -> ty.List[str]:
         """Every file under the overlay roots; what tools leave is not ours."""
         found = []
-        for root in OVERLAY_ROOTS:
+        roots = self.repo.project.overlay_roots
+        for root in roots:
             for folder, folders, names in os.walk(self.root / root):
                 place = os.path.relpath(folder, self.root)
                 folders[:] = [
                     f for f in folders if f != '__pycache__' and
-                    not (f == 'build' and place in OVERLAY_ROOTS)]
+                    not (f == 'build' and place in roots)]
                 links = [f for f in folders if os.path.islink(
                     os.path.join(folder, f))]
                 found += [os.path.join(place, n) for n in names + links
@@ -215,14 +265,24 @@ class Files:
         return sorted(found)
 
 
+def project(root: Path, name: str) -> Project:
+    """The one whose patches are in a folder of its name."""
+    if name == NOVA.name:
+        return NOVA
+    if not NAME.fullmatch(name) or not (root / name / PATCHES).is_dir():
+        names = sorted(path.parent.name for path in root.glob(f'*/{PATCHES}'))
+        raise errors.usage(
+            f'unknown project {name!r}; known are: '
+            f'{", ".join([NOVA.name, *names])}',
+            f'a new one starts with {name}/{PATCHES}/RELEASE/upstream.txt'
+            if NAME.fullmatch(name) else ())
+    return Project(name, name)
+
+
 def age(name: str) -> ty.List[ty.Tuple[int, str]]:
     """A key to sort releases by: 2024.1, 2024.2, 2024.10."""
     return [(int(part) if part.isdigit() else -1, part)
             for part in re.split('([0-9]+)', name)]
-
-
-def in_overlay(path: str) -> bool:
-    return path.split('/')[0] in OVERLAY_ROOTS and '/' in path
 
 
 def lost_in_packages(data: bytes) -> ty.Optional[str]:

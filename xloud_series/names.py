@@ -28,7 +28,6 @@ import typing as ty
 from xloud_series import scopes
 
 Read = ty.Callable[[str], ty.Optional[str]]
-ROOT = 'nova'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +214,7 @@ class Imports:
             else:
                 continue
             for alias, name in pairs:
-                if name.split('.')[0] != ROOT:
+                if not before.module(name.split('.')[0]):
                     continue
                 place = name.replace('.', '/')
                 if f'{place}.py' in ours or f'{place}/__init__.py' in ours:

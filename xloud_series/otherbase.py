@@ -43,6 +43,7 @@ def base(work: workspace.Workspace, release: layout.Release,
     if not where or not commit or commit.startswith('-'):
         raise errors.usage(f'--base {spec}: expected PATH_OR_URL@COMMIT')
     pinned = work.base(release)
+    name = work.repo.project.name
     with tempfile.TemporaryDirectory(dir=work.repo.cache) as folder:
         aside = _git.Git(Path(folder))
         aside.out('init', '--quiet', '--bare', '--template=')
@@ -65,7 +66,8 @@ def base(work: workspace.Workspace, release: layout.Release,
                           stdin=f'{entry}\0'.encode())
         made = index.line(
             'commit-tree', index.line('write-tree'), '-F', '-', env=who,
-            stdin=f'nova at {commit}\n\nThe files of that commit.\n'.encode())
+            stdin=(f'{name} at {commit}\n\n'
+                   f'The files of that commit.\n').encode())
     work.store.out('update-ref', f'refs/bases/{commit}', made)
     return made, commit
 

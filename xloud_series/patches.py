@@ -13,8 +13,9 @@
 
 The patches of the repository leave out the text of their new files, which are
 in the overlay: `git am` and quilt would stop at the second one. Here each
-patch is whole. They go to build/dist/patches-RELEASE, numbered, with a
-`series` for quilt; `git am`, `quilt push` and `patch -p1 -F0 -E` take them.
+patch is whole. They go to build/dist/patches-RELEASE, or for another project
+than Nova to build/dist/PROJECT-patches-RELEASE, numbered, with a `series` for
+quilt; `git am`, `quilt push` and `patch -p1 -F0 -E` take them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def write(work: workspace.Workspace, release: layout.Release) -> ty.Dict:
     stack = work.build(release)
     found = complete(work.store, stack)
     prove(work.store, stack, found)
-    shown = f'build/dist/patches-{release.name}'
+    shown = work.repo.complete(release.name)
     target = work.repo.root / shown
     fresh = target.with_name(f'.{target.name}.new')
     shutil.rmtree(fresh, ignore_errors=True)

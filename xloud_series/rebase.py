@@ -97,19 +97,19 @@ def start(work: workspace.Workspace, release: layout.Release, to: str,
     if new.name != release.name and work.files.get(new.outcome):
         raise errors.refused(
             f'{new.folder} is there already: rebase would overwrite it',
-            f'python3 -m xloud_series rebase {new.name} --to {to}')
+            f'{work.repo.command} rebase {new.name} --to {to}')
     stack = work.build(release)
     if new.name == release.name and tree.exists and tree.head != stack.tip:
         raise errors.refused(
             f'{new.shown} is not what the repository has now',
-            f'python3 -m xloud_series apply {new.name}')
+            f'{work.repo.command} apply {new.name}')
     pin = upstream.find_pin(work.repo, upstream.pin_of(release).name, to)
     if work.files.get(new.upstream) and new.name != release.name:
         pinned = upstream.pin_of(new)
         if pinned.version != pin.version:
             raise errors.refused(
                 f'{new.upstream} pins {pinned.version}, not {pin.version}',
-                f'python3 -m xloud_series rebase {release.name} --to '
+                f'{work.repo.command} rebase {release.name} --to '
                 f'{pinned.version} --as {new.name}')
     onto, pin = upstream.base(work.store, work.repo, pin, workspace.say)
     return begin(work, tree, State(release.name, str(pin), onto, [], False),
@@ -209,8 +209,8 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
         (f'look at it: git -C {shown} show',
          f'this was its form: git -C {shown} show {PICK}-1',
          f'edit it, and git -C {shown} commit --all --amend',
-         f'python3 -m xloud_series rebase --continue {at.release.name}',
-         f'or give up: python3 -m xloud_series rebase --abort '
+         f'{work.repo.command} rebase --continue {at.release.name}',
+         f'or give up: {work.repo.command} rebase --abort '
          f'{at.release.name}'))
 
 
@@ -236,9 +236,8 @@ def leave(tree: _tree.Tree) -> None:
 def find(work: workspace.Workspace,
          name: ty.Optional[str]) -> ty.Tuple[_tree.Tree, State]:
     trees = [tree for tree in (
-        _tree.Tree(layout.Release(work.repo, path.name[len('nova-'):]))
-        for path in sorted((work.repo.root / 'build').glob('nova-*'))
-        if layout.NAME.fullmatch(path.name[len('nova-'):]))
+        _tree.Tree(layout.Release(work.repo, one))
+        for one in work.repo.trees())
         if tree.rebase_state.exists()]
     found = [tree for tree in trees
              if name in (None, tree.release.name, State.load(tree).release)]
@@ -247,7 +246,7 @@ def find(work: workspace.Workspace,
         raise errors.usage(
             f'which rebase? under way are: {names}' if found else
             f'no rebase is under way{" for " + name if name else ""}',
-            'python3 -m xloud_series rebase RELEASE --to VERSION'
+            f'{work.repo.command} rebase RELEASE --to VERSION'
             if not found else ())
     return found[0], State.load(found[0])
 
@@ -351,14 +350,15 @@ def gone(tree: _tree.Tree,
     left nothing: git cannot say whether that was meant.
     """
     shown, release = tree.release.shown, tree.release.name
+    command = tree.release.repo.command
     return errors.SeriesError(
         errors.Exit.CONFLICT,
         f'{shown} has nothing of {", ".join(name for name, _ in patches)}',
         [line for name, commit in patches for line in (
             f'pick it again: git -C {shown} cherry-pick {commit[:12]}, and '
             f'rebase --continue',
-            f'or leave it out of {release}: python3 -m xloud_series rebase '
-            f'--skip {name} {release}')])
+            f'or leave it out of {release}: {command} rebase --skip '
+            f'{name} {release}')])
 
 
 def keep(work: workspace.Workspace, tree: _tree.Tree, state: State,
@@ -593,7 +593,7 @@ def marked(tree: _tree.Tree, path: str) -> ty.List[conflicts.Region]:
 
 def conflict(tree: _tree.Tree, state: State) -> errors.SeriesError:
     name, commit = ty.cast(ty.List[str], state.current)
-    shown = tree.release.shown
+    shown, command = tree.release.shown, tree.release.repo.command
     stages: ty.Dict[str, ty.Set[str]] = {}
     for entry in tree.git.fields('ls-files', '--unmerged', '-z'):
         meta, _, path = entry.partition('\t')
@@ -617,14 +617,14 @@ def conflict(tree: _tree.Tree, state: State) -> errors.SeriesError:
         (f'edit in {shown} (between <<<<<<< and ||||||| is the new upstream, '
          f'between ======= and >>>>>>> the patch)',
          f'git -C {shown} add {" ".join(stages)}',
-         f'python3 -m xloud_series rebase --continue {tree.release.name}',
+         f'{command} rebase --continue {tree.release.name}',
          *([f'or take what was resolved before (git -C {shown} show '
             f'{OFFER}): git -C {shown} reset --quiet --hard && git -C {shown} '
             f'cherry-pick {OFFER}, and rebase --continue']
            if tree.git.resolve(OFFER) else []),
-         f'or leave this patch out of {tree.release.name}: python3 -m '
-         f'xloud_series rebase --skip {name} {tree.release.name}',
-         f'or give up: python3 -m xloud_series rebase --abort '
+         f'or leave this patch out of {tree.release.name}: {command} rebase '
+         f'--skip {name} {tree.release.name}',
+         f'or give up: {command} rebase --abort '
          f'{tree.release.name}'),
         '\n\n'.join(detail))
 

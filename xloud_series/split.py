@@ -84,10 +84,12 @@ def diff(store: _git.Git, parent: str, commit: str,
 
 class Splitter:
 
-    def __init__(self, store: _git.Git,
+    def __init__(self, store: _git.Git, repo: layout.Repo,
                  carried: ty.Dict[str, ty.Set[str]],
                  carry: ty.Collection[str], root: str):
         self.store = store
+        self.repo = repo
+        self.roots = repo.project.overlay_roots
         self.carried = carried        # by Change-Id, from the old patches
         self.carry = set(carry)       # asked for by name
         self.root = root              # the base, as the developer types it
@@ -153,12 +155,13 @@ class Splitter:
             elif change.mode == '160000':
                 self.problem(f'{_name(commit)} adds a submodule at '
                              f'{change.path}')
-            elif change.status == 'A' and change.path not in carried:
-                if not layout.in_overlay(change.path):
+            elif (change.status == 'A' and change.path not in carried and
+                  self.roots):
+                if not self.repo.in_overlay(change.path):
                     self.problem(
                         f'{_name(commit)} adds {change.path}, which is under '
                         f'no overlay root '
-                        f'({" ".join(layout.OVERLAY_ROOTS)})',
+                        f'({" ".join(self.roots)})',
                         'keep it in the patch with: export --carry '
                         f'{change.path}')
                 elif change.mode not in ('100644', '100755'):

@@ -75,15 +75,15 @@ def load(files: layout.Files, release: layout.Release,
     for name in names(files):
         if name in seen:
             report(errors.integrity(
-                f'{layout.SERIES} lists {name} twice',
-                f'delete one of the two lines from {layout.SERIES}'))
+                f'{files.repo.series} lists {name} twice',
+                f'delete one of the two lines from {files.repo.series}'))
             continue
         seen.add(name)
         path = files.find(folders, name) if '/' not in name else None
         if path is None:
-            path = f'{layout.PATCHES}/{name}'
+            path = f'{files.repo.patches}/{name}'
             report(errors.integrity(
-                f'{layout.SERIES} lists {name}, but {path} is not there',
+                f'{files.repo.series} lists {name}, but {path} is not there',
                 f'git checkout -- {path}, or delete the line'))
             continue
         data = ty.cast(layout.File, files.get(path)).data
@@ -98,7 +98,7 @@ def load(files: layout.Files, release: layout.Release,
 
 
 def names(files: layout.Files) -> ty.List[str]:
-    file = files.get(layout.SERIES)
+    file = files.get(files.repo.series)
     return _series.parse(file.data).names if file else []
 
 
@@ -108,6 +108,7 @@ class Builder:
     def __init__(self, store: _git.Git, repo: layout.Repo,
                  files: layout.Files, report: Report = stop):
         self.store = store
+        self.repo = repo
         self.files = files
         self.problems = 0
         self.tell = report
@@ -213,7 +214,7 @@ class Builder:
         if file is None and actual:
             self.report(errors.integrity(
                 f'{self.release.outcome} is not there: it says what has to '
-                f'come out', 'python3 -m xloud_series check --accept'))
+                f'come out', f'{self.repo.command} check --accept'))
             return
         wanted = parse_outcome(file.data if file else b'')
         for path in sorted(set(wanted) | set(actual)):
@@ -223,9 +224,9 @@ class Builder:
                 f'{path} does not come out on {self.release.name} as '
                 f'{self.release.outcome} has it',
                 ('restore what was edited by hand: git status, git log -- '
-                 f'{layout.PATCHES}',
+                 f'{self.repo.patches}',
                  'after a merge of two changes: look at it in git -C '
-                 f'{self.release.shown} diff, then python3 -m xloud_series '
+                 f'{self.release.shown} diff, then {self.repo.command} '
                  f'check --accept'),
                 detail='\n'.join(
                     '\n'.join([f'{step.name}: {hunk.header}', *(
@@ -242,7 +243,7 @@ class Builder:
             if path in claimed:
                 problem = f'is claimed by {claimed[path]} already'
                 fix = f'delete one of the two "Overlay: {path}" lines'
-            elif not layout.in_overlay(path) or '..' in path.split('/'):
+            elif not self.repo.in_overlay(path) or '..' in path.split('/'):
                 problem = 'is not under an overlay root'
             elif path in paths:
                 problem = 'exists upstream: it would shadow that file'

@@ -29,9 +29,8 @@ def status(work: workspace.Workspace,
     names = {release.name for release in releases}
     rows = [status_one(work, release) for release in releases]
     if names == {release.name for release in work.repo.releases()}:
-        for path in sorted((work.repo.root / 'build').glob('nova-*')):
-            name = path.name[len('nova-'):]
-            if name not in names and layout.NAME.fullmatch(name):
+        for name in work.repo.trees():
+            if name not in names:
                 release = layout.Release(work.repo, name)
                 if release.being_made:
                     rows.append(status_one(work, release))
@@ -41,16 +40,16 @@ def status(work: workspace.Workspace,
 def rebasing(tree: _tree.Tree) -> ty.Dict:
     state = _rebase.State.load(tree)
     at = f' at {state.current[0]}' if state.current else ''
+    command = tree.release.repo.command
     done = len(state.every) - len(state.todo) - bool(state.current)
     if state.export is not None:
         return {'tree': f'a change of {state.release} is being brought to '
                 f'{tree.release.name}{at}', 'work': [], 'next':
-                f'python3 -m xloud_series rebase --continue '
-                f'{tree.release.name}'}
+                f'{command} rebase --continue {tree.release.name}'}
     return {'tree': f'rebase of {state.release} to {state.pin.split()[0]} in '
             f'progress{at}, {done} of {len(state.every)} done',
             'work': [], 'next':
-            f'python3 -m xloud_series rebase --continue {tree.release.name}'}
+            f'{command} rebase --continue {tree.release.name}'}
 
 
 def status_one(work: workspace.Workspace,
@@ -62,7 +61,7 @@ def status_one(work: workspace.Workspace,
                     'base': str(upstream.pin_of(release)).split()[0],
                     'patches': len(work.listed(release))}
     tree = work.tree(release)
-    verb = 'python3 -m xloud_series %s ' + release.name
+    verb = f'{work.repo.command} %s {release.name}'
     if not tree.exists:
         return {**row, 'tree': 'none', 'work': [], 'next': verb % 'apply'}
     if tree.rebase_state.exists():

@@ -40,7 +40,7 @@ def commit(repo: layout.Repo, changes: Changes, tree: _tree.Tree,
     if aside.exists():
         shutil.rmtree(aside)
     aside.mkdir()
-    before = layout.Files(repo.root)
+    before = layout.Files(repo)
     steps = []
     for number, (path, file) in enumerate(sorted(changes.items())):
         step = {'path': path, 'before': _print(before.get(path)),
@@ -65,7 +65,7 @@ def resume(repo: layout.Repo) -> ty.List[str]:
         shutil.rmtree(folder, ignore_errors=True)
         return []
     journal = json.loads((folder / 'journal.json').read_text())
-    files = layout.Files(repo.root)
+    files = layout.Files(repo)
     for step in journal['steps']:
         if _print(files.get(step['path'])) not in (step['before'],
                                                    step['after']):

@@ -59,6 +59,9 @@ api-ref/build/
 releasenotes/build/
 etc/nova/nova.conf.sample
 etc/nova/policy.yaml.sample
+# Horizon's tests
+.secret_key_store
+.test_secret_key_store
 subunit.log
 testrepository.subunit
 """
@@ -160,13 +163,12 @@ class Tree:
         """Refuse if moving this tree would lose anything of the developer's.
         """
         shown = self.release.shown
+        command = self.release.repo.command
         if self.rebase_state.exists():
             raise errors.refused(
                 f'{shown}: a rebase is not finished; {why}',
-                ('python3 -m xloud_series rebase --continue '
-                 f'{self.release.name}',
-                 f'python3 -m xloud_series rebase --abort '
-                 f'{self.release.name}'))
+                (f'{command} rebase --continue {self.release.name}',
+                 f'{command} rebase --abort {self.release.name}'))
         operation = self.operation()
         if operation:
             raise errors.refused(
@@ -178,7 +180,7 @@ class Tree:
             raise errors.refused(
                 f'{shown}: uncommitted work; {why}',
                 (f'save: git -C {shown} add -A && git -C {shown} commit, then '
-                 f'python3 -m xloud_series export {self.release.name}',
+                 f'{command} export {self.release.name}',
                  drop + ' (an untracked file: rm it)'),
                 detail='\n'.join(dirty))
         work = self.unexported()
@@ -191,8 +193,7 @@ class Tree:
                     (f'git -C {shown} checkout {branch}',), detail)
             raise errors.refused(
                 f'{shown}: commits that are not exported; {why}',
-                ('save: python3 -m xloud_series export '
-                 f'{self.release.name}', drop), detail)
+                (f'save: {command} export {self.release.name}', drop), detail)
 
     def take(self, store: _git.Git, refs: ty.Dict[str, str]) -> None:
         """Fetch commits under these refs; nothing of the tree's own moves."""

@@ -67,11 +67,20 @@ def parse(text: str, where: str) -> Pin:
 
 
 def pin_of(release: layout.Release) -> Pin:
-    file = layout.Files(release.repo.root).get(release.upstream)
+    file = layout.Files(release.repo).get(release.upstream)
     pin = parse(file.data.decode() if file else '', release.upstream)
     if not pin.sha256:
         raise errors.integrity(f'{release.upstream}: {pin} has no --hash')
+    wanted = release.repo.project.name
+    if _plain(pin.name) != _plain(wanted):
+        raise errors.integrity(
+            f'{release.upstream} pins {pin.name}, but its project is {wanted}',
+            'a project has the name of what it stands on: see --project')
     return pin
+
+
+def _plain(name: str) -> str:
+    return re.sub('[-_.]+', '-', name).lower()
 
 
 def find_pin(repo: layout.Repo, name: str, to: str) -> Pin:

@@ -37,14 +37,15 @@ class Workspace:
     def __init__(self, repo: layout.Repo):
         self.repo = repo
         self.store = _git.Git(repo.store)
-        self.files = layout.Files(repo.root)
+        self.files = layout.Files(repo)
 
     def __enter__(self) -> Workspace:
         _git.require()
-        if not (self.repo.root / 'patches').is_dir():
+        if not (self.repo.root / self.repo.patches).is_dir():
             raise errors.usage(
-                f'{self.repo.root} has no patches/: it is no series '
-                f'repository', 'give its root with --repo DIR')
+                f'{self.repo.root} has no {self.repo.patches}/: it is no '
+                f'repository of a series on {self.repo.project.name}',
+                'give its root with --repo DIR')
         self.repo.cache.mkdir(parents=True, exist_ok=True)
         self.lock = (self.repo.cache / 'lock').open('w')
         try:
@@ -105,7 +106,7 @@ class Workspace:
         if not tree.exists:
             raise errors.usage(
                 f'{release.shown} is not there: did you run apply first?',
-                f'python3 -m xloud_series apply {release.name}')
+                f'{self.repo.command} apply {release.name}')
         return tree
 
     def listed(self, release: layout.Release) -> ty.List[_stack.Listed]:

@@ -350,6 +350,7 @@ class UsageTest(Case):
                 ('down', 'sandbox.sh', 'up', 'down'),
                 ('--json', 'apply_series.sh', '--json'),
                 ('2024.2', 'apply_series.sh', '2024.1', '2024.2'),
+                ('--project', 'apply_series.sh', '--project'),
                 ('sid', 'bare.sh', 'sid'),
                 ('trixie', 'bare.sh', 'bookworm', 'trixie'),
                 ('--only', 'bare.sh', '--only'),

@@ -97,7 +97,7 @@ class TestLookup(Three):
         self.ok('check')
 
     def test_the_nearest_older_wins(self):
-        files = layout.Files(self.root)
+        files = layout.Files(layout.Repo(self.root))
         for folder in ('2.0', '3.0', '1.0'):
             (self.root / 'patches' / folder / 'x.patch').write_text('x')
         (self.root / 'patches/x.patch').write_text('x')
