@@ -14,7 +14,8 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ENV=build/sandbox/env
-TREE_ENV=build/env-${XLOUD_RELEASE:-2024.1}
+RELEASE=${XLOUD_RELEASE:-2024.1}
+TREE_ENV=build/env-$RELEASE
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
@@ -72,12 +73,16 @@ prepare_services() {
 }
 
 prepare_demo() {
+    local versions
     prepare
-    # Its picture is drawn in the environment that Nova runs in.
+    # Its picture is drawn in the environment that Nova runs in. Of what draws
+    # it only the oldest release names versions, one for each Python.
+    mapfile -t versions < <(
+        grep '^matplotlib==' patches/2024.1/constraints.txt)
     "$TREE_ENV/bin/python" -c 'import matplotlib' 2>/dev/null ||
         "$TREE_ENV/bin/python" -m pip install -qq \
-            --disable-pip-version-check \
-            -c patches/2024.1/constraints.txt matplotlib ||
+            --disable-pip-version-check -c "patches/$RELEASE/constraints.txt" \
+            "${versions[@]}" ||
         die "could not install matplotlib"
 }
 

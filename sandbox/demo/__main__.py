@@ -31,6 +31,7 @@ import time
 from sandbox.demo import picture
 from sandbox.demo import screen
 from sandbox.demo import words
+from tools import lane
 from tools import tree
 
 UNFIT, INTERRUPTED = 2, 130
@@ -114,7 +115,7 @@ def run(show: Show, log: Path) -> int:
         story = subprocess.Popen(
             [sys.executable, '-W', 'ignore',
              str(Path(__file__).with_name('story.py'))],
-            cwd=tree.TREE, env={**os.environ, 'TMPDIR': scratch},
+            cwd=tree.TREE, env={**os.environ, **_environ(), 'TMPDIR': scratch},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
             text=True)
 
@@ -138,6 +139,12 @@ def run(show: Show, log: Path) -> int:
             # What it started ends with it.
             story.kill()
             story.wait()
+
+
+def _environ():
+    """Have the services run as this release has them by default."""
+    return {lane.CONCURRENCY_VARIABLE:
+            lane.CONCURRENCY[tree.LANES.concurrency[0]]}
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ import json
 import os
 import sys
 import textwrap
+import threading
 import time
 import traceback
 import urllib.parse
@@ -44,7 +45,6 @@ _OUTPUT, sys.stdout = sys.stdout, sys.stderr
 
 from nova.tests.hypervisor import test_moves  # noqa: E402,I100
 
-import eventlet  # noqa: E402
 import fixtures  # noqa: E402
 
 import nova.conf  # noqa: E402
@@ -168,6 +168,8 @@ class Demo(test_moves.MovesTestCase):
         }, time.monotonic() - start)
 
     def _remember(self, exc_info):
+        # What cleans up may never end.
+        traceback.print_exception(*exc_info)
         self._error = self._error or exc_info[1]
 
     @property
@@ -203,30 +205,45 @@ class Demo(test_moves.MovesTestCase):
         tell('wait', 'the guest boots')
         if not self._watchers:
             self._actual = _Actual(lambda: self.status(server))
-            for watch in (self._actual.watch, lambda: self._watch(server)):
-                self._watchers.append(eventlet.spawn(watch))
+            for look in (self._actual.look, lambda: self._look(server)):
+                self._watchers.append(_Watcher(look))
         return super().wait_until_booted(server)
 
     def _stop_watching(self):
         for watcher in self._watchers:
-            watcher.kill()
+            watcher.stop()
 
-    def _watch(self, server):
-        while True:
-            instance = self.instance(server)
-            seen = self.seen(server)
-            tell('sizes', size.desired(instance), size.charged(instance),
-                 self._actual.size,
-                 seen and [seen.vcpus,
-                           base.MAXIMUM.memory_mb - seen.taken_mb])
-            time.sleep(_SECONDS_BETWEEN_SIZES)
+    def _look(self, server):
+        instance = self.instance(server)
+        seen = self.seen(server)
+        tell('sizes', size.desired(instance), size.charged(instance),
+             self._actual.size,
+             seen and [seen.vcpus, base.MAXIMUM.memory_mb - seen.taken_mb])
+
+
+class _Watcher:
+    """Looks again and again, in a thread that is green under eventlet."""
+
+    def __init__(self, look):
+        self._is_over = threading.Event()
+        self._look = look
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._is_over.wait(_SECONDS_BETWEEN_SIZES):
+            self._look()
+
+    def stop(self):
+        self._is_over.set()
+        self._thread.join()
 
 
 class _Actual:
     """What Nova says that the guest holds.
 
-    That waits for the host, so it has a greenlet of its own. What is old is
-    not told.
+    That waits for the host, so it has a thread of its own. What is old is not
+    told.
     """
 
     def __init__(self, status):
@@ -239,12 +256,10 @@ class _Actual:
         is_new = time.monotonic() - self._asked < _SECONDS_UNTIL_OLD
         return self._size if is_new else None
 
-    def watch(self):
-        while True:
-            status = self._status()
-            self._size = [status['actual_vcpus'], status['actual_memory_mb']]
-            self._asked = time.monotonic()
-            time.sleep(_SECONDS_BETWEEN_SIZES)
+    def look(self):
+        status = self._status()
+        self._size = [status['actual_vcpus'], status['actual_memory_mb']]
+        self._asked = time.monotonic()
 
 
 def _telling(request):

@@ -21,6 +21,7 @@ import unittest
 import yaml
 
 from tools import lane
+from tools import releases
 from tools import tree
 
 # Parents from opendev.org's base-jobs and openstack-zuul-jobs.
@@ -107,6 +108,15 @@ class ZuulTest(unittest.TestCase):
                 run.update(re.findall(r'tools/run_tests\.sh (\S+)',
                                       text_of(job['run'])))
         self.assertEqual(lanes(), run)
+
+    def test_each_other_release_has_a_job(self):
+        parent = 'xloud-nova-release'
+        others = [release for release in releases.known()
+                  if release != releases.OLDEST]
+        self.assertEqual(
+            {f'{parent}-{release}': release for release in others},
+            {name: job['vars']['release'] for name, job in self.jobs.items()
+             if job['parent'] == parent})
 
     def test_playbooks_have_tasks(self):
         for job in self.jobs.values():

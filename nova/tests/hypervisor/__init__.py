@@ -11,3 +11,6 @@
 #    under the License.
 
 """Tests with a real libvirt and real QEMU guests."""
+
+# Before all else, it patches Python for eventlet, or forbids eventlet.
+import nova.tests.functional  # noqa

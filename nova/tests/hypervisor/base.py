@@ -17,6 +17,7 @@ and the size of a host, because Placement gives no server more vCPUs than its
 host has.
 """
 
+import functools
 import io
 import os
 import pathlib
@@ -24,7 +25,6 @@ import time
 import types
 import typing as ty
 
-from eventlet import greenthread
 import fixtures
 import libvirt
 import libvirt_qemu
@@ -102,19 +102,55 @@ class _Nothing(fixtures.Fixture):
 class _Events:
     """Runs the event loop of libvirt; a process has only one."""
 
-    thread = None
+    is_running = False
 
     @classmethod
     def run(cls):
-        if cls.thread is None:
-            cls.thread = libvirt_host.native_threading.Thread(
-                target=cls._run, daemon=True)
-            cls.thread.start()
-
-    @staticmethod
-    def _run():
+        """What each Host runs in a thread of its own."""
+        if cls.is_running:
+            return
+        cls.is_running = True
         while True:
             libvirt.virEventRunDefaultImpl()
+
+    @staticmethod
+    def classes_with(method):
+        """Those that have it themselves: since 33.0.0 not only the Host."""
+        return [owner for owner in vars(libvirt_host).values()
+                if isinstance(owner, type) and method in vars(owner)]
+
+
+class _Loops(fixtures.Fixture):
+    """Lets the threads end that a Host has for its events.
+
+    Since 34.0.0, Nova's fixtures wait for all that a test has spawned.
+    """
+
+    def _setUp(self):
+        self._is_over = False
+        self._wakers = []
+        for owner in _Events.classes_with('_conn_event_thread'):
+            self._replace(
+                owner, '_conn_event_thread', owner._dispatch_conn_event,
+                lambda host: host._conn_event_handler_queue.put(lambda: None))
+        for owner in _Events.classes_with('_dispatch_thread'):
+            self._replace(
+                owner, '_dispatch_thread', owner._dispatch_events,
+                functools.partial(owner._queue_event, event={}))
+        self.addCleanup(self._end)
+
+    def _replace(self, owner, name, step, wake):
+        def run(host):
+            self._wakers.append(functools.partial(wake, host))
+            while not self._is_over:
+                step(host)
+
+        self.useFixture(fixtures.MockPatchObject(owner, name, run))
+
+    def _end(self):
+        self._is_over = True
+        for wake in self._wakers:
+            wake()
 
 
 class HypervisorTestCase(base.ElasticServersTestCase):
@@ -150,8 +186,11 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         # last: the uptime at the last look.
         self._runs = {}
         self.useFixture(nova_fixtures.PrivsepFixture())
+        self.useFixture(_Loops())
+        for handler in _Events.classes_with('_native_thread'):
+            self.useFixture(fixtures.MockPatchObject(
+                handler, '_native_thread', _Events.run))
         for name, replacement in (
-                ('host.Host._native_thread', lambda host: _Events.run()),
                 ('host.Host.get_memory_mb_total',
                  lambda host: HOST_MEMORY_MB),
                 ('driver.LibvirtDriver._get_vcpu_available',
@@ -175,7 +214,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
                        group='libvirt')
         self._watch_spawned()
         self.addCleanup(self._forget_events)
-        self.addCleanup(self._wait_for_greenlets)
+        self.addCleanup(self._wait_for_spawned)
         for libvirtd in self.libvirtds:
             self.addCleanup(libvirtd.remove_domains)
             self._start_host(libvirtd)
@@ -203,17 +242,23 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             for event in list(compute.driver._host._events_delayed.values()):
                 event.cancel()
 
-    def _wait_for_greenlets(self):
+    def _wait_for_spawned(self):
         """Wait for work that events of libvirt have started.
 
         A test can end the threads of a host, but not these.
         """
-        pool = utils._get_default_green_pool()
         hypervisor_fixtures.wait_for(
-            lambda: not self._spawned and all(
-                isinstance(running, greenthread.GreenThread)
-                for running in pool.coroutines_running),
-            _SECONDS, 'the greenlets of the test end')
+            lambda: not self._spawned and not self._unowned(),
+            _SECONDS, 'the threads of the test end')
+
+    @staticmethod
+    def _unowned():
+        """What Nova before 32.0.0 runs and nobody can wait for."""
+        if not hasattr(utils, '_get_default_green_pool'):
+            return []
+        pool = utils._get_default_green_pool()
+        return [running for running in pool.coroutines_running
+                if not hasattr(running, 'wait')]
 
     def _watch_spawned(self):
         spawn = guests.spawner.spawn
@@ -445,13 +490,16 @@ class HypervisorTestCase(base.ElasticServersTestCase):
     # A guest takes longer than a fake one.
 
     def _wait_for_state_change(self, server, expected_status,
-                               max_retries=_RETRIES):
+                               max_retries=_RETRIES, **others):
         return super()._wait_for_state_change(
-            server, expected_status, max_retries)
+            server, expected_status, max_retries, **others)
 
     def _wait_for_server_parameter(self, server, expected_params,
-                                   max_retries=_RETRIES, api=None):
-        """Wait for a server, but not for one that failed."""
+                                   max_retries=_RETRIES, api=None, **others):
+        """Wait for a server, but not for one that failed.
+
+        :param others: about the wait for a server that failed
+        """
         api = api or self.admin_api
 
         def is_so():

@@ -25,6 +25,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import threading
 import time
 import typing as ty
 
@@ -127,6 +128,30 @@ def wait_for(condition, seconds, what):
         if time.monotonic() > deadline:
             raise AssertionError('%s: not within %d s' % (what, seconds))
         time.sleep(0.2)
+
+
+class Background:
+    """A call in a thread of its own, which is a green one under eventlet."""
+
+    def __init__(self, function, *args, **kwargs):
+        self._call = lambda: function(*args, **kwargs)
+        self._answer = None
+        self._error = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            self._answer = self._call()
+        except BaseException as error:
+            self._error = error
+
+    def wait(self):
+        """Return or raise what the call does."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._answer
 
 
 class OwnLibvirtd(fixtures.Fixture):

@@ -23,7 +23,7 @@ from nova import objects
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
 from nova.tests.hypervisor import tiny_guest
-from nova import utils
+from nova.virt.libvirt.xloud import events
 from nova.xloud import action
 from nova.xloud import rpcapi
 from nova.xloud import size
@@ -77,7 +77,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         def die(*args):
             if when:
                 # libvirt goes on with what it was asked for.
-                self.addCleanup(utils.spawn(real, *args).wait)
+                self.addCleanup(fixtures.Background(real, *args).wait)
                 fixtures.wait_for(
                     lambda: self.views(server).guest == when, 120,
                     'the guest holds %s' % (when,))
@@ -101,7 +101,8 @@ class RecoveryTestCase(base.HypervisorTestCase):
 
     def _start_again(self):
         # The killed one receives no more events.
-        self.compute.driver._host._event_queue = None
+        queue = events.queue_of(self.compute.driver._host)
+        queue._queue_event = lambda event: None
         self.computes[self.host] = self.restart_compute_service(
             self.compute, keep_hypervisor_state=False)
         # A periodic task that it begins with
@@ -144,7 +145,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         server = self.boot(tiny_guest.KEEP_VCPUS)
         self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
-        shrink = utils.spawn(self.adjust, server, 1, expect=409)
+        shrink = fixtures.Background(self.adjust, server, 1, expect=409)
         fixtures.wait_for(lambda: self._is_marked(server), 120,
                           'a vCPU is asked for')
         self.libvirtds[0].restart()
@@ -161,7 +162,7 @@ class RecoveryTestCase(base.HypervisorTestCase):
         server = self.boot()
         self.adjust(server, *GROWN)
         self.assert_all_see(server, GROWN)
-        shrink = utils.spawn(
+        shrink = fixtures.Background(
             self.adjust, server, *base.MINIMUM,
             expect=409 if self.is_emulated else 202)
         # Under emulation libvirt now waits to be told that the vCPU left.

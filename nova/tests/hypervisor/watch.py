@@ -13,9 +13,7 @@
 """What must be true at every moment, not only at the end."""
 
 import contextlib
-
-import eventlet
-from eventlet import tpool
+import time
 
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
@@ -33,6 +31,8 @@ def charge(test, server):
     domain = test.domain(server)
     held = set()
     is_over = False
+    # It does not stop other green threads.
+    in_qemu = test.compute.driver._host._wrap_libvirt_proxy(base.in_qemu)
 
     def charged():
         return test.allocated(server['id'])[host]
@@ -41,16 +41,16 @@ def charge(test, server):
         before = charged()
         while not is_over:
             # While libvirt changes the guest it does not answer.
-            now = tpool.execute(base.in_qemu, domain)
+            now = in_qemu(domain)
             after = charged()
             # It may have been any of both at that moment.
             limit = size.largest(before, after)
             test.assertEqual(limit, size.largest(limit, now), now)
             held.add(now)
             before = after
-            eventlet.sleep(0.1)
+            time.sleep(0.1)
 
-    watcher = eventlet.spawn(watch)
+    watcher = fixtures.Background(watch)
     try:
         fixtures.wait_for(lambda: held, 120, 'the first look')
         yield held
