@@ -81,6 +81,8 @@ SLOW_TOOL_TESTS = r'tools\.tests\.|benchmarks\.'
 # not be set up, with all its tests.
 _TEST = re.compile(r'[^\W\d]\w*(\.\w+){2,}(\(.*\))?')
 _CLASS = re.compile(r'setUpClass \((\S+)\)')
+# What else has a series, each in a folder of its name.
+PROJECTS = ('horizon',)
 # Scripts in packaging/tests.
 PROOFS = ('packages', 'deb', 'rpm', 'image')
 PAGES = ('README.rst', 'CHANGES.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
@@ -449,6 +451,10 @@ def pep8(_arguments):
                              *_existing(prose)])
     _check(outcome, 'the series', [sys.executable, '-m', 'xloud_series',
                                    'check', tree.RELEASE])
+    for project in PROJECTS:
+        _check(outcome, f'the series on {project}',
+               [sys.executable, '-m', 'xloud_series', '--project', project,
+                'check', tree.RELEASE])
     return outcome
 
 
