@@ -14,6 +14,8 @@
 
 import re
 
+from unittest import mock
+
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
 from nova.tests.hypervisor import tiny_guest
@@ -72,6 +74,22 @@ class AdjustTestCase(base.HypervisorTestCase):
         self.restart(server, 'hard')
         self.adjust(server, 3)
         self.assert_all_see(server, base.MINIMUM._replace(vcpus=3))
+
+    def test_server_that_was_started_without_a_list(self):
+        """An older Nova has started it, with its whole maximum."""
+        with mock.patch('nova.virt.libvirt.xloud.domain.configure'):
+            server = self.boot()
+        self.change_sizes(server, base.MAXIMUM)
+        self.assert_all_see(server, base.MAXIMUM)
+        (blocker,) = self.status(server)['blockers']
+        self.assertEqual('vcpus_fixed', blocker['code'])
+        self.assertIn(blocker['message'],
+                      self.adjust(server, 2, expect=409))
+        self.adjust(server, memory_mb=512)
+        self.assert_all_see(server, size.Size(4, 512))
+        self.restart(server, 'hard')
+        self.adjust(server, 3)
+        self.assert_all_see(server, size.Size(3, 512), stale_vcpus=4)
 
     def _assert_next_is_awaited(self, server, left):
         self.assert_all_see(

@@ -15,7 +15,10 @@
 import itertools
 import math
 
+import fixtures
+
 from nova.compute import power_state
+from nova import context
 from nova import exception
 from nova.tests.functional.xloud import base
 from nova.xloud import guest as elastic_guest
@@ -190,3 +193,47 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         guest = self.guests.get(instance.uuid)
         if guest is not None and guest.host == self._host:
             del self.guests[instance.uuid]
+
+
+class GuestsTestCase(base.ElasticServersTestCase):
+    """Hosts that have guests."""
+
+    compute_driver = 'fake.ScriptedFakeDriver'
+
+    def setUp(self):
+        # Another base may start hosts.
+        for name, value in (
+                ('nova.virt.fake.ScriptedFakeDriver', ScriptedFakeDriver),
+                (__name__ + '.ScriptedFakeDriver.guests', {})):
+            self.useFixture(fixtures.MonkeyPatch(name, value))
+        super().setUp()
+
+
+class ReconciledTestCase(GuestsTestCase):
+    """The same, where reconcile runs with the audit of each host."""
+
+    def _run_periodics(self, *args, **kwargs):
+        super()._run_periodics(*args, **kwargs)
+        self.reconcile_all()
+
+    def reconcile_all(self):
+        for host, compute in self.computes.items():
+            with context.target_cell(
+                    context.get_admin_context(),
+                    self.host_mappings[host].cell_mapping) as cell:
+                compute.manager._elastic.reconcile(cell)
+
+    def books(self, server):
+        vcpus, memory_mb, entries = super().books(server)
+        # Each start and each move of a guest leaves a note as well.
+        return vcpus, memory_mb, {
+            key: value for key, value in entries.items()
+            if key.startswith(('xloud_desired_', 'xloud_boot_'))}
+
+    def change_sizes(self, server, desired, boot=None):
+        # What its start leaves to do is done before that.
+        self.reconcile_all()
+        guest = ScriptedFakeDriver.guests[server['id']]
+        guest.held = guest.target = desired
+        guest.config = boot or desired
+        return super().change_sizes(server, desired, boot)

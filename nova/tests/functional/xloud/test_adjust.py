@@ -23,6 +23,7 @@ from oslo_concurrency import lockutils
 from oslo_db import exception as db_exc
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
+import sqlalchemy
 
 from nova.compute import power_state
 from nova.compute import task_states
@@ -42,18 +43,12 @@ from nova.xloud import task
 GROWN = size.Size(6, 6144)
 
 
-class AdjustTestCase(base.ElasticServersTestCase):
+class AdjustTestCase(scripted.GuestsTestCase):
 
-    compute_driver = 'fake.ScriptedFakeDriver'
     SETTLE_TIMEOUT = 300
 
     def setUp(self):
         super().setUp()
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.fake.ScriptedFakeDriver', scripted.ScriptedFakeDriver))
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.functional.xloud.scripted.ScriptedFakeDriver.guests',
-            {}))
         self.later = datetime.timedelta()
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() + self.later)
         for user in ('manager', 'reconcile'):
@@ -978,12 +973,34 @@ class PeriodicTestCase(AdjustTestCase):
                 mock.patch.object(
                     report.SchedulerReportClient, 'put') as put, \
                 mock.patch.object(objects.Instance, 'save') as save:
-            self.reconcile()
+            statements = self._statements_of(self.reconcile)
+        # The servers with their flavors, and their metadata
+        self.assertEqual(2, len(statements), statements)
+        self.assertIn(self.server['id'], str(statements))
+        self.assertNotIn(plain['id'], str(statements))
         self.assertEqual(1, len(self.driver.observations))
         self.assertEqual(4, len(self.driver.observations[0]))
         self.assertNotIn(plain['id'], self.driver.observations[0])
         for call in (get, put, save):
             call.assert_not_called()
+
+    @staticmethod
+    def _statements_of(work):
+        """What is sent to the database meanwhile, with its parameters."""
+        statements = []
+
+        def note(connection, cursor, statement, parameters, *args):
+            # Services report that they live at any time.
+            if ' instance' in statement:
+                statements.append((statement, parameters))
+
+        listener = (sqlalchemy.engine.Engine, 'before_cursor_execute', note)
+        sqlalchemy.event.listen(*listener)
+        try:
+            work()
+        finally:
+            sqlalchemy.event.remove(*listener)
+        return statements
 
     def test_hypervisor_is_away(self):
         before = self.books(self.server)
