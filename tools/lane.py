@@ -19,6 +19,7 @@ runs all lanes and adds up their closing lines.
 """
 
 import argparse
+from concurrent import futures
 import contextlib
 import dataclasses
 import fcntl
@@ -117,6 +118,14 @@ class Outcome:
         slowest = sorted(self.seconds, key=self.seconds.get, reverse=True)
         return [f'{self.seconds[test]:6.1f} s  {test}'
                 for test in slowest[:SLOWEST]]
+
+
+class Check(ty.NamedTuple):
+    """A command that says what is wrong, and fails then."""
+
+    name: str
+    command: ty.Sequence[str]
+    cwd: Path = tree.ROOT
 
 
 class Collector:
@@ -430,9 +439,14 @@ def judge(suspects, base):
 def machine(arguments):
     """Anything to elastic servers in any order, for as long as is asked."""
     outcome = Outcome()
-    _check(outcome, 'the state machine',
-           [sys.executable, '-m', 'tools.machine', *arguments],
-           environ={'PYTHONPATH': str(tree.ROOT)}, cwd=tree.TREE)
+    # It says how far it is.
+    if subprocess.run(
+            [sys.executable, '-m', 'tools.machine', *arguments],
+            env={**os.environ, 'PYTHONPATH': str(tree.ROOT)},
+            cwd=tree.TREE).returncode:
+        outcome.failures.append('the state machine')
+    else:
+        outcome.passed += 1
     return outcome
 
 
@@ -441,40 +455,38 @@ def pep8(_arguments):
     python = [path for path in touched if path.endswith('.py')]
     prose = [*PAGES, 'doc', 'guide']
     flake8 = [sys.executable, '-m', 'flake8']
-    outcome = Outcome()
-    _check(outcome, 'flake8: the repository', flake8)
+    checks = [Check('flake8: the repository', flake8)]
     if python:
         # In the tree, with the tree's configuration: Nova's own N checks.
-        _check(outcome, f'flake8: {len(python)} files of the series',
-               [*flake8, *python], cwd=tree.TREE)
-    _check(outcome, 'doc8', [sys.executable, '-m', 'doc8', '--quiet',
-                             *_existing(prose)])
-    _check(outcome, 'the series', [sys.executable, '-m', 'xloud_series',
-                                   'check', tree.RELEASE])
-    for project in PROJECTS:
-        _check(outcome, f'the series on {project}',
-               [sys.executable, '-m', 'xloud_series', '--project', project,
-                'check', tree.RELEASE])
-    return outcome
+        checks.append(Check(f'flake8: {len(python)} files of the series',
+                            [*flake8, *python], cwd=tree.TREE))
+    checks.append(Check('doc8', [sys.executable, '-m', 'doc8', '--quiet',
+                                 *_existing(prose)]))
+    series = [sys.executable, '-m', 'xloud_series']
+    return check_all(checks, [
+        Check('the series', [*series, 'check', tree.RELEASE]),
+        *(Check(f'the series on {project}',
+                [*series, '--project', project, 'check', tree.RELEASE])
+          for project in PROJECTS)])
 
 
 def docs(_arguments):
-    outcome = Outcome()
+    site, checks = [], []
+    if _existing(['guide/index.rst']):
+        site.append(Check('the guide and the manual', [
+            sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going',
+            '-c', 'tools/docs', '-d', 'build/docs/.doctrees',
+            str(_make_site()), 'build/docs/html']))
     for page in PAGES:
         # What a forge does to show it, but a warning is an error.
-        _check(outcome, page, [sys.executable, '-m', 'docutils', '--strict',
-                               page, os.devnull])
+        checks.append(Check(page, [sys.executable, '-m', 'docutils',
+                                   '--strict', page, os.devnull]))
     if _existing(['releasenotes/notes']):
-        _check(outcome, 'release notes', [sys.executable, '-m', 'reno.main',
-                                          'lint'])
-    _check(outcome, 'CHANGES.rst', [sys.executable, '-m', 'tools.changes',
-                                    '--check'])
-    if _existing(['guide/index.rst']):
-        _check(outcome, 'the guide and the manual',
-               [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going',
-                '-c', 'tools/docs', '-d', 'build/docs/.doctrees',
-                _make_site(), 'build/docs/html'])
-    return outcome
+        checks.append(Check('release notes', [sys.executable, '-m',
+                                              'reno.main', 'lint']))
+    checks.append(Check('CHANGES.rst', [sys.executable, '-m', 'tools.changes',
+                                        '--check']))
+    return check_all(site, checks)
 
 
 def _make_site():
@@ -503,14 +515,28 @@ def prove(name):
     return outcome
 
 
-def _check(outcome, name, command, cwd=tree.ROOT, environ=None):
-    if subprocess.run(command, cwd=cwd,
-                      env={**os.environ, **(environ or {})}).returncode:
-        outcome.failures.append(name)
-        _show(f'FAILED {name}')
-    else:
-        outcome.passed += 1
-        _show(f'ok {name}')
+def check_all(*chains: ty.Sequence[Check]) -> Outcome:
+    """Run chains of checks at the same time; show all in order."""
+    outcome = Outcome()
+    with futures.ThreadPoolExecutor(int(WORKERS)) as pool:
+        said = pool.map(lambda chain: list(map(_run_check, chain)), chains)
+        for check, done in zip(sum(map(list, chains), []),
+                               (done for chain in said for done in chain)):
+            if done.stdout.strip():
+                _show(done.stdout.rstrip('\n'))
+            if done.returncode:
+                outcome.failures.append(check.name)
+                _show(f'FAILED {check.name}')
+            else:
+                outcome.passed += 1
+                _show(f'ok {check.name}')
+    return outcome
+
+
+def _run_check(check):
+    return subprocess.run(
+        check.command, cwd=check.cwd, encoding='utf-8', errors='replace',
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def cpu_seconds():

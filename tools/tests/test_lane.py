@@ -309,6 +309,22 @@ class RunStestrTest(unittest.TestCase):
         self.assertIn('nova/a.py:A.b', '\n'.join(self.shown))
 
 
+class CheckTest(unittest.TestCase):
+    def test_all_are_run_and_what_they_say_is_shown_in_order(self):
+        shown = []
+        with mock.patch.object(lane, '_show', shown.append):
+            outcome = lane.check_all(*(
+                [lane.Check(name, [sys.executable, '-c', text])
+                 for name, text in chain] for chain in (
+                    [('slow', 'import time; time.sleep(0.5); print("done")'),
+                     ('bad', 'import sys; sys.exit("wrong")')],
+                    [('silent', '')])))
+        self.assertEqual(['done', 'ok slow', 'wrong', 'FAILED bad',
+                          'ok silent'], shown)
+        self.assertEqual('x: 2 passed, 1 failed, 0 skipped',
+                         outcome.closing_line('x'))
+
+
 class OutcomeTest(unittest.TestCase):
     def test_the_slowest_ten(self):
         outcome = lane.Outcome(seconds={f't{n}': n for n in range(12)})

@@ -371,12 +371,8 @@ class TestTrouble(base.Case):
                 '    COUNT[0] += 1\n    if COUNT[0] == number:\n'
                 '        raise OSError(28, "No space left on device", '
                 'str(path))\n')
-            real = base.PACKAGE
-            base.PACKAGE = self.folder / 'lib'
-            try:
-                said = self.expect(4, 'export')
-            finally:
-                base.PACKAGE = real
+            said = self.expect(4, 'export',
+                               PYTHONPATH=str(self.folder / 'lib'))
             self.assertIn('No space left on device', said)
             self.assertEqual(before, self.snapshot())
         self.ok('export')
