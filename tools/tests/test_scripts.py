@@ -35,8 +35,8 @@ from tools import tree
 COPIED = ('apply_series.sh', 'bare.sh', 'guests.sh', 'lanes.sh', 'packages.sh',
           'run_tests.sh', 'sandbox.sh')
 TEXT_TOOLS = ('bash', 'cat', 'chmod', 'comm', 'cut', 'dirname', 'env', 'grep',
-              'ln', 'mkdir', 'mktemp', 'mv', 'rm', 'sed', 'sh', 'sort', 'tail',
-              'tee', 'tr', 'true', 'xargs')
+              'ln', 'mkdir', 'mktemp', 'mv', 'nice', 'rm', 'sed', 'sh',
+              'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
@@ -126,6 +126,7 @@ class LanesTest(Case):
         """It starts first and is shown in its turn, whole."""
         self.write('build/tox-venv/bin/tox', f'''
             echo "$4 starts"
+            nice >{self.folder}/nice-"$4"
             while [ "$4" = hypervisor ] && ! [ -e {self.folder}/unit ]; do
                 sleep 0.1
             done
@@ -137,6 +138,10 @@ class LanesTest(Case):
         self.assertEqual(
             ['unit starts', 'hypervisor starts'],
             re.findall('.* starts', done.stdout))
+        # What takes longest comes first.
+        guests, unit = (int((self.folder / f'nice-{name}').read_text())
+                        for name in ('hypervisor', 'unit'))
+        self.assertEqual(min(guests + 5, 19), unit)
         self.assertIn('2 passed, 0 failed, 0 skipped', done.stdout)
 
     def test_what_fails_beside_the_other_lanes_fails(self):
