@@ -37,6 +37,8 @@ STOCK = {
     'nova/db/alembic.ini': '[alembic]\n'}
 OURS = {**STOCK, 'nova/driver.py': 'def start():\n    elastic()\n',
         'nova/xloud/__init__.py': '"""Ours."""\n',
+        # Before the manifest in order, and not Python's.
+        'nova/api/sample.json.tpl': '{}\n',
         'nova/xloud/books.py': 'BOOKS = 1\n'}
 NEWER = {**OURS, 'nova/virt/guest.py': 'SIZE = 2\n',
          'nova/xloud/late.py': 'LATE = 1\n'}
@@ -112,6 +114,7 @@ class Case(unittest.TestCase):
                     '../../../bin/nova-compute,sha256=x,1\n'
                     'nova/driver.py,sha256=y,2\n',
                 'nova/virt/__pycache__/guest.cpython-311.pyc': 'old',
+                'nova/notes.txt': 'of somebody',
                 'nova_other/__init__.py': '',
                 'other/__init__.py': ''}.items():
             self.put(name, text)
@@ -202,7 +205,8 @@ class WholeTest(Case):
             rows = {row[0]: row[1] for row in csv.reader(opened)}
         self.assertEqual('sha256=x', rows['../../../bin/nova-compute'])
         listed = {path for path in rows if not path.startswith('..')}
-        self.assertEqual(set(self.node().installed.paths()), listed)
+        self.assertEqual(set(self.node().installed.paths()),
+                         listed | {'nova/notes.txt'})
 
     def test_tests_that_are_installed_are_replaced_too(self):
         files = {**OURS, 'nova/tests/__init__.py': '# ours\n'}
@@ -476,16 +480,23 @@ class AroundTest(Case):
         self.deploy()
         self.assertFalse(self.node().needs_restart('nova-api'))
         self.assertTrue(self.node().needs_restart('nova-scheduler'))
-        self.node().rollback()
+        # Whoever shares the installation has to follow.
+        self.assertEqual(['nova-api'], self.node().rollback()['services'])
         self.assertTrue(self.node().needs_restart('nova-api'))
+        self.assertEqual([], self.node().rollback()['services'])
 
     def test_only_errors_of_a_new_kind_count(self):
         log = self.folder / 'nova.log'
-        log.write_text('1 ERROR no disk 7\n')
+        log.write_text(
+            '1 ERROR x [None req-a8210546-4a22-44e5-bac4-48ab66c9b21b '
+            '2658e961e6ff4965b48dbaa0ff9f9506 - - default] no disk 7\n')
         self.deploy()
         self.node().mark('nova-api', log)
         with log.open('a') as opened:
-            opened.write('2 INFO all is well\n3 ERROR no disk 8\n')
+            opened.write(
+                '2 INFO all is well\n'
+                '3 ERROR x [None req-e44ddfca-4f72-47a8-be28-7f1cc289a6a0 '
+                'ba7a6aa5004540ed9446b56497431200 - - default] no disk 8\n')
         self.assertEqual([], self.node().errors('nova-api'))
         with log.open('a') as opened:
             opened.write('4 ERROR no such module\nTraceback (most recent\n')

@@ -71,7 +71,10 @@ _LINES = 20
 # Of a log, what is read to learn which errors are old.
 _OLD_BYTES = 4 << 20
 _ERROR = re.compile(r'\b(?:ERROR|CRITICAL)\b|^Traceback ')
-_VARIABLE = re.compile(r'[0-9a-f]{8}-[0-9a-f-]{27}|0x[0-9a-f]+|\d+')
+# Times, identifiers, and what is in brackets: who asked, which server.
+_VARIABLE = re.compile(
+    r'\[[^\]]*\]|[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{8,}\b|'
+    r'0x[0-9a-f]+|\d+')
 
 Files = ty.Dict[str, str]  # sha256 by path below site-packages
 
@@ -231,17 +234,20 @@ class Installed:
     def has_tests(self) -> bool:
         return (self.folder / _TESTS / '__init__.py').exists()
 
-    def make_equal(self, target: ty.Dict[str, bytes]) -> int:
+    def make_equal(self, target: ty.Dict[str, bytes],
+                   added: ty.Iterable[str]) -> int:
         """Write what differs and remove what is not in the target.
 
         What is there beside Python's files and metadata stays, unless it was
-        ours. Bytecode of what changes goes first: a process that starts in
+        ours: by its manifest, or because a run that was killed may have added
+        it. Bytecode of what changes goes first: a process that starts in
         between never runs the old one with the new source.
 
         :returns: how many files were changed
         """
         present = self.paths()
-        placed = self.manifest() or {'files': {}}
+        removable = {MANIFEST, *added,
+                     *(self.manifest() or {'files': {}})['files']}
         changed = 0
         written = []
         # Metadata last: entry points name modules that must be there.
@@ -260,8 +266,8 @@ class Installed:
                 written.append(path)
         for path in present:
             if path not in target and (
-                    path.endswith('.py') or path in placed['files'] or
-                    path == MANIFEST or not path.startswith('nova/')):
+                    path.endswith('.py') or path in removable or
+                    not path.startswith('nova/')):
                 self._forget_bytecode(path)
                 remove(self.folder / path)
                 changed += 1
@@ -561,11 +567,13 @@ class Node:
             changes = self._changes(target)
             return {'changed': len(changes), 'version': wheel.version,
                     'changes': changes}
+        added = set(target).difference(self.installed.paths())
+        added.update(journal.get('added', ()))
         self._write_journal(
             state='placing', backup=number_, version=wheel.version,
             wheel=wheel.sha256, begun=self._now(), owner=self.owner,
-            restarted={})
-        changed = self.installed.make_equal(target)
+            restarted={}, added=sorted(added))
+        changed = self.installed.make_equal(target, added)
         self._write_journal(state='placed', placed=self._now())
         return {'changed': changed, 'version': wheel.version,
                 'backup': number_}
@@ -589,15 +597,16 @@ class Node:
                 _fingerprint(self.installed.files()) ==
                 description['fingerprint']):
             return {'changed': 0, 'version': description['version'],
-                    'backup': wanted}
+                    'backup': wanted, 'services': []}
         self._write_journal(
             state='restoring', backup=wanted, begun=self._now(),
             owner=self.owner, restarted={}, wheel=None,
             version=description['version'])
-        changed = self.installed.make_equal(target)
-        self._write_journal(state='restored', placed=self._now())
+        changed = self.installed.make_equal(target, journal.get('added', ()))
+        self._write_journal(state='restored', placed=self._now(), added=[])
+        # Several services may share the installation, and run what was here.
         return {'changed': changed, 'version': description['version'],
-                'backup': wanted}
+                'backup': wanted, 'services': journal.get('services', [])}
 
     def _target(self, wheel):
         """The files of the wheel as pip would leave them here."""
@@ -684,8 +693,9 @@ class Node:
     def restarted(self, service: str) -> None:
         journal = self.journal()
         if journal['state'] != 'none':
-            self._write_journal(restarted={
-                **journal['restarted'], service: self._now()})
+            self._write_journal(
+                restarted={**journal['restarted'], service: self._now()},
+                services=sorted({*journal.get('services', ()), service}))
 
     def mark(self, service: str, log: ty.Optional[Path]) -> ty.Dict[
             str, ty.Any]:
