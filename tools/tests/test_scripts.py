@@ -32,8 +32,8 @@ from tools import lane
 from tools.tests.patience import wait_for
 from tools import tree
 
-COPIED = ('apply_series.sh', 'bare.sh', 'guests.sh', 'lanes.sh', 'packages.sh',
-          'run_tests.sh', 'sandbox.sh')
+COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
+          'guests.sh', 'lanes.sh', 'packages.sh', 'run_tests.sh', 'sandbox.sh')
 TEXT_TOOLS = ('bash', 'cat', 'chmod', 'comm', 'cut', 'dirname', 'env', 'grep',
               'ln', 'mkdir', 'mktemp', 'mv', 'nice', 'rm', 'sed', 'sh',
               'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
@@ -100,10 +100,10 @@ class Case(unittest.TestCase):
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
 
-    def refused(self, *command, machine=ROOT):
+    def refused(self, *command, machine=ROOT, **environ):
         """What a script says that refuses, and so does nothing."""
         before = sorted(self.folder.rglob('*'))
-        done = self.run_script(machine, *command)
+        done = self.run_script(machine, *command, **environ)
         self.assertEqual(2, done.returncode, done.stdout)
         self.assertNotIn('AN ACTION', done.stdout)
         made = set(self.folder.rglob('*')).difference(
@@ -322,7 +322,8 @@ class BareTest(Case):
 
 
 class UsageTest(Case):
-    SCRIPTS = ('apply_series.sh', 'bare.sh', 'run_tests.sh', 'sandbox.sh')
+    SCRIPTS = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
+               'run_tests.sh', 'sandbox.sh')
 
     def test_every_script_has_help_and_does_nothing_else(self):
         self.assertEqual(set(self.SCRIPTS), {
@@ -353,6 +354,11 @@ class UsageTest(Case):
                 ('ups', 'sandbox.sh', 'ups'),
                 ('--up', 'sandbox.sh', '--up'),
                 ('down', 'sandbox.sh', 'up', 'down'),
+                ('down', 'sandbox.sh', 'up', '--stock', 'down'),
+                ('--stock', 'sandbox.sh', '--stock'),
+                ('status', 'deploy_to_containers.sh'),
+                ('--force', 'deploy_to_containers.sh', '--force'),
+                ('verify', 'deploy_to_containers.sh', 'deploy', 'verify'),
                 ('--json', 'apply_series.sh', '--json'),
                 ('2024.2', 'apply_series.sh', '2024.1', '2024.2'),
                 ('--project', 'apply_series.sh', '--project'),
@@ -364,3 +370,16 @@ class UsageTest(Case):
                 ('py3', 'bare.sh', '--only', 'sandbox', '--', 'py3')):
             with self.subTest(command):
                 self.assertIn(refused, self.refused(*command))
+
+    def test_what_a_deployment_does_not_know_it_refuses(self):
+        for refused, name, value in (
+                ('no name', 'TARGET_HOST', 'a; reboot'),
+                ('no name', 'TARGET_HOST', '-oProxyCommand=x'),
+                ('novncproxy', 'CONTAINER_NAME', 'nova_api nova_novncproxy'),
+                ('no name', 'CONTAINER_NAME', '{{x}}'),
+                ('no full path', 'NOVA_SITE_PACKAGES', 'site-packages'),
+                ('no full path', 'BACKUP_DIR', 'backups'),
+                ('SOURCE_REPO', 'SOURCE_REPO', '/nowhere')):
+            with self.subTest(name):
+                self.assertIn(refused, self.refused(
+                    'deploy_to_containers.sh', 'deploy', **{name: value}))

@@ -1,0 +1,198 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is asked of a cloud, by a cloud that is made up."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+import types
+import unittest
+from unittest import mock
+
+from tools import tree
+
+
+def load(path):
+    specification = importlib.util.spec_from_file_location(
+        path.stem, path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+validate = load(tree.ROOT / 'deploy/validate.py')
+xloud_up = load(tree.ROOT / 'deploy/roles/xloud_nova/files/xloud_up.py')
+
+
+class Answer:
+    def __init__(self, code=200, **body):
+        self.status_code = code
+        self._body = body
+        self.text = str(body)
+
+    def json(self):
+        return self._body
+
+
+class ValidateTest(unittest.TestCase):
+    def setUp(self):
+        self.cloud = mock.MagicMock()
+        self.size = (1, 512)
+        self.condition = 'Settled'
+        self.hosts = ['a', 'b']
+        compute = self.cloud.compute
+        compute.services.side_effect = lambda **_: [
+            mock.Mock(host=host, state='up', status='enabled')
+            for host in self.hosts]
+        compute.get.side_effect = lambda *_, **__: Answer(
+            xloud_status=self.status())
+        compute.post.side_effect = self.post
+        compute.get_server.side_effect = lambda _: mock.Mock(
+            status='ACTIVE', task_state=None, compute_host=self.hosts[0])
+        compute.live_migrate_server.side_effect = (
+            lambda *_, **__: self.hosts.reverse())
+        compute.wait_for_server.return_value = mock.Mock(id='uuid')
+        compute.server_actions.return_value = 3 * [
+            mock.Mock(action='xloud_adjust')]
+        self.cloud.image.images.return_value = [
+            mock.Mock(min_ram=0, min_disk=0)]
+        self.deleted = False
+        compute.wait_for_delete.side_effect = self.delete
+        self.cloud.placement.get.side_effect = self.placement
+        errors = mock.patch.object(validate, '_errors', lambda: (OSError,))
+        errors.start()
+        self.addCleanup(errors.stop)
+        connect = mock.patch.object(
+            validate, 'connect', lambda name: self.cloud)
+        connect.start()
+        self.addCleanup(connect.stop)
+
+    def delete(self, *_, **__):
+        self.deleted = True
+
+    def status(self):
+        return {'condition': self.condition, 'reason': 'why', **{
+            f'{word}_{what}': value
+            for word in ('desired', 'boot', 'actual', 'allocated')
+            for what, value in zip(('vcpus', 'memory_mb'), self.size)}}
+
+    def post(self, path, json, **_):
+        if 'extra_specs' in path:
+            return Answer(400)
+        vcpus = json.get('current_vcpus', self.size[0])
+        memory_mb = json.get('current_memory_mb', self.size[1])
+        if vcpus > 2 or memory_mb > 1024:
+            return Answer(400)
+        self.size = (vcpus, memory_mb)
+        return Answer(202)
+
+    def placement(self, path, **_):
+        if 'allocations' in path:
+            return Answer(allocations={} if self.deleted else {'host': {
+                'resources': dict(zip(('VCPU', 'MEMORY_MB'), self.size))}})
+        return Answer(resource_providers=[{'name': 'a'}])
+
+    def run_it(self, *words):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            code = validate.main(['cloud', '--json', '--seconds', '0',
+                                  *words])
+        said = json.loads(output.getvalue())
+        return code, {row['step']: row for row in said['steps']}
+
+    def test_all_is_well(self):
+        code, rows = self.run_it()
+        self.assertEqual(0, code, rows)
+        self.assertEqual(len(validate.STEPS) + 1, len(rows))
+        self.assertEqual('from a to b',
+                         rows['a live migration keeps its size']['text'])
+        self.cloud.compute.delete_flavor.assert_called_once()
+        self.assertTrue(self.deleted)
+
+    def test_one_host_leaves_the_migration_out(self):
+        self.hosts = ['a']
+        code, rows = self.run_it()
+        self.assertEqual((0, 'left out'), (
+            code, rows['a live migration keeps its size']['result']))
+
+    def test_what_fails_ends_it_and_is_taken_away(self):
+        self.condition = 'Partial'
+        code, rows = self.run_it()
+        self.assertEqual(1, code)
+        self.assertEqual(
+            ['ok', 'ok', 'ok', 'FAILED', 'ok'],
+            [row['result'] for row in rows.values()])
+        self.assertTrue(self.deleted)
+
+    def test_placement_that_disagrees(self):
+        self.cloud.placement.get.side_effect = lambda path, **_: (
+            Answer(resource_providers=[{'name': 'a'}])
+            if 'providers' in path else Answer(allocations={
+                'host': {'resources': {'VCPU': 2, 'MEMORY_MB': 512}}}))
+        code, rows = self.run_it()
+        self.assertEqual(1, code)
+        self.assertIn('Placement says 2 vCPUs',
+                      rows['a server starts with its minimum']['text'])
+        # And after its end, too.
+        self.assertIn('allocation', rows['what was made is taken away'][
+            'text'])
+
+    def test_a_missing_entry_point(self):
+        self.cloud.compute.post.side_effect = lambda *_, **__: Answer(200)
+        _code, rows = self.run_it()
+        self.assertIn('entry point',
+                      rows['minimum_cpu=x is refused']['text'])
+
+    def test_a_cloud_that_cannot_be_tried(self):
+        def cannot(_name):
+            raise validate.Cannot('no such cloud')
+
+        with mock.patch.object(validate, 'connect', cannot), \
+                contextlib.redirect_stderr(io.StringIO()) as said:
+            self.assertEqual(2, validate.main(['cloud']))
+        self.assertIn('no such cloud', said.getvalue())
+
+
+class UpTest(unittest.TestCase):
+    def wait(self, service, found):
+        """What it ends with, if a service reports so, time after time."""
+        cloud = mock.Mock()
+        cloud.compute.services.side_effect = [
+            [mock.Mock(host='a', state=state, updated_at=at)]
+            for state, at in found] + [OSError('gone')] * 9
+        cloud.compute.get.side_effect = [
+            OSError('refused'), mock.Mock(status_code=200)]
+        sdk = types.ModuleType('openstack')
+        sdk.connect = mock.Mock(return_value=cloud)
+        clock = iter(range(99))
+        with mock.patch.dict(sys.modules, openstack=sdk), \
+                mock.patch.object(xloud_up.time, 'sleep'), \
+                mock.patch.object(xloud_up.time, 'monotonic',
+                                  lambda: next(clock)), \
+                mock.patch.object(sys, 'argv', [
+                    'up', 'cloud', service, 'a', '--seconds=5']), \
+                contextlib.redirect_stdout(io.StringIO()), \
+                contextlib.redirect_stderr(io.StringIO()):
+            return xloud_up.main()
+
+    def test_a_new_report_counts_and_an_old_one_does_not(self):
+        self.assertEqual(0, self.wait('nova-compute', [
+            ('up', '1'), ('up', '1'), ('up', '2')]))
+        self.assertEqual(1, self.wait('nova-compute', 9 * [('up', '1')]))
+        self.assertEqual(1, self.wait('nova-compute', [
+            ('up', '1'), ('down', '2')]))
+
+    def test_the_api_answers(self):
+        self.assertEqual(0, self.wait('nova-api', []))
