@@ -36,6 +36,7 @@ import time
 import typing as ty
 
 from tools import hooks
+from tools import reference
 from tools import releases
 from tools import selection
 from tools import tree
@@ -87,7 +88,7 @@ PROJECTS = ('horizon',)
 # Scripts in packaging/tests.
 PROOFS = ('packages', 'deb', 'rpm', 'image')
 PAGES = ('README.rst', 'CHANGES.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
-         'patches/README.rst')
+         'patches/README.rst', 'deploy/README.rst')
 
 
 @dataclasses.dataclass
@@ -498,6 +499,8 @@ def _make_site():
         (doc / 'source' / page.name).symlink_to(page)
     for folder in ('api_samples', 'source/xloud'):
         (doc / folder).symlink_to(tree.ROOT / 'doc' / folder)
+    reference.write(reference.Series(tree.TREE), doc / 'source',
+                    tree.git('rev-parse', 'HEAD', tree=tree.ROOT).strip())
     return doc / 'source'
 
 
