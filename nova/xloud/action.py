@@ -46,7 +46,7 @@ def changes(before, after) -> str:
     """The sizes that have changed, for people and for bills.
 
     :param before: and
-    :param after: nova.xloud.condition.Sizes
+    :param after: nova.xloud.situation.Sizes
     """
     return '; '.join(
         '%s %s -> %s' % (word, getattr(before, word), getattr(after, word))

@@ -27,10 +27,10 @@ from nova import objects
 from nova.xloud import action
 from nova.xloud import blockers
 from nova.xloud import checks
-from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
 from nova.xloud import quota
 from nova.xloud import rpcapi
+from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import status as xloud_status
 from nova.xloud import task
@@ -56,7 +56,7 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
         compute_api, context, instance, vcpus, memory_mb, persist)
     growth = quota.growth_of(instance, vcpus, memory_mb)
     quota.check(context, instance, growth)
-    before = condition.sizes_of(instance)
+    before = situation.sizes_of(instance)
     request = rpcapi.Request.about(
         instance, context.request_id, vcpus, memory_mb, persist)
 
@@ -64,7 +64,7 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
     guest = _carry_out(context, instance, request, growth)
     _refresh(context, instance)
     action.finish(context, instance, action.changes(
-        before, condition.sizes_of(instance)))
+        before, situation.sizes_of(instance)))
     return xloud_status.of_elastic(context, instance, guest, blocked)
 
 

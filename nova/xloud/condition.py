@@ -28,10 +28,10 @@ the hypervisor reports now. What the compute service noted earlier only adds
 the reason, and no longer counts once it is no longer true.
 """
 
-import datetime
 import typing as ty
 
 from nova.i18n import _
+from nova.xloud import situation
 from nova.xloud import size
 
 SETTLED = 'Settled'
@@ -42,126 +42,62 @@ UNKNOWN = 'Unknown'
 ALL = (SETTLED, IN_PROGRESS, PARTIAL, OVERCOMMITTED, UNKNOWN)
 
 # What a guest holds that does not run.
-NOTHING = size.Size(0, 0)
-
-# Hypervisors count memory in KiB and in pages, we in MiB.
-_ROUNDING_MB = 1
+_NOTHING = size.Size(0, 0)
 
 
-class Sizes(ty.NamedTuple):
-    """What is known of a server without asking its hypervisor."""
-
-    minimum: size.Size
-    maximum: size.Size
-    desired: size.Size
-    boot: size.Size
-    charged: size.Size
-
-
-def sizes_of(instance) -> Sizes:
-    return Sizes(
-        minimum=size.minimum(instance.flavor),
-        maximum=size.maximum(instance.flavor),
-        desired=size.desired(instance),
-        boot=size.boot(instance),
-        charged=size.charged(instance))
-
-
-def is_waiting(
-    since: ty.Optional[datetime.datetime],
-    now: datetime.datetime,
-    settle_timeout: int,
-) -> bool:
-    """Whether a guest still has time for what it was asked then."""
-    # The clock of another host can be ahead.
-    return since is not None and (
-        abs(now - since) < datetime.timedelta(seconds=settle_timeout))
-
-
-def held(sizes: Sizes, actual: size.Size, memory_pinned: bool) -> size.Size:
-    """What a running guest counts as holding.
-
-    A fixed dimension counts as the flavor's. Pinned memory counts in full,
-    whatever the balloon reports.
-    """
-    vcpus, memory_mb = actual
-    if memory_pinned:
-        memory_mb = sizes.maximum.memory_mb
-    if abs(memory_mb - sizes.desired.memory_mb) <= _ROUNDING_MB:
-        memory_mb = sizes.desired.memory_mb
-    return size.Size(*(
-        highest if lowest == highest else number
-        for number, lowest, highest in zip(
-            (vcpus, memory_mb), sizes.minimum, sizes.maximum)))
-
-
-def evaluate(
-    sizes: Sizes,
-    outcome: ty.Optional[ty.Tuple[str, str]],
-    changed_at: ty.Optional[datetime.datetime],
-    started_at: ty.Optional[datetime.datetime],
-    now: datetime.datetime,
-    settle_timeout: int,
-    actual: ty.Optional[size.Size],
-    memory_pinned: bool = False,
-    pending: ty.Optional[str] = None,
-    is_settling: bool = True,
-    is_returning: bool = False,
-    online_vcpus: ty.Optional[int] = None,
-    is_paused: bool = False,
-) -> ty.Tuple[str, ty.Optional[str]]:
+def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
     """The condition of an elastic server.
 
-    :param outcome: (condition, reason) that the compute service noted
-    :param changed_at: when the server was last asked to change or started
-    :param started_at: when it last started
-    :param settle_timeout: how many seconds a guest may take
-    :param actual: what the guest holds, NOTHING if it does not run, None if
-        the host does not report it
-    :param memory_pinned: whether a passed-through device pins its memory
-    :param pending: why the charge does not fall yet
-    :param is_settling: False if the guest held the desired size at the last
-        look
-    :param is_returning: whether its balloon driver has just come back
-    :param online_vcpus: how many vCPUs the guest says it uses, None if it
-        does not say
-    :param is_paused: whether the guest can do nothing now
     :returns: (condition, reason), with a reason for all but Settled
     """
-    if actual is None:
+    guest, sizes = known.guest, known.sizes
+    if guest is None:
         return UNKNOWN, _('The host does not report what the server holds.')
-    if actual != NOTHING:
-        actual = held(sizes, actual, memory_pinned)
-        noted = outcome[0] if outcome else None
-        # Reconcile looks at what a guest does by itself before this judges.
-        is_starting = (
-            is_returning or not is_settling and outcome is None or
-            is_waiting(started_at, now, settle_timeout))
-        if _exceeds(actual, sizes.charged) and (
-                not is_starting or noted == OVERCOMMITTED):
-            return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
-                _('The server holds %(actual)s and is charged %(charged)s.') %
-                {'actual': actual, 'charged': sizes.charged})
-        difference = (_('The server holds %(actual)s instead of the desired '
-                        '%(desired)s.') %
-                      {'actual': actual, 'desired': sizes.desired})
-        if actual != sizes.desired and (
-                is_starting or is_paused or
-                is_waiting(changed_at, now, settle_timeout)):
-            return IN_PROGRESS, difference
-        # When a guest refuses, what it holds then becomes the desired size.
-        if actual != sizes.desired or noted == PARTIAL:
-            return PARTIAL, _noted(outcome, PARTIAL) or difference
-        if online_vcpus is not None and online_vcpus < actual.vcpus:
-            # A start is a change, too.
-            has_time = is_waiting(changed_at, now, settle_timeout)
-            return (IN_PROGRESS if has_time else PARTIAL,
-                    offline(online_vcpus, actual.vcpus))
+    actual = _NOTHING
+    if guest.running:
+        actual = situation.held(sizes, guest)
+        found = _of_running(known, actual)
+        if found is not None:
+            return found
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):
-        return IN_PROGRESS, pending or (
+        return IN_PROGRESS, known.pending or (
             _('The charge of %s is not updated yet.') % (sizes.charged,))
     return SETTLED, None
+
+
+def _of_running(known, actual):
+    """The condition of a guest that is not as it should be, or None."""
+    sizes, outcome, online = (
+        known.sizes, known.outcome, known.guest.online_vcpus)
+    noted = outcome[0] if outcome else None
+    has_time = situation.is_waiting(
+        known.changed_at, known.now, known.settle_timeout)
+    # Reconcile looks at what a guest does by itself before this judges.
+    is_starting = (
+        known.guest.is_returning or
+        not known.is_settling and outcome is None or
+        situation.is_waiting(
+            known.started_at, known.now, known.settle_timeout))
+    if _exceeds(actual, sizes.charged) and (
+            not is_starting or noted == OVERCOMMITTED):
+        return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
+            _('The server holds %(actual)s and is charged %(charged)s.') %
+            {'actual': actual, 'charged': sizes.charged})
+    difference = (_('The server holds %(actual)s instead of the desired '
+                    '%(desired)s.') %
+                  {'actual': actual, 'desired': sizes.desired})
+    if actual != sizes.desired and (
+            is_starting or known.is_paused or has_time):
+        return IN_PROGRESS, difference
+    # When a guest refuses, what it holds then becomes the desired size.
+    if actual != sizes.desired or noted == PARTIAL:
+        return PARTIAL, _noted(outcome, PARTIAL) or difference
+    if online is not None and online < actual.vcpus:
+        # A start is a change, too.
+        return (IN_PROGRESS if has_time else PARTIAL,
+                offline(online, actual.vcpus))
+    return None
 
 
 def offline(online_vcpus: int, vcpus: int) -> str:
@@ -179,9 +115,9 @@ def _noted(outcome, condition):
 
 def _same(one, other):
     return (one.vcpus == other.vcpus and
-            abs(one.memory_mb - other.memory_mb) <= _ROUNDING_MB)
+            abs(one.memory_mb - other.memory_mb) <= situation.ROUNDING_MB)
 
 
 def _exceeds(one, other):
     return (one.vcpus > other.vcpus or
-            one.memory_mb > other.memory_mb + _ROUNDING_MB)
+            one.memory_mb > other.memory_mb + situation.ROUNDING_MB)

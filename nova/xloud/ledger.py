@@ -33,7 +33,7 @@ from nova import objects
 from nova import rpc
 from nova.xloud import action
 from nova.xloud import allocation
-from nova.xloud import condition
+from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import task
 
@@ -176,8 +176,8 @@ class Ledger:
         if task_state != task.TASK:
             # An adjust records it by itself.
             action.settled(instance, self._compute.host,
-                           condition.sizes_of(before),
-                           condition.sizes_of(instance))
+                           situation.sizes_of(before),
+                           situation.sizes_of(instance))
         return True
 
     def allocated(self, context, instances) -> ty.Dict[

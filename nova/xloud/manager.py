@@ -31,10 +31,12 @@ from nova.xloud import action
 from nova.xloud import answer
 from nova.xloud import blockers
 from nova.xloud import condition
+from nova.xloud import executor as xloud_executor
 from nova.xloud import guest as elastic_guest
 from nova.xloud import memory
 from nova.xloud import reconcile
 from nova.xloud import rpcapi
+from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import task
 
@@ -54,10 +56,10 @@ _EXPECTED_ATTRS = ('flavor', 'info_cache', 'metadata', 'system_metadata')
 def plug_into(compute) -> reconcile.Reconciler:
     """Give a ComputeManager what elastic servers need."""
     unclaimed = task.Unclaimed()
-    reconciler = reconcile.Reconciler(compute, unclaimed)
+    executor = xloud_executor.Executor(compute)
     compute.additional_endpoints += [
-        GuestStates(compute), ElasticServers(compute, reconciler, unclaimed)]
-    return reconciler
+        GuestStates(compute), ElasticServers(compute, executor, unclaimed)]
+    return reconcile.Reconciler(compute, executor, unclaimed)
 
 
 class Endpoint:
@@ -115,9 +117,10 @@ class ElasticServers(Endpoint):
 
     target = messaging.Target(namespace='xloud', version='2.0')
 
-    def __init__(self, compute, reconciler, unclaimed):
+    def __init__(self, compute, executor, unclaimed):
         super().__init__(compute)
-        self._reconciler = reconciler
+        self._executor = executor
+        self._ledger = executor.ledger
         self._unclaimed = unclaimed
 
     @_expected
@@ -163,10 +166,10 @@ class ElasticServers(Endpoint):
             with action.event(context, instance_uuid, 'compute_adjust',
                               self.host) as details, self._working_on(
                                   context, instance_uuid, request) as instance:
-                before = condition.sizes_of(instance)
+                before = situation.sizes_of(instance)
                 reply = self._adjust(context, instance, request)
                 details.append(action.changes(
-                    before, condition.sizes_of(instance)))
+                    before, situation.sizes_of(instance)))
                 return None, reply
         except _REFUSALS as error:
             return error, None
@@ -176,9 +179,9 @@ class ElasticServers(Endpoint):
         """Give up what claim() has charged: the request was refused."""
         request = rpcapi.Request(**request)
         with self._working_on(context, instance_uuid, request) as instance:
-            self._reconciler.settle(
+            self._executor.carry_out(
                 context, instance, self._guest(instance),
-                task_state=task.TASK, drive=False)
+                xloud_executor.Occasion(task_state=task.TASK))
 
     @contextlib.contextmanager
     def _working_on(self, context, instance_uuid, request):
@@ -223,8 +226,8 @@ class ElasticServers(Endpoint):
         if request.memory_mb is not None and memory.is_unsure(
                 guest, request.memory_mb):
             guest = self._guest(instance, wait=True, renew=True)
-        known = sizes = condition.sizes_of(instance)
-        if reconcile.is_started(instance, guest):
+        known = sizes = situation.sizes_of(instance)
+        if situation.is_start(instance, guest):
             sizes = sizes._replace(desired=sizes.boot)
         desired, boot = self._wanted(instance, guest, sizes, request)
         claim = size.largest(sizes.charged, desired, boot)
@@ -239,7 +242,7 @@ class ElasticServers(Endpoint):
     def _adjust(self, context, instance, request):
         guest, known, desired, boot = self._plan(instance, request)
         sizes = known
-        if reconcile.is_started(instance, guest):
+        if situation.is_start(instance, guest):
             sizes = known._replace(desired=known.boot)
 
         def record():
@@ -266,13 +269,13 @@ class ElasticServers(Endpoint):
         :param record: changes the instance, which is saved then
         :raises: ElasticNoRoom or ElasticConflict, when nothing was changed
         """
-        self._reconciler.doubt(instance)
+        self._executor.doubt(instance)
         if charge != known.charged or _state(instance) != task.CLAIMED:
             # Also without growth, because this checks the allocation, unless
             # claim() has just done so.
-            self._reconciler.charge(context, instance, known.charged, charge)
+            self._ledger.charge(context, instance, known.charged, charge)
         try:
-            self._reconciler.save(context, instance, record, task.TASK)
+            self._ledger.save(context, instance, record, task.TASK)
         except Exception as error:
             LOG.warning('The new size was not recorded: %s', error,
                         instance=instance)
@@ -292,14 +295,14 @@ class ElasticServers(Endpoint):
             LOG.warning('It is not known what is recorded: %s', error,
                         instance=instance)
             return False
-        if (condition.sizes_of(instance) != known or
+        if (situation.sizes_of(instance) != known or
                 _state(instance) == task.ACCEPTED):
             # The answer was lost, so the charge still has to be counted.
             self._compute.rt.xloud_recount(
                 instance, known.charged, expected_task_state=[task.TASK])
             return True
         try:
-            self._reconciler.charge(context, instance, charge, known.charged)
+            self._ledger.charge(context, instance, charge, known.charged)
         except Exception as error:
             LOG.warning('The claim of %(claim)s is given up later: %(error)s',
                         {'claim': charge, 'error': error}, instance=instance)
@@ -366,7 +369,7 @@ class ElasticServers(Endpoint):
             raise _conflict(instance, error)
 
     def _note(self, instance, guest, desired, boot):
-        reconcile.note_start(instance, guest)
+        xloud_executor.note_start(instance, guest, timeutils.utcnow())
         if boot != size.boot(instance):
             size.note_config(instance, is_current=False)
         size.record(instance, desired, boot)
@@ -396,9 +399,10 @@ class ElasticServers(Endpoint):
             return answer.Answer(is_missing=True)
         charged = size.charged(instance)
         try:
-            self._reconciler.settle(
-                context, instance, guest, task_state=task.TASK, drive=False,
-                is_configured=True, request_id=request_id)
+            self._executor.carry_out(
+                context, instance, guest, xloud_executor.Occasion(
+                    task_state=task.TASK, request_id=request_id,
+                    is_configured=True))
         except exception.ElasticConflict as error:
             # Placement refused. What was saved before is counted.
             LOG.warning('The change is settled later: %s', error,
@@ -427,7 +431,7 @@ class ElasticServers(Endpoint):
             task.note(instance, request.token, task.REFUSED)
 
         try:
-            self._reconciler.save(context, instance, record, task.TASK)
+            self._ledger.save(context, instance, record, task.TASK)
         except Exception as error:
             LOG.warning('It was not recorded that the change is undone: %s',
                         error, instance=instance)

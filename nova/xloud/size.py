@@ -104,6 +104,16 @@ def largest(*sizes: Size) -> Size:
     return Size(*map(max, zip(*sizes)))
 
 
+def smallest(*sizes: Size) -> Size:
+    """The smallest of several sizes, each dimension on its own."""
+    return Size(*map(min, zip(*sizes)))
+
+
+def grows(new: Size, old: Size) -> bool:
+    """Whether one is larger than the other in some dimension."""
+    return largest(new, old) != old
+
+
 def has_elastic_vcpus(flavor) -> bool:
     return _MINIMUM_VCPUS in _extra_specs(flavor)
 
@@ -539,7 +549,7 @@ def _unwritten(instance):
     """
     return largest(
         minimum(instance.flavor),
-        Size(*map(min, zip(charged(instance), maximum(instance.flavor)))))
+        smallest(charged(instance), maximum(instance.flavor)))
 
 
 def _is_old_flavor(instance, flavor):

@@ -20,21 +20,19 @@ import typing as ty
 from oslo_utils import timeutils
 
 from nova.compute import vm_states
-import nova.conf
 from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
+from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import topology
-
-CONF = nova.conf.CONF
 
 # A server in these states gets its boot size when it starts.
 _AT_REST = (vm_states.STOPPED, vm_states.SHELVED, vm_states.SHELVED_OFFLOADED)
 
 
 class Status(ty.NamedTuple):
-    sizes: condition.Sizes
+    sizes: situation.Sizes
     # The size for clients that show only one
     current: size.Size
     # One of nova.xloud.condition, and why it is not Settled
@@ -51,7 +49,7 @@ def of_fixed(instance) -> Status:
     """The status of a server that is not elastic."""
     only = size.maximum(instance.flavor)
     return Status(
-        sizes=condition.Sizes(only, only, only, only, only), current=only,
+        sizes=situation.Sizes(only, only, only, only, only), current=only,
         condition=condition.SETTLED, reason=None,
         blockers=blockers.of_flavor(instance.flavor),
         vcpu_step=_step(instance))
@@ -63,17 +61,10 @@ def of_elastic(context, instance, guest, by_host) -> Status:
     :param guest: GuestState, None if its host does not answer
     :param by_host: the blockers of its host
     """
-    sizes = condition.sizes_of(instance)
-    found, reason = condition.evaluate(
-        sizes, size.outcome(instance), size.changed_at(instance),
-        size.started_at(instance), timeutils.utcnow(),
-        CONF.xloud.settle_timeout, guest and guest.holds,
-        guest is not None and guest.memory_pinned, size.pending(instance),
-        size.is_settling(instance),
-        guest is not None and guest.is_returning,
-        guest and guest.online_vcpus, instance.vm_state == vm_states.PAUSED)
+    known = situation.of(instance, guest, timeutils.utcnow())
+    found, reason = condition.evaluate(known)
     return Status(
-        sizes, _current(instance, sizes, guest), found, reason,
+        known.sizes, _current(instance, known.sizes, guest), found, reason,
         _blockers(context, instance, guest, by_host), _step(instance), guest)
 
 

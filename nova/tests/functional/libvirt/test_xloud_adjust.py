@@ -264,7 +264,7 @@ class AdjustTest(AdjustTestBase):
     def test_device_is_passed_through_later(self):
         # What it holds is charged at once.
         self.useFixture(fixtures.MockPatch(
-            'nova.xloud.condition.is_waiting', return_value=False))
+            'nova.xloud.situation.is_waiting', return_value=False))
         server = self._elastic_server()
         self._adjust(server, current_vcpus=4)
 

@@ -51,7 +51,7 @@ class AdjustTestCase(scripted.GuestsTestCase):
         super().setUp()
         self.later = datetime.timedelta()
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() + self.later)
-        for user in ('manager', 'reconcile'):
+        for user in ('manager', 'memo', 'reconcile'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.xloud.%s.timeutils' % user, clock))
         self.flags(settle_timeout=self.SETTLE_TIMEOUT, group='xloud')

@@ -638,7 +638,7 @@ class StatusTestCase(AdjustTestBase):
         self.assertEqual(4096, status['current_memory_mb'])
         self.assertEqual(1024, status['desired_memory_mb'])
         self.useFixture(fixtures.MockPatch(
-            'nova.xloud.condition.is_waiting', return_value=False))
+            'nova.xloud.situation.is_waiting', return_value=False))
         status = self._status(server)
         self.assertEqual('Overcommitted', status['condition'])
         self.assertIn('4096', status['reason'])

@@ -171,7 +171,7 @@ class AcceptedTestCase(AnswersBase):
         self._reboot_server(self.server, hard=True)
         self.assertEqual('InProgress', self.get()['condition'])
         self.useFixture(fixtures.MockPatch(
-            'nova.xloud.condition.is_waiting', return_value=False))
+            'nova.xloud.situation.is_waiting', return_value=False))
         self.reconcile()
         status = self.get()
         self.assertEqual('Overcommitted', status['condition'])

@@ -694,7 +694,8 @@ class Servers(stateful.RuleBasedStateMachine):
             if guest.behaviour == scripted.FAILING:
                 guest.behaviour = scripted.OBEDIENT
         for compute in self.world.computes.values():
-            compute.manager._elastic._leisure.clear()
+            for memo in compute.manager._elastic.memos.values():
+                memo.end_leisure()
         with mock.patch.object(task, 'PATIENCE', 0):
             self.wait()
             self.wait()

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from nova import test
 from nova.xloud import condition
+from nova.xloud import guest as elastic_guest
+from nova.xloud import situation
 from nova.xloud import size
 
 NOW = datetime.datetime(2024, 5, 1, 12)
@@ -25,24 +27,38 @@ TIMEOUT = 300
 EARLIER = NOW - datetime.timedelta(seconds=TIMEOUT)
 JUST_NOW = NOW - datetime.timedelta(seconds=TIMEOUT - 1)
 
+NOTHING = size.Size(0, 0)
 small, middle, large = (
     size.Size(1, 1024), size.Size(2, 2048), size.Size(4, 4096))
 
 
 def fake_sizes(desired, boot, charged):
-    return condition.Sizes(
+    return situation.Sizes(
         size.Size(1, 1), size.Size(64, 1 << 20), desired, boot, charged)
 
 
-def evaluate(actual, desired=middle, boot=middle, charged=None, outcome=None,
-             changed_at=EARLIER, **kwargs):
+def fake_guest(actual, **kwargs):
+    if actual is None:
+        return None
+    if actual == NOTHING:
+        return elastic_guest.NOT_RUNNING
+    return elastic_guest.GuestState(**{
+        'running': True, 'vcpus': actual.vcpus,
+        'memory_mb': actual.memory_mb, 'balloon_active': True,
+        'used_memory_mb': 256, 'memory_pinned': False, **kwargs})
+
+
+def evaluate(actual, desired=middle, boot=middle, charged=None,
+             guest=None, **kwargs):
+    """The condition of a server that was started and asked long ago."""
     if charged is None:
         charged = size.largest(desired, boot, actual or middle)
+    kwargs.setdefault('changed_at', EARLIER)
     # Without another word the server was started then.
-    kwargs = dict({'started_at': changed_at}, **kwargs)
-    return condition.evaluate(
-        fake_sizes(desired, boot, charged), outcome, changed_at, now=NOW,
-        settle_timeout=TIMEOUT, actual=actual, **kwargs)
+    kwargs.setdefault('started_at', kwargs['changed_at'])
+    return condition.evaluate(situation.Situation(
+        fake_sizes(desired, boot, charged),
+        fake_guest(actual, **(guest or {})), NOW, TIMEOUT, 128, **kwargs))
 
 
 class ConditionTestCase(test.NoDBTestCase):
@@ -77,7 +93,7 @@ class ConditionTestCase(test.NoDBTestCase):
 
     def test_a_balloon_driver_that_comes_back(self):
         self.assertEqual(condition.IN_PROGRESS, evaluate(
-            large, charged=middle, is_returning=True)[0])
+            large, charged=middle, guest={'is_returning': True})[0])
 
     def test_vcpus_that_are_not_online(self):
         for online, expected in ((None, condition.SETTLED),
@@ -85,20 +101,21 @@ class ConditionTestCase(test.NoDBTestCase):
                                  (2, condition.SETTLED)):
             for is_settling in (True, False):
                 self.assertEqual(expected, evaluate(
-                    middle, online_vcpus=online, is_settling=is_settling)[0])
+                    middle, guest={'online_vcpus': online},
+                    is_settling=is_settling)[0])
         self.assertIn('has 2 vCPUs and uses 1',
-                      evaluate(middle, online_vcpus=1)[1])
+                      evaluate(middle, guest={'online_vcpus': 1})[1])
         self.assertEqual(condition.IN_PROGRESS, evaluate(
-            middle, changed_at=NOW, online_vcpus=1)[0])
+            middle, changed_at=NOW, guest={'online_vcpus': 1})[0])
 
     def test_a_guest_that_does_not_run_holds_nothing(self):
         self.assertEqual((condition.SETTLED, None),
-                         evaluate(condition.NOTHING))
+                         evaluate(NOTHING))
         # It is not short of anything and holds no memory of others.
         for noted in (condition.PARTIAL, condition.OVERCOMMITTED):
             self.assertEqual(
                 (condition.SETTLED, None),
-                evaluate(condition.NOTHING, outcome=(noted, 'why')))
+                evaluate(NOTHING, outcome=(noted, 'why')))
 
     def test_in_progress(self):
         for actual in (small, large, middle._replace(vcpus=3),
@@ -110,7 +127,7 @@ class ConditionTestCase(test.NoDBTestCase):
             self.assertIn(str(middle), reason)
 
     def test_in_progress_while_the_charge_is_not_settled(self):
-        for actual in (middle, condition.NOTHING):
+        for actual in (middle, NOTHING):
             found, reason = evaluate(actual, charged=large)
             self.assertEqual(condition.IN_PROGRESS, found)
             self.assertIn(str(large), reason)
@@ -162,17 +179,18 @@ class ConditionTestCase(test.NoDBTestCase):
             evaluate(small, charged=middle, changed_at=later)[0])
 
     def test_pinned_memory_is_held(self):
-        found, reason = evaluate(middle, charged=middle, memory_pinned=True)
+        found, reason = evaluate(
+            middle, charged=middle, guest={'memory_pinned': True})
         self.assertEqual(condition.OVERCOMMITTED, found)
         self.assertIn(str(1 << 20), reason)
 
     def test_a_fixed_dimension_is_what_it_is(self):
-        fixed = condition.Sizes(
+        fixed = situation.Sizes(
             small, small._replace(memory_mb=4096), small, small, small)
-        self.assertEqual(small, condition.held(
-            fixed, middle._replace(memory_mb=1024), False))
-        self.assertEqual(small._replace(memory_mb=2048), condition.held(
-            fixed, middle, False))
+        self.assertEqual(small, situation.held(
+            fixed, fake_guest(middle._replace(memory_mb=1024))))
+        self.assertEqual(small._replace(memory_mb=2048), situation.held(
+            fixed, fake_guest(middle)))
 
     def test_no_longer_overcommitted(self):
         self.assertEqual(
@@ -199,10 +217,11 @@ class ConditionTestCase(test.NoDBTestCase):
         found = set()
         for case in itertools.product(
                 near, [small, middle], [middle, large], outcomes,
-                (JUST_NOW, EARLIER), [None, condition.NOTHING] + near):
+                (JUST_NOW, EARLIER), [None, NOTHING] + near):
             desired, boot, charged, outcome, changed_at, actual = case
             answer, reason = evaluate(
-                actual, desired, boot, charged, outcome, changed_at)
+                actual, desired, boot, charged, outcome=outcome,
+                changed_at=changed_at)
             found.add(answer)
             self.assertEqual(answer == condition.SETTLED, reason is None)
             self._check(case, answer)
@@ -211,7 +230,7 @@ class ConditionTestCase(test.NoDBTestCase):
     def _check(self, case, answer):
         desired, boot, charged, outcome, changed_at, actual = case
         self.assertEqual(actual is None, answer == condition.UNKNOWN, case)
-        if actual in (None, condition.NOTHING):
+        if actual in (None, NOTHING):
             self.assertNotIn(
                 answer, (condition.PARTIAL, condition.OVERCOMMITTED), case)
             return
@@ -243,14 +262,15 @@ class ConditionPropertyTestCase(test.NoDBTestCase):
 
     @hypothesis.given(sizes, sizes, sizes, outcomes, times, times,
                       st.integers(0, 10 ** 6),
-                      st.none() | st.just(condition.NOTHING) | sizes,
+                      st.none() | st.just(NOTHING) | sizes,
                       st.booleans())
     def test_always_an_answer(self, desired, boot, charged, outcome,
                               changed_at, started_at, settle_timeout, actual,
                               memory_pinned):
-        answer, reason = condition.evaluate(
-            fake_sizes(desired, boot, charged), outcome, changed_at,
-            started_at, NOW, settle_timeout, actual, memory_pinned)
+        answer, reason = condition.evaluate(situation.Situation(
+            fake_sizes(desired, boot, charged),
+            fake_guest(actual, memory_pinned=memory_pinned), NOW,
+            settle_timeout, 128, changed_at, started_at, outcome))
         self.assertIn(answer, condition.ALL)
         self.assertEqual(answer == condition.SETTLED, not reason)
 
@@ -265,7 +285,7 @@ class ConditionPropertyTestCase(test.NoDBTestCase):
         self.assertEqual(
             (condition.SETTLED, None),
             evaluate(actual, desired, boot, size.largest(desired, boot),
-                     outcome, changed_at))
+                     outcome=outcome, changed_at=changed_at))
 
     @hypothesis.given(sizes, sizes, sizes, outcomes, times, sizes)
     def test_more_than_charged_is_never_settled(self, desired, boot, charged,
@@ -273,5 +293,6 @@ class ConditionPropertyTestCase(test.NoDBTestCase):
         hypothesis.assume(actual.vcpus > charged.vcpus or
                           actual.memory_mb > charged.memory_mb + 1)
         answer = evaluate(
-            actual, desired, boot, charged, outcome, changed_at)[0]
+            actual, desired, boot, charged, outcome=outcome,
+            changed_at=changed_at)[0]
         self.assertNotEqual(condition.SETTLED, answer)

@@ -29,11 +29,12 @@ from nova.tests.unit import fake_instance
 from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
+from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import status
 
 STATUS = status.Status(
-    sizes=condition.Sizes(
+    sizes=situation.Sizes(
         minimum=size.Size(1, 1024), maximum=size.Size(8, 8192),
         desired=size.Size(4, 4096), boot=size.Size(2, 2048),
         charged=size.Size(5, 5120)),

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from nova import test
 from nova.xloud import condition
+from nova.xloud import decision as xloud_decision
 from nova.xloud import guest as elastic_guest
-from nova.xloud import reconcile
+from nova.xloud import situation
 from nova.xloud import size
 
 NOW = datetime.datetime(2026, 1, 1, 12)
@@ -32,7 +33,7 @@ MAXIMUM = size.Size(8, 8192)
 
 
 def fake_sizes(desired=MINIMUM, boot=MINIMUM, charged=None):
-    return condition.Sizes(
+    return situation.Sizes(
         MINIMUM, MAXIMUM, desired, boot,
         charged or size.largest(desired, boot))
 
@@ -44,9 +45,9 @@ def fake_guest(held, used_mb=256, **kwargs):
         'memory_pinned': False, **kwargs})
 
 
-def decide(sizes, guest, changed_at=LONG_AGO, **kwargs):
-    return reconcile.decide(
-        sizes, guest, changed_at, NOW, TIMEOUT, RESERVE, **kwargs)
+def decide(sizes, guest, changed_at=LONG_AGO, room=None, **kwargs):
+    return xloud_decision.decide(situation.Situation(
+        sizes, guest, NOW, TIMEOUT, RESERVE, changed_at, **kwargs), room)
 
 
 @st.composite
@@ -61,12 +62,12 @@ def all_sizes(draw):
     desired = between(minimum, maximum)
     boot = between(minimum, maximum)
     charged = between(size.largest(desired, boot), maximum)
-    return condition.Sizes(minimum, maximum, desired, boot, charged)
+    return situation.Sizes(minimum, maximum, desired, boot, charged)
 
 
 @st.composite
 def situations(draw):
-    """The arguments of decide()."""
+    """Of servers that somebody has asked to change."""
     sizes = draw(all_sizes())
     if draw(st.booleans()):
         held = draw(st.sampled_from(
@@ -83,19 +84,17 @@ def situations(draw):
     started_at, changed_at = draw(st.sampled_from([
         (None, None), (None, LONG_AGO), (None, JUST_NOW),
         (LONG_AGO, LONG_AGO), (LONG_AGO, JUST_NOW), (JUST_NOW, JUST_NOW)]))
-    return dict(
-        sizes=sizes, guest=guest, is_config_current=draw(st.booleans()),
-        changed_at=changed_at, started_at=started_at, now=NOW,
-        settle_timeout=TIMEOUT, memory_reserve_mb=RESERVE,
-        started=draw(st.booleans()),
+    return situation.Situation(
+        sizes, guest, NOW, TIMEOUT, RESERVE, changed_at, started_at,
+        is_config_current=draw(st.booleans()), is_start=draw(st.booleans()),
         outcome=draw(st.sampled_from([
             None, (condition.PARTIAL, 'so'),
             (condition.OVERCOMMITTED, 'so')])))
 
 
-def held_by(situation):
+def held_by(known):
     """What must be charged: fixed dimensions always are, in full."""
-    sizes, guest = situation['sizes'], situation['guest']
+    sizes, guest = known.sizes, known.guest
     if not guest.running:
         return size.Size(0, 0)
     memory_mb = (sizes.maximum.memory_mb if guest.memory_pinned
@@ -108,29 +107,30 @@ def covers(charge, held):
             charge.memory_mb + 1 >= held.memory_mb)
 
 
-def is_start_window(situation):
-    outcome = situation['outcome']
-    return situation['started'] or (
-        situation['started_at'] == JUST_NOW and
+def is_start_window(known):
+    outcome = known.outcome
+    return known.is_start or (
+        known.started_at == JUST_NOW and
         not (outcome and outcome[0] == condition.OVERCOMMITTED))
 
 
-def do(situation, decision):
+def do(known, decision):
     """The situation after a decision was carried out."""
-    sizes = situation['sizes']._replace(
-        desired=decision.desired, charged=decision.charge)
-    return dict(
-        situation, sizes=sizes, outcome=decision.outcome, started=False,
-        **({'changed_at': NOW, 'started_at': NOW} if situation['started']
-           else {}))
+    if known.is_start:
+        known = known._replace(changed_at=NOW, started_at=NOW)
+    return known._replace(
+        sizes=known.sizes._replace(
+            desired=decision.desired, charged=decision.charge),
+        outcome=decision.outcome, is_start=False)
 
 
 class PropertyTestCase(test.NoDBTestCase):
 
     @hypothesis.given(situations(), st.booleans())
-    def test_books_stay_in_order(self, situation, has_room):
-        sizes = situation['sizes']
-        decision = reconcile.decide(has_room=has_room, **situation)
+    def test_books_stay_in_order(self, known, has_room):
+        sizes = known.sizes
+        decision = xloud_decision.decide(
+            known, None if has_room else sizes.charged)
         self.assertEqual(
             size.largest(decision.charge, decision.desired, sizes.boot),
             decision.charge)
@@ -141,66 +141,81 @@ class PropertyTestCase(test.NoDBTestCase):
             sizes.maximum, size.largest(sizes.maximum, decision.desired))
 
     @hypothesis.given(situations())
-    def test_charged_covers_what_is_held(self, situation):
-        hypothesis.assume(not is_start_window(situation))
-        decision = reconcile.decide(**situation)
-        self.assertTrue(covers(decision.charge, held_by(situation)))
+    def test_charged_covers_what_is_held(self, known):
+        hypothesis.assume(not is_start_window(known))
+        decision = xloud_decision.decide(known)
+        self.assertTrue(covers(decision.charge, held_by(known)))
 
     @hypothesis.given(situations())
-    def test_nothing_held_is_released(self, situation):
+    def test_nothing_held_is_released(self, known):
         """Whatever is borne or has no room: what is charged of it stays."""
-        decision = reconcile.decide(**situation)
-        held = held_by(situation)
-        kept = size.Size(*map(min, zip(held, situation['sizes'].charged)))
+        decision = xloud_decision.decide(known)
+        held = held_by(known)
+        kept = size.Size(*map(min, zip(held, known.sizes.charged)))
         self.assertTrue(covers(decision.charge, kept))
 
     @hypothesis.given(situations())
-    def test_nothing_is_claimed_while_a_guest_starts(self, situation):
-        hypothesis.assume(is_start_window(situation))
-        decision = reconcile.decide(**situation)
-        charged = situation['sizes'].charged
+    def test_nothing_is_claimed_while_a_guest_starts(self, known):
+        hypothesis.assume(is_start_window(known))
+        decision = xloud_decision.decide(known)
+        charged = known.sizes.charged
         self.assertEqual(charged, size.largest(charged, decision.charge))
 
     @hypothesis.given(situations())
-    def test_without_room_nothing_is_claimed(self, situation):
-        hypothesis.assume(situation['guest'].running)
-        charged = situation['sizes'].charged
-        decision = reconcile.decide(has_room=False, **situation)
+    def test_without_room_nothing_is_claimed(self, known):
+        hypothesis.assume(known.guest.running)
+        charged = known.sizes.charged
+        decision = xloud_decision.decide(known, charged)
         self.assertEqual(charged, size.largest(charged, decision.charge))
         self.assertEqual(condition.OVERCOMMITTED, decision.outcome[0])
 
     @hypothesis.given(situations())
-    def test_again_is_nothing_new(self, situation):
-        guest, sizes = situation['guest'], situation['sizes']
+    def test_again_is_nothing_new(self, known):
+        guest, sizes = known.guest, known.sizes
         # What it says of a guest below its minimum changes once more.
         hypothesis.assume(
             not guest.running or covers(guest.holds, sizes.minimum))
-        decision = reconcile.decide(**situation)
-        after = do(situation, decision)
-        again = reconcile.decide(**after)
+        decision = xloud_decision.decide(known)
+        again = xloud_decision.decide(do(known, decision))
         self.assertEqual(decision[:2], again[:2])
         self.assertEqual(decision.outcome, again.outcome)
 
     @hypothesis.given(situations())
-    def test_a_settled_server_is_left_alone(self, situation):
-        sizes = situation['sizes']
+    def test_what_was_carried_out_changes_nothing(self, known):
+        """Once the guest has what it was asked for."""
+        guest, sizes = known.guest, known.sizes
+        decision = xloud_decision.decide(known)
+        hypothesis.assume(
+            not guest.running or covers(guest.holds, sizes.minimum))
+        hypothesis.assume(decision.has_ended)
+        after = do(known, decision)._replace(is_settling=False)
+        again = xloud_decision.decide(after)
+        self.assertEqual(again.drive is not None, again.changes(after))
+
+    @hypothesis.given(situations())
+    def test_a_settled_server_is_left_alone(self, known):
+        sizes = known.sizes
         held = size.Size(*(
             high if low == high else number for number, low, high in zip(
                 sizes.desired, sizes.minimum, sizes.maximum)))
         guest = fake_guest(held)
         sizes = sizes._replace(
             desired=held, charged=size.largest(held, sizes.boot))
-        decision = reconcile.decide(**dict(
-            situation, sizes=sizes, guest=guest, started=False, outcome=None,
-            is_config_current=True))
+        known = known._replace(
+            sizes=sizes, guest=guest, is_start=False, outcome=None,
+            is_config_current=True)
+        decision = xloud_decision.decide(known)
         self.assertEqual((held, sizes.charged, None, None, True), decision)
+        self.assertFalse(
+            decision.changes(known._replace(is_settling=False)))
+        self.assertTrue(decision.changes(known))
 
     @hypothesis.given(situations())
-    def test_no_memory_in_use_is_taken(self, situation):
-        guest = situation['guest']
+    def test_no_memory_in_use_is_taken(self, known):
+        guest = known.guest
         # A start gives what it gives, before anybody is asked.
-        hypothesis.assume(not is_start_window(situation))
-        decision = reconcile.decide(**situation)
+        hypothesis.assume(not is_start_window(known))
+        decision = xloud_decision.decide(known)
         if decision.drive is None or guest.used_memory_mb is None:
             return
         taken = decision.drive.memory_mb < guest.memory_mb
@@ -211,60 +226,58 @@ class PropertyTestCase(test.NoDBTestCase):
                 guest.used_memory_mb + RESERVE // 2)
 
     @hypothesis.given(situations())
-    def test_a_guest_is_only_driven_in_its_time(self, situation):
-        decision = reconcile.decide(**dict(situation, is_config_current=True))
-        desired = situation['sizes'].desired
+    def test_a_guest_is_only_driven_in_its_time(self, known):
+        decision = xloud_decision.decide(
+            known._replace(is_config_current=True))
+        desired = known.sizes.desired
         if decision.drive is None:
             return
-        self.assertFalse(situation['started'])
-        if situation['changed_at'] != JUST_NOW:
+        self.assertFalse(known.is_start)
+        if known.changed_at != JUST_NOW:
             # It is given up.
             self.assertNotEqual(desired.memory_mb, decision.desired.memory_mb)
             self.assertEqual(decision.desired.vcpus, decision.drive.vcpus)
 
     @hypothesis.given(situations())
     def test_a_guest_that_is_given_up_is_asked_for_what_it_holds(
-            self, situation):
+            self, known):
         """Nothing goes on asking it for what it did not do."""
-        situation = dict(
-            situation, changed_at=LONG_AGO, started_at=None, started=False)
-        if not situation['guest'].running:
+        known = known._replace(
+            changed_at=LONG_AGO, started_at=None, is_start=False)
+        if not known.guest.running:
             return
-        decision = reconcile.decide(**situation)
-        if decision.desired.memory_mb != situation['sizes'].desired.memory_mb:
+        decision = xloud_decision.decide(known)
+        if decision.desired.memory_mb != known.sizes.desired.memory_mb:
             self.assertEqual(
                 max(decision.desired.memory_mb,
-                    held_by(situation).memory_mb),
+                    held_by(known).memory_mb),
                 decision.drive.memory_mb)
 
     @hypothesis.given(situations())
-    def test_what_a_start_may_give_is_charged(self, situation):
+    def test_what_a_start_may_give_is_charged(self, known):
         """Until the hypervisor's configuration has the boot size."""
-        decision = reconcile.decide(
-            **dict(situation, is_config_current=False))
+        decision = xloud_decision.decide(
+            known._replace(is_config_current=False))
         self.assertEqual(decision.charge, size.largest(
-            decision.charge, situation['sizes'].charged))
-        if not situation['started']:
+            decision.charge, known.sizes.charged))
+        if not known.is_start:
             self.assertIsNotNone(decision.drive)
 
     @hypothesis.given(situations())
-    def test_users_are_told_what_was_decided(self, situation):
+    def test_users_are_told_what_was_decided(self, known):
         # A start is noted, and then is no longer one.
-        hypothesis.assume(not situation['started'])
-        hypothesis.assume(situation['is_config_current'])
-        decision = reconcile.decide(**situation)
-        guest = situation['guest']
-        found, _reason = condition.evaluate(
-            situation['sizes']._replace(
+        hypothesis.assume(not known.is_start)
+        hypothesis.assume(known.is_config_current)
+        decision = xloud_decision.decide(known)
+        found, _reason = condition.evaluate(known._replace(
+            sizes=known.sizes._replace(
                 desired=decision.desired, charged=decision.charge),
-            decision.outcome, situation['changed_at'],
-            situation['started_at'], NOW, TIMEOUT, guest.holds,
-            guest.memory_pinned)
+            outcome=decision.outcome))
         if decision.outcome:
             self.assertIn(found, (decision.outcome[0], condition.IN_PROGRESS))
         else:
             self.assertIn(found, (condition.SETTLED, condition.IN_PROGRESS))
-        if situation['changed_at'] != JUST_NOW:
+        if known.changed_at != JUST_NOW:
             self.assertNotEqual(condition.IN_PROGRESS, found)
 
 
@@ -279,13 +292,13 @@ class DecideTestCase(test.NoDBTestCase):
 
     def test_a_start_forgets_what_did_not_persist(self):
         sizes = fake_sizes(desired=size.Size(4, 4096), boot=size.Size(2, 2048))
-        decision = decide(sizes, fake_guest(sizes.boot), started=True)
+        decision = decide(sizes, fake_guest(sizes.boot), is_start=True)
         self.assertEqual(
             (sizes.boot, sizes.boot, None, None, True), decision)
 
     def test_a_start_holds_the_maximum_for_a_while(self):
         starting = fake_guest((1, 8192), used_mb=None)
-        for kwargs in ({'started': True},
+        for kwargs in ({'is_start': True},
                        {'changed_at': JUST_NOW, 'started_at': JUST_NOW}):
             self.assertEqual((MINIMUM, MINIMUM, None, None, False),
                              decide(fake_sizes(), starting, **kwargs))
@@ -316,7 +329,7 @@ class DecideTestCase(test.NoDBTestCase):
 
     def test_no_room_for_what_is_held(self):
         guest = fake_guest((1, 8192), used_mb=None)
-        decision = decide(fake_sizes(), guest, has_room=False)
+        decision = decide(fake_sizes(), guest, room=MINIMUM)
         self.assertEqual((MINIMUM, MINIMUM, None), decision[:3])
         self.assertEqual(condition.OVERCOMMITTED, decision.outcome[0])
         # Another change does not buy more time.

@@ -1,0 +1,106 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import datetime
+from unittest import mock
+
+import fixtures
+from oslo_utils import timeutils
+
+from nova.compute import vm_states
+from nova import test
+from nova.tests.unit.xloud import fakes
+from nova.xloud import guest as elastic_guest
+from nova.xloud import memo
+from nova.xloud import size
+
+GUEST = elastic_guest.GuestState(
+    running=True, vcpus=4, memory_mb=4096, balloon_active=True,
+    used_memory_mb=512, memory_pinned=False, run='a-run')
+
+
+class MemoTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.later = datetime.timedelta()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.xloud.memo.timeutils', mock.Mock(
+                utcnow=lambda: timeutils.utcnow() + self.later)))
+        self.memo = memo.Memo()
+        self.server = fakes.server()
+
+    def wait(self, seconds):
+        self.later += datetime.timedelta(seconds=seconds)
+
+    def test_a_guest_that_was_paused_has_its_time_again(self):
+        size.mark_started(self.server, 'a-run', timeutils.utcnow())
+        size.note_settling(self.server, True)
+        self.server.vm_state = vm_states.PAUSED
+        known = self.memo.look_at(self.server, GUEST)
+        self.assertEqual((True, False), (known.is_paused, known.begins_anew))
+        self.server.vm_state = vm_states.ACTIVE
+        self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
+        self.memo.begin_anew(self.server)
+        self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+
+    def test_a_request_for_vcpus_is_made_once(self):
+        less, least = size.Size(3, 4096), size.Size(2, 4096)
+        self.memo.note_unplug(GUEST, less)
+        self.assertTrue(self.memo.is_unplugging(GUEST, less))
+        self.assertFalse(self.memo.is_unplugging(GUEST, least))
+        self.memo.forget_unplug(GUEST)
+        self.assertTrue(self.memo.is_unplugging(GUEST))
+        for changed in (GUEST._replace(vcpus=3), GUEST._replace(run='other')):
+            self.memo.note_unplug(GUEST, less)
+            self.memo.forget_unplug(changed)
+            self.assertFalse(self.memo.is_unplugging(GUEST))
+        # One that takes vCPUs is always asked.
+        self.memo.note_unplug(GUEST, size.Size(5, 4096))
+        self.assertFalse(self.memo.is_unplugging(GUEST))
+
+    def test_a_full_host_is_asked_less_and_less_often(self):
+        self.assertFalse(self.memo.is_without_room())
+        for seconds in (60, 120, 240):
+            self.memo.note_no_room(size.Size(4, 4096))
+            self.wait(seconds - 1)
+            self.assertTrue(self.memo.is_without_room())
+            self.wait(2)
+            self.assertFalse(self.memo.is_without_room())
+
+    def test_changes_that_nobody_asked_for_rest(self):
+        size.mark_changed(self.server, timeutils.utcnow())
+        held = charge = size.Size(2, 2048)
+        can_rest = self.memo.can_rest
+        self.assertFalse(can_rest(self.server, held, charge))
+        # The first gives no leisure.
+        self.memo.note_unasked(self.server, 256)
+        self.assertFalse(can_rest(self.server, held, charge))
+        self.memo.note_unasked(self.server, 256)
+        self.assertTrue(can_rest(self.server, held, charge))
+        more = size.Size(2, 2100)
+        self.assertFalse(can_rest(self.server, more, charge))
+        self.assertFalse(can_rest(self.server, held, more))
+        # More is charged in larger steps.
+        self.assertEqual(
+            size.Size(2, 2048 + 2 * 256), self.memo.rounded(self.server, more))
+        self.wait(61)
+        self.assertFalse(can_rest(self.server, held, charge))
+        self.assertEqual(more, self.memo.rounded(self.server, more))
+
+    def test_a_request_ends_the_rest(self):
+        held = charge = size.Size(2, 2048)
+        for _ in range(2):
+            self.memo.note_unasked(self.server, 256)
+        self.assertTrue(self.memo.can_rest(self.server, held, charge))
+        size.mark_changed(self.server, timeutils.utcnow())
+        self.assertFalse(self.memo.can_rest(self.server, held, charge))

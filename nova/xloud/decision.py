@@ -1,0 +1,206 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What to do about an elastic server.
+
+:func:`decide` decides everything, from a Situation and without I/O. Deciding
+again after that was carried out changes nothing.
+"""
+
+import typing as ty
+
+from nova.i18n import _
+from nova.xloud import condition
+from nova.xloud import memory
+from nova.xloud import situation
+from nova.xloud import size
+
+
+class Decision(ty.NamedTuple):
+    desired: size.Size
+    charge: size.Size
+    # What to ask the guest for, None for nothing.
+    drive: ty.Optional[size.Size]
+    # As of size.outcome().
+    outcome: ty.Optional[ty.Tuple[str, str]]
+    # Whether the guest holds what is desired.
+    is_reached: bool
+
+    @property
+    def is_partial(self) -> bool:
+        return self.outcome is not None and (
+            self.outcome[0] == condition.PARTIAL)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is expected of the guest."""
+        return self.is_reached or self.is_partial
+
+    def changes(self, known: situation.Situation) -> bool:
+        """Whether something is to be asked, charged or recorded."""
+        return (
+            known.is_start or known.begins_anew or
+            known.is_settling and self.is_reached or
+            self.drive is not None or self.outcome != known.outcome or
+            self.desired != known.sizes.desired or
+            self.charge != known.sizes.charged)
+
+
+class _Case(ty.NamedTuple):
+    """A running guest against what it should be."""
+
+    desired: size.Size
+    held: size.Size
+    # What of that is charged
+    counted: size.Size
+    # What was noted of it and is still true
+    outcome: ty.Optional[ty.Tuple[str, str]]
+
+
+def decide(known: situation.Situation,
+           room: ty.Optional[size.Size] = None) -> Decision:
+    """What to do about a server.
+
+    :param room: what can be charged, if its host has no room for all that it
+        holds
+    """
+    sizes = known.sizes
+    # If the configuration can still give more than boot, that stays charged.
+    configured = sizes.boot if known.is_config_current else sizes.charged
+    if not known.guest.running:
+        return Decision(
+            desired=sizes.boot, charge=size.largest(sizes.boot, configured),
+            drive=None if known.is_config_current else sizes.boot,
+            outcome=None, is_reached=True)
+
+    case = _case(known, room)
+    waiting = known.is_start or situation.is_waiting(
+        known.asked_at, known.now, known.settle_timeout)
+    drive, desired, outcome = None, case.desired, case.outcome
+    if not waiting:
+        desired, outcome = _accept(known, case)
+        if room is None:
+            drive = _give_up(known, case, desired)
+    elif case.held != desired and not known.is_start:
+        drive = _request(known, case)
+    if drive is None and not known.is_config_current and not known.is_start:
+        drive = memory.target(
+            known.guest, desired, known.memory_reserve_mb)
+    charge = size.largest(desired, sizes.boot, case.counted, configured)
+
+    if room is not None:
+        outcome = condition.OVERCOMMITTED, _(
+            'The server holds %(held)s, is charged %(charge)s and its host '
+            'has no room for more.') % {'held': case.held, 'charge': charge}
+    is_reached = case.held == desired and not (
+        waiting and known.guest.has_offline_vcpus)
+    return Decision(desired, charge, drive, outcome, is_reached)
+
+
+def _case(known, room):
+    guest, outcome = known.guest, known.outcome
+    # What was asked for without 'persist' ended with the earlier run.
+    sizes = known.sizes
+    if known.is_start:
+        sizes = sizes._replace(desired=sizes.boot)
+    held = situation.held(sizes, guest)
+    overcommitted = (
+        not known.is_start and outcome is not None and
+        outcome[0] == condition.OVERCOMMITTED)
+    if known.is_start or overcommitted:
+        outcome = None
+    # A starting guest holds the maximum until its balloon driver loads, and so
+    # does, for a moment, a guest that has reset itself. An adjust gives no
+    # more time for that.
+    if not overcommitted and (
+            known.has_start_window or guest.is_returning):
+        counted = size.smallest(held, sizes.charged)
+    elif room is not None:
+        counted = size.smallest(held, room)
+    else:
+        counted = held
+    return _Case(sizes.desired, held, counted, outcome)
+
+
+def _accept(known, case):
+    """After the timeout, what the guest holds becomes the desired size.
+
+    :returns: that, and the outcome
+    """
+    if case.held == case.desired:
+        return case.desired, case.outcome
+    accepted = size.largest(
+        known.sizes.minimum, size.smallest(case.counted, known.sizes.maximum))
+    if case.outcome and case.held == known.sizes.boot:
+        # The guest reached its boot size after the timeout.
+        return accepted, None
+    if case.outcome and accepted == case.desired:
+        # Nothing has changed: it holds less than its minimum.
+        return case.desired, case.outcome
+    return accepted, (condition.PARTIAL, _refusal(known, case))
+
+
+def _refusal(known, case):
+    guest, held, desired = known.guest, case.held, case.desired
+    reasons = [_('The guest holds %(held)s and not %(desired)s.') %
+               {'held': held, 'desired': desired}]
+    if held.vcpus > desired.vcpus:
+        reasons.append(_('It did not give back vCPUs.'))
+    elif held.vcpus < desired.vcpus:
+        reasons.append(_('It did not take vCPUs.'))
+    if guest.memory_pinned:
+        reasons.append(_('A passed-through device pins its memory.'))
+    elif held.memory_mb != desired.memory_mb:
+        if not guest.balloon_active:
+            reasons.append(_('Its balloon driver does not answer.'))
+        elif held.memory_mb > desired.memory_mb:
+            reasons.append(_('It did not give back memory.'))
+            needed_mb = memory.needs(guest, known.memory_reserve_mb)
+            if needed_mb is not None and needed_mb > desired.memory_mb:
+                reasons.append(_('It needs %d MiB.') % needed_mb)
+        else:
+            reasons.append(_('It did not take memory.'))
+    reasons.append(_('It had %d seconds.') % known.settle_timeout)
+    return ' '.join(reasons)
+
+
+def _give_up(known, case, accepted):
+    """What to ask a guest for that did not do what it was asked for.
+
+    Until then it may still follow the earlier request.
+    """
+    # A balloon driver that loads late should follow the start's request.
+    awaits_driver = not known.guest.balloon_active and (
+        known.asked_at == known.started_at)
+    if accepted.memory_mb == case.desired.memory_mb or awaits_driver:
+        return None
+    return accepted._replace(
+        memory_mb=max(accepted.memory_mb, case.held.memory_mb))
+
+
+def _request(known, case):
+    """What to ask a guest for that still has time, None for nothing."""
+    guest, desired, reserve_mb = (
+        known.guest, case.desired, known.memory_reserve_mb)
+    if known.asked_at == known.started_at:
+        target = memory.start_target(
+            guest, desired, reserve_mb, known.sizes.maximum.memory_mb)
+    else:
+        target = memory.target(guest, desired, reserve_mb, reserve_mb // 2)
+    if target.vcpus != case.held.vcpus:
+        return target
+    if guest.used_memory_mb is None and target.memory_mb < guest.memory_mb:
+        # Without statistics, memory in use could be taken.
+        return None
+    # A guest that keeps what it holds has been asked for less.
+    is_kept = target != desired and not guest.memory_pinned
+    return target if is_kept or target.memory_mb != guest.memory_mb else None

@@ -1,0 +1,342 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Carry out what is decided about an elastic server.
+
+The order of steps is such that a crash between any two leaves no server
+charged less than it holds, and the next reconcile finishes the work.
+"""
+
+import collections
+import typing as ty
+
+from oslo_log import log as logging
+
+from nova.compute import vm_states
+from nova import exception
+from nova.xloud import action
+from nova.xloud import condition
+from nova.xloud import decision as xloud_decision
+from nova.xloud import guest as elastic_guest
+from nova.xloud import ledger as xloud_ledger
+from nova.xloud import memo as xloud_memo
+from nova.xloud import situation
+from nova.xloud import size
+from nova.xloud import task
+
+LOG = logging.getLogger(__name__)
+
+# States in which Nova may change the guest.
+_DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
+
+
+class Occasion(ty.NamedTuple):
+    """Why a server is looked at, and what is known from that."""
+
+    # The task state that the server must keep
+    task_state: ty.Optional[str] = None
+    # Of the adjust that is carried out, whose task ends with that if Placement
+    # need not be asked
+    request_id: ty.Optional[str] = None
+    # Whether the hypervisor has just been given the boot size for its
+    # configuration
+    is_configured: bool = False
+    # Whether the guest may be asked to change
+    may_drive: bool = False
+    # What Placement says the server is charged. Otherwise the instance row
+    # says it, and there may be more.
+    allocated: ty.Optional[size.Size] = None
+
+
+class _Plan(ty.NamedTuple):
+    """A decision for which everything is claimed."""
+
+    decision: xloud_decision.Decision
+    # What was to be charged
+    wanted: size.Size
+    # What is allocated
+    allocated: size.Size
+    # The request that the guest may still follow
+    awaited: ty.Optional[str]
+    # Whether no user asked for it
+    is_unasked: bool
+    # Whether Placement does not accept a lower charge yet
+    is_pending: bool = False
+
+    def is_given_up(self, known: situation.Situation) -> bool:
+        """Whether the guest is asked for what it holds.
+
+        Until it was, it may still follow what it was asked for before.
+        """
+        return self.decision.drive is not None and (
+            self.decision.desired != known.sizes.desired)
+
+
+class Executor:
+    """Carries out decisions about the servers of one compute service."""
+
+    def __init__(self, compute):
+        self._compute = compute
+        self.ledger = xloud_ledger.Ledger(compute)
+        # By uuid
+        self.memos: ty.Dict[str, xloud_memo.Memo] = collections.defaultdict(
+            xloud_memo.Memo)
+
+    def forget_others(self, instances) -> None:
+        here = {instance.uuid for instance in instances}
+        for uuid in set(self.memos) - here:
+            self.memos.pop(uuid, None)
+
+    def doubt(self, instance) -> None:
+        """Look at the allocation of a server again next time."""
+        self.memos[instance.uuid].is_verified = False
+
+    def carry_out(self, context, instance, guest, occasion) -> None:
+        """Carry out what is decided about one server.
+
+        The caller holds the lock of the instance.
+
+        :param guest: GuestState
+        """
+        memo = self.memos[instance.uuid]
+        memo.is_verified = False
+        memo.forget_unplug(guest)
+        known = memo.look_at(instance, guest, occasion.is_configured)
+        was_current = size.is_config_current(instance)
+        plan = self._plan(context, instance, known, occasion)
+        drive = plan.decision.drive if occasion.may_drive else None
+        if plan.is_unasked and memo.can_rest(
+                instance, situation.held(known.sizes, guest),
+                plan.decision.charge):
+            if was_current:
+                if not plan.is_given_up(known):
+                    self._drive(context, instance, guest, drive,
+                                occasion.allocated and plan.allocated)
+                return
+            # Only what the hypervisor's configuration gives has to be noted.
+            plan = _with_charge(plan, known.sizes.charged)
+        if self._must_wait(context, instance, known, plan):
+            plan = _with_charge(plan, known.sizes.charged)._replace(
+                is_pending=True)
+        decision = plan.decision
+        step_mb = plan.wanted.memory_mb - size.moved(instance).memory_mb
+
+        is_saved = self.ledger.save(
+            context, instance,
+            lambda: self._record(instance, known, plan, occasion),
+            occasion.task_state)
+        # If it ended with the request, the events of the request say enough,
+        # unless the guest refused.
+        if plan.awaited and decision.has_ended and (
+                decision.is_partial or not occasion.request_id):
+            self._tell(instance, guest, plan)
+        # The second half of a change that is counted already is not another.
+        if plan.is_unasked and is_saved and (
+                was_current or not occasion.is_configured):
+            memo.note_unasked(instance, step_mb)
+        allocated = plan.allocated
+        if size.grows(decision.charge, allocated):
+            return
+        if decision.charge != allocated and not plan.is_pending and (
+                self.ledger.release(context, instance, allocated,
+                                    decision.charge, occasion.task_state)):
+            allocated = decision.charge
+            memo.no_room = None
+        if occasion.allocated is not None:
+            # Else there may be more, of which the next pass hears.
+            memo.is_verified = True
+        self._drive(context, instance, guest, drive,
+                    occasion.allocated and allocated)
+
+    def raise_charge(self, context, instance, guest) -> None:
+        """Charge what a guest holds, and leave everything else.
+
+        The caller holds the lock of the instance, which another task changes.
+        """
+        memo = self.memos[instance.uuid]
+        charged = size.charged(instance)
+        held = held_by(instance, guest)
+        wanted = memo.rounded(instance, size.largest(charged, held))
+        allocated = self._charge_more(
+            context, instance, charged, wanted, held)
+        charge = size.largest(charged, size.smallest(wanted, allocated))
+        if self.ledger.save(
+                context, instance, lambda: size.settle(instance, charge),
+                instance.task_state):
+            memo.note_unasked(instance, charge.memory_mb - charged.memory_mb)
+
+    def _plan(self, context, instance, known, occasion):
+        """Decide what to do, and claim what that needs."""
+        memo = self.memos[instance.uuid]
+        awaited = _awaited(instance, known, occasion.request_id)
+        # A start asks for the boot size, and the way down to it ends.
+        is_unasked = (
+            known.guest.running and not awaited and
+            occasion.task_state is None and not known.has_start_window)
+        charged = known.sizes.charged
+        allocated = occasion.allocated or charged
+        decision = xloud_decision.decide(known)
+        needed = wanted = decision.charge
+        if is_unasked:
+            wanted = memo.rounded(instance, needed)
+        else:
+            memo.no_room = None
+        if size.grows(wanted, allocated):
+            allocated = self._charge_more(
+                context, instance, allocated, wanted, needed)
+        if size.grows(needed, allocated):
+            decision = xloud_decision.decide(
+                known, room=size.largest(charged, allocated))
+            _warn_once(instance, decision)
+        else:
+            decision = decision._replace(charge=size.largest(
+                needed, size.smallest(wanted, allocated)))
+        return _Plan(decision, wanted, allocated, awaited, is_unasked)
+
+    def _charge_more(self, context, instance, old, wanted, needed):
+        """Charge as much of a growth as fits, unless nothing is known to fit.
+
+        :returns: what is allocated then
+        """
+        memo = self.memos[instance.uuid]
+        is_short = size.grows(size.charged(instance), old)
+        if memo.is_without_room() and not is_short:
+            return old
+        allocated = self.ledger.charge_what_fits(
+            context, instance, old, size.largest(old, wanted))
+        if size.grows(needed, allocated):
+            memo.note_no_room(needed)
+        else:
+            memo.no_room = None
+        return allocated
+
+    def _must_wait(self, context, instance, known, plan):
+        """Whether Placement has refused a lower charge, and still would."""
+        charge, charged = plan.decision.charge, known.sizes.charged
+        return (known.pending is not None and charge != charged and
+                not size.grows(charge, charged) and
+                not self.ledger.can_release(context, instance))
+
+    def _record(self, instance, known, plan, occasion):
+        decision = plan.decision
+        note_start(instance, known.guest, known.now)
+        if known.begins_anew:
+            self.memos[instance.uuid].begin_anew(instance)
+        size.note_settling(instance, not decision.has_ended)
+        size.record(instance, decision.desired, size.boot(instance))
+        size.settle(instance, decision.charge)
+        if not plan.is_pending:
+            size.set_pending(instance, None)
+        size.note_config(
+            instance, known.is_config_current and not plan.is_given_up(known))
+        size.clear_outcome(instance)
+        if decision.outcome:
+            size.set_outcome(instance, *decision.outcome)
+            if decision.outcome[0] == condition.OVERCOMMITTED:
+                size.note_excess(instance, size.largest(
+                    plan.wanted, held_by(instance, known.guest)))
+        size.await_guest(
+            instance, None if decision.has_ended else plan.awaited)
+        if occasion.request_id and (
+                plan.is_pending or decision.charge == plan.allocated):
+            # Nothing of the adjust follows.
+            task.note_end(instance, occasion.request_id)
+
+    def _tell(self, instance, guest, plan):
+        reason = None
+        if plan.decision.is_partial:
+            reason = plan.decision.outcome[1]
+        if guest.has_offline_vcpus:
+            reason = reason or condition.offline(
+                guest.online_vcpus, guest.vcpus)
+        action.tell(instance, self._compute.host, plan.awaited, reason)
+
+    def _drive(self, context, instance, guest, target, allocated):
+        """Ask a guest to change, and carry out what follows at once.
+
+        :param target: None for nothing
+        :param allocated: as in Occasion
+        """
+        if target is None or instance.vm_state not in _DRIVEN:
+            return
+        memo = self.memos[instance.uuid]
+        if memo.is_unplugging(guest, target):
+            return
+        vcpus = guest.vcpus
+        is_asked, is_configured = self._ask(instance, target)
+        guest = self.guests([instance]).get(instance.uuid)
+        if guest is not None:
+            if is_asked and guest.vcpus == vcpus:
+                memo.note_unplug(guest, target)
+            self.carry_out(context, instance, guest, Occasion(
+                is_configured=is_configured, allocated=allocated))
+
+    def _ask(self, instance, target):
+        """Ask the hypervisor for a size.
+
+        :returns: whether it accepted that, and whether it has the boot size
+            in its configuration
+        """
+        try:
+            self._compute.driver.set_elastic_guest(
+                instance, target, size.boot(instance))
+            return True, True
+        except Exception as error:
+            # The settle timeout runs.
+            LOG.warning('The guest was not changed to %(target)s: %(error)s',
+                        {'target': target, 'error': error},
+                        instance=instance)
+            return False, isinstance(error, exception.ElasticGuestRefused)
+
+    def guests(self, instances, renew=False) -> ty.Dict[
+            str, elastic_guest.GuestState]:
+        """What is known of guests, without those that do not answer."""
+        by_uuid = {instance.uuid: instance for instance in instances}
+        try:
+            guests = self._compute.driver.get_elastic_guests(
+                instances, renew=renew)
+            return {uuid: guest for uuid, guest in guests.items()
+                    if not elastic_guest.is_missing(
+                        by_uuid[uuid], guest.running)}
+        except NotImplementedError:
+            return {}
+        except Exception as error:
+            LOG.warning('The hypervisor does not report what elastic servers '
+                        'hold: %s', error)
+            return {}
+
+
+def held_by(instance, guest) -> size.Size:
+    """What a running guest counts as holding."""
+    return situation.held(situation.sizes_of(instance), guest)
+
+
+def note_start(instance, guest, now) -> None:
+    if situation.is_start(instance, guest):
+        size.mark_started(instance, guest.run, now)
+
+
+def _awaited(instance, known, request_id):
+    """The request that the guest may still follow."""
+    if not known.guest.running or known.is_start:
+        # The start gave it the boot size, whatever was requested.
+        return None
+    return request_id or size.awaited(instance)
+
+
+def _with_charge(plan, charge):
+    return plan._replace(decision=plan.decision._replace(charge=charge))
+
+
+def _warn_once(instance, decision):
+    if (size.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:
+        LOG.warning('%s', decision.outcome[1], instance=instance)

@@ -1,0 +1,191 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a compute service remembers of an elastic server between two looks.
+
+It only saves questions, writes and requests: a service that has just started
+remembers nothing, and finds out again.
+"""
+
+import datetime
+import typing as ty
+
+from oslo_utils import timeutils
+
+from nova.compute import vm_states
+from nova.xloud import situation
+from nova.xloud import size
+
+# How long what no user asked for rests, except that the charge rises
+_LEISURE_SECONDS = 60
+_MOST_LEISURE_SECONDS = 3600
+
+
+class _Leisure(ty.NamedTuple):
+    """Limits the writes for a guest that moves its balloon by itself."""
+
+    # When the server was last asked to change
+    asked: ty.Optional[datetime.datetime]
+    until: datetime.datetime
+    seconds: int
+    # By how much the charge last rose
+    step_mb: int
+
+
+class _NoRoom(ty.NamedTuple):
+    """Limits the questions to a host that has no room for a server."""
+
+    needed: size.Size
+    until: datetime.datetime
+    seconds: int
+
+
+class _Unplug(ty.NamedTuple):
+    """What a guest was asked for that has not begun to give back vCPUs."""
+
+    run: ty.Optional[str]
+    vcpus: int
+    target: size.Size
+
+
+def _longer(seconds):
+    return min(max(2 * seconds, _LEISURE_SECONDS), _MOST_LEISURE_SECONDS)
+
+
+def _in_seconds(seconds):
+    return timeutils.utcnow() + datetime.timedelta(seconds=seconds)
+
+
+class Memo:
+
+    def __init__(self):
+        # Whether its allocation is known to be what it is charged. It is not
+        # after a start, so that what a crash left is found.
+        self.is_verified = False
+        # Until when not to ask for more
+        self.no_room: ty.Optional[_NoRoom] = None
+        # It was paused on its way to what is desired.
+        self._was_paused = False
+        # Until when what no user asked for rests
+        self._leisure: ty.Optional[_Leisure] = None
+        self._unplug: ty.Optional[_Unplug] = None
+
+    def look_at(self, instance, guest, is_configured=False) -> (
+            situation.Situation):
+        """The situation of a server that is now looked at.
+
+        A paused guest can do nothing, so its time begins when it goes on.
+
+        :param is_configured: whether the hypervisor has just been given the
+            boot size for its configuration
+        """
+        known = situation.of(instance, guest, timeutils.utcnow())
+        if instance.vm_state == vm_states.PAUSED:
+            self._was_paused |= guest.running and known.is_settling
+        elif not known.is_settling or known.is_start:
+            self._was_paused = False
+        return known._replace(
+            was_paused=self._was_paused,
+            is_config_current=is_configured or known.is_config_current)
+
+    def begin_anew(self, instance) -> None:
+        """Give a guest the time for a change from now on."""
+        self._was_paused = False
+        leisure = self._leisure_of(instance)
+        size.mark_changed(instance, timeutils.utcnow())
+        if leisure is not None:
+            self._leisure = leisure._replace(asked=size.changed_at(instance))
+
+    # Room
+
+    def is_without_room(self) -> bool:
+        """Whether its host had no room for more, a short time ago."""
+        return self.no_room is not None and (
+            timeutils.utcnow() < self.no_room.until)
+
+    def note_no_room(self, needed: size.Size) -> None:
+        """After several times in a row, the host is asked less often."""
+        seconds = _longer(self.no_room.seconds if self.no_room else 0)
+        self.no_room = _NoRoom(needed, _in_seconds(seconds), seconds)
+
+    # vCPUs that are asked back
+
+    def forget_unplug(self, guest) -> None:
+        """Forget a request that the guest has begun to follow."""
+        if not self.is_unplugging(guest):
+            self._unplug = None
+
+    def is_unplugging(self, guest, target=None) -> bool:
+        """Whether the guest was asked already to give back vCPUs.
+
+        Each time libvirt would wait for seconds.
+        """
+        asked = self._unplug
+        return asked is not None and (
+            (asked.run, asked.vcpus) == (guest.run, guest.vcpus) and
+            target in (None, asked.target))
+
+    def note_unplug(self, guest, target: size.Size) -> None:
+        """Remember that the guest was asked and has not begun."""
+        if guest.vcpus > target.vcpus:
+            self._unplug = _Unplug(guest.run, guest.vcpus, target)
+
+    # What no user asked for
+
+    def note_unasked(self, instance, step_mb: int) -> None:
+        """The first change that no user asked for gives no leisure."""
+        leisure = self._leisure_of(instance)
+        if self._leisure_now(instance) is not None:
+            until, seconds = leisure.until, leisure.seconds
+        else:
+            seconds = _longer(leisure.seconds) if leisure else 0
+            until = _in_seconds(seconds)
+        self._leisure = _Leisure(
+            size.changed_at(instance), until, seconds, max(step_mb, 0))
+
+    def end_leisure(self) -> None:
+        self._leisure = None
+
+    def rounded(self, instance, charge: size.Size) -> size.Size:
+        """What to charge a guest that takes memory again and again.
+
+        Each time twice as much more as the last time, so that it happens a
+        few times only.
+        """
+        leisure = self._leisure_now(instance)
+        covered_mb = size.moved(instance).memory_mb
+        if leisure is None or charge.memory_mb <= covered_mb:
+            return charge
+        return charge._replace(memory_mb=max(charge.memory_mb, min(
+            covered_mb + 2 * leisure.step_mb,
+            size.maximum(instance.flavor).memory_mb)))
+
+    def can_rest(self, instance, held: size.Size, charge: size.Size) -> bool:
+        """Whether what no user asked for can wait.
+
+        All that the guest holds is charged, or known not to fit.
+        """
+        return (self._leisure_now(instance) is not None and
+                not size.grows(charge, size.charged(instance)) and
+                not size.grows(held, size.moved(instance)))
+
+    def _leisure_of(self, instance):
+        leisure = self._leisure
+        if leisure is None or leisure.asked != size.changed_at(instance):
+            return None
+        return leisure
+
+    def _leisure_now(self, instance):
+        leisure = self._leisure_of(instance)
+        if leisure is None or timeutils.utcnow() >= leisure.until:
+            return None
+        return leisure

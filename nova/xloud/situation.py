@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is known of an elastic server at one moment.
+
+nova.xloud.condition says from it what a user sees, and nova.xloud.decision
+what to do. Neither asks anybody for more.
+"""
+
+import datetime
+import typing as ty
+
+from nova.compute import vm_states
+import nova.conf
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+CONF = nova.conf.CONF
+
+# Hypervisors count memory in KiB and in pages, we in MiB.
+ROUNDING_MB = 1
+
+
+class Sizes(ty.NamedTuple):
+    """What is known of a server without asking its hypervisor."""
+
+    minimum: size.Size
+    maximum: size.Size
+    desired: size.Size
+    boot: size.Size
+    charged: size.Size
+
+
+def sizes_of(instance) -> Sizes:
+    return Sizes(
+        minimum=size.minimum(instance.flavor),
+        maximum=size.maximum(instance.flavor),
+        desired=size.desired(instance),
+        boot=size.boot(instance),
+        charged=size.charged(instance))
+
+
+def is_waiting(
+    since: ty.Optional[datetime.datetime],
+    now: datetime.datetime,
+    settle_timeout: int,
+) -> bool:
+    """Whether a guest still has time for what it was asked then."""
+    # The clock of another host can be ahead.
+    return since is not None and (
+        abs(now - since) < datetime.timedelta(seconds=settle_timeout))
+
+
+def held(sizes: Sizes, guest: elastic_guest.GuestState) -> size.Size:
+    """What a running guest counts as holding.
+
+    A fixed dimension counts as the flavor's. Pinned memory counts in full,
+    whatever the balloon reports.
+    """
+    vcpus, memory_mb = guest.holds
+    if guest.memory_pinned:
+        memory_mb = sizes.maximum.memory_mb
+    if abs(memory_mb - sizes.desired.memory_mb) <= ROUNDING_MB:
+        memory_mb = sizes.desired.memory_mb
+    return size.Size(*(
+        highest if lowest == highest else number
+        for number, lowest, highest in zip(
+            (vcpus, memory_mb), sizes.minimum, sizes.maximum)))
+
+
+def is_start(instance, guest) -> bool:
+    """Whether this is the first look at this run of the guest."""
+    return (guest.running and guest.run is not None and
+            size.run(instance) != guest.run)
+
+
+class Situation(ty.NamedTuple):
+    """The books of a server, its guest, and the time."""
+
+    sizes: Sizes
+    # None if its host does not report it.
+    guest: ty.Optional[elastic_guest.GuestState]
+    now: datetime.datetime
+    # How many seconds a guest may take
+    settle_timeout: int
+    memory_reserve_mb: int
+    # When the server was last asked to change or started
+    changed_at: ty.Optional[datetime.datetime] = None
+    # When it last started
+    started_at: ty.Optional[datetime.datetime] = None
+    # The (condition, reason) that the compute service noted
+    outcome: ty.Optional[ty.Tuple[str, str]] = None
+    # Why the charge does not fall yet
+    pending: ty.Optional[str] = None
+    # False if the guest held the desired size at the last look
+    is_settling: bool = True
+    # Whether a start without Nova gives the boot size
+    is_config_current: bool = True
+    # Whether this is the first look at this run of the guest
+    is_start: bool = False
+    # A paused guest can do nothing.
+    is_paused: bool = False
+    # It was paused on its way to the desired size, and goes on now.
+    was_paused: bool = False
+
+    @property
+    def has_start_window(self) -> bool:
+        """Whether it may hold more than its boot size, as after a start."""
+        return self.is_start or is_waiting(
+            self.started_at, self.now, self.settle_timeout)
+
+    @property
+    def has_strayed(self) -> bool:
+        """Whether a settled guest has changed although nobody asked.
+
+        It has reset itself and its balloon driver is not back yet, or
+        somebody changed it without Nova. It has as much time to go back as
+        for a change.
+        """
+        if (not self.guest.running or self.is_start or self.is_settling or
+                self.outcome or is_waiting(
+                    self.changed_at, self.now, self.settle_timeout)):
+            return False
+        return self.sizes.desired != held(self.sizes, self.guest)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the guest has the time for a change from now on."""
+        return not self.is_paused and (self.was_paused or self.has_strayed)
+
+    @property
+    def asked_at(self) -> ty.Optional[datetime.datetime]:
+        """From when on the guest has time for what is desired."""
+        if self.begins_anew or self.is_paused:
+            return self.now
+        return self.changed_at
+
+
+def of(instance, guest, now) -> Situation:
+    """:param guest: GuestState, None if its host does not report it"""
+    return Situation(
+        sizes_of(instance), guest, now, CONF.xloud.settle_timeout,
+        CONF.xloud.guest_memory_reserve_mb,
+        changed_at=size.changed_at(instance),
+        started_at=size.started_at(instance),
+        outcome=size.outcome(instance), pending=size.pending(instance),
+        is_settling=size.is_settling(instance),
+        is_config_current=size.is_config_current(instance),
+        is_start=guest is not None and is_start(instance, guest),
+        is_paused=instance.vm_state == vm_states.PAUSED)
