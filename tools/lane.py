@@ -36,6 +36,7 @@ import time
 import typing as ty
 
 from tools import hooks
+from tools import horizon
 from tools import reference
 from tools import releases
 from tools import selection
@@ -88,7 +89,7 @@ PROJECTS = ('horizon',)
 # Scripts in packaging/tests.
 PROOFS = ('packages', 'deb', 'rpm', 'image')
 PAGES = ('README.rst', 'CHANGES.rst', 'CONTRIBUTING.rst', 'HACKING.rst',
-         'patches/README.rst', 'deploy/README.rst')
+         'patches/README.rst', 'deploy/README.rst', 'horizon/README.rst')
 
 
 @dataclasses.dataclass
@@ -451,6 +452,27 @@ def machine(arguments):
     return outcome
 
 
+def with_horizon(what):
+    """Horizon's own tests of what our series on it touches, and its forms.
+
+    :param what: tests by Django's names, in place of all that
+    """
+    outcome = Outcome()
+    if not what:
+        outcome.add(check_all([Check('the series on horizon', [
+            sys.executable, '-m', 'xloud_series', '--project', 'horizon',
+            'check'])]))
+    for release in horizon.TESTED:
+        result = horizon.run_tests(release, what)
+        _show(f'Horizon {horizon.version_of(release)}: {result.passed} tests '
+              f'passed')
+        outcome.add(Outcome(result.passed, result.skipped, result.failures))
+    if not what:
+        outcome.add(check_all([Check('what its forms ask Nova for', [
+            sys.executable, '-m', 'tools.horizon', 'matrix', '--check'])]))
+    return outcome
+
+
 def pep8(_arguments):
     touched = tree.touched()
     python = [path for path in touched if path.endswith('.py')]
@@ -467,7 +489,7 @@ def pep8(_arguments):
     return check_all(checks, [
         Check('the series', [*series, 'check', tree.RELEASE]),
         *(Check(f'the series on {project}',
-                [*series, '--project', project, 'check', tree.RELEASE])
+                [*series, '--project', project, 'check', releases.OLDEST])
           for project in PROJECTS)])
 
 
@@ -597,6 +619,7 @@ LANES = {
     'record': record,
     'machine': machine,
     'docs': docs,
+    'horizon': with_horizon,
     **{name: lambda _arguments, name=name: prove(name) for name in PROOFS},
 }
 

@@ -8,7 +8,7 @@ DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
 # What only runs when it is named.
-OTHER_LANES=(upstream quick record machine deb rpm image)
+OTHER_LANES=(upstream quick record machine horizon deb rpm image)
 # What quick runs some tests of.
 QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.
