@@ -164,6 +164,9 @@ class Reconciler:
             @utils.synchronized(instance.uuid, blocking=False)
             def locked():
                 instance.refresh()
+                if self._is_ours(instance):
+                    # A live migration brings one that no claim has noted.
+                    self._compute.rt.xloud_servers.add(instance.uuid)
                 if self._is_quiet(instance):
                     guest = self._guest(instance)
                     if guest is not None and memory.is_unsure(

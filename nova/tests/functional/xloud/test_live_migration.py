@@ -104,6 +104,17 @@ class MovingBalloonTestCase(test_adjust.AdjustTestCase):
         self.guest.held = base.MINIMUM
         self.assert_settled('host2', base.MINIMUM)
 
+    def test_before_the_audit(self):
+        """Reconcile finds what a live migration brought, as no claim does."""
+        self.end('host1', 'completed', HALFWAY)
+        self._live_migrate(self.server)
+        self._wait_for_assert(self.assert_idle)
+        self.guest.held = base.MINIMUM
+        self.settle()
+        self.assertEqual(
+            base.MINIMUM, size.charged(self.instance(self.server)))
+        self.assertEqual(base.MINIMUM, self.used('host2'))
+
     def release_between_read_and_write(self, start):
         """A move begins while the charge falls, and reads what was before.
 
