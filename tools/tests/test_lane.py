@@ -53,7 +53,8 @@ import unittest
 class Worker(unittest.TestCase):
     def test_it(self):
         self.assertFalse(sys.dont_write_bytecode)
-        self.assertLess(10000, gc.get_threshold()[0])
+        # Python 3.14 has no third generation.
+        self.assertIn(gc.get_threshold()[2], (300, 0))
 """
 # What "again" finds on the disk is what the first run left there.
 FLAKY = """
