@@ -12,6 +12,8 @@
 
 """The base of functional tests of elastic servers."""
 
+import functools
+
 import fixtures
 
 from nova import conf
@@ -59,6 +61,9 @@ class ElasticServersTestCase(
         self.useFixture(nova_fixtures.HostNameWeigherFixture())
         self.useFixture(xloud_patience.PromptMessages())
         super().setUp()
+        wait = self.notifier.wait_for_versioned_notifications
+        self.notifier.wait_for_versioned_notifications = functools.partial(
+            wait, timeout=self.SECONDS)
         # Quota has tests of its own.
         self.flags(cores=-1, ram=-1, instances=-1, group='quota')
         # Nova looks for compute drivers below nova.virt.

@@ -20,6 +20,7 @@ import fixtures
 from nova.cmd import manage
 from nova import exception
 from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
 from nova import utils
 from nova.xloud import size
 
@@ -129,7 +130,11 @@ class MovesTestCase(base.ElasticServersTestCase):
         self.assert_nothing_left(self.server['id'])
 
 
-class LiveMigrationTestCase(MovesTestCase):
+class GuestsMoveTestCase(scripted.ReconciledTestCase, MovesTestCase):
+    """The same where the server has a guest, with which Nova reconciles."""
+
+
+class LiveMigrationTestCase(GuestsMoveTestCase):
 
     def test_again_and_again(self):
         """The saved request spec has the charge of the move before."""
@@ -172,7 +177,7 @@ class LiveMigrationTestCase(MovesTestCase):
         self.assert_settled()
 
 
-class EvacuateTestCase(MovesTestCase):
+class EvacuateTestCase(GuestsMoveTestCase):
 
     def test_and_the_host_comes_back(self):
         self.lose('host1')
