@@ -35,6 +35,7 @@ import tempfile
 import time
 import typing as ty
 
+from tools import clients
 from tools import hooks
 from tools import horizon
 from tools import reference
@@ -512,6 +513,17 @@ def docs(_arguments):
     return check_all(site, checks)
 
 
+def both_ends(ends):
+    """What is under clients/, with the oldest and the newest it supports."""
+    outcome = Outcome()
+    for end in ends:
+        result = clients.run(end, _show)
+        outcome.passed += result.ran - result.failed - result.skipped
+        outcome.skipped += result.skipped
+        outcome.failures += [f'{end.client}, {end.name}'] * result.failed
+    return outcome
+
+
 def _make_site():
     """Put the guide and the manual together, as in Nova's folder doc."""
     doc = tree.ROOT / 'build' / 'docs' / 'doc'
@@ -620,6 +632,8 @@ LANES = {
     'machine': machine,
     'docs': docs,
     'horizon': with_horizon,
+    'clients': lambda _arguments: both_ends(clients.UNIT),
+    'browser': lambda _arguments: both_ends(clients.BROWSER),
     **{name: lambda _arguments, name=name: prove(name) for name in PROOFS},
 }
 

@@ -3,16 +3,16 @@
 
 # What runs if nobody names one. First come those that keep one core busy: the
 # guests of the last, which starts with them, have the other one.
-LANES=(pep8 docs packages py3 unit functional hypervisor)
+LANES=(pep8 docs clients packages py3 unit functional hypervisor)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
 # What only runs when it is named.
-OTHER_LANES=(upstream quick record machine horizon deb rpm image)
+OTHER_LANES=(upstream quick record machine horizon browser deb rpm image)
 # What quick runs some tests of.
 QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.
-WHOLE_LANES=(pep8 docs quick packages deb rpm image)
+WHOLE_LANES=(pep8 docs quick clients browser packages deb rpm image)
 
 # Whether the first is one of the others.
 is_one_of() {

@@ -14,15 +14,7 @@
 
 from openstack_dashboard.test.settings import *  # noqa: F403,H303
 
-from openstack_dashboard import enabled
-from openstack_dashboard.utils import settings as settings_utils
-from xloud_dashboard import enabled as ours
+from xloud_dashboard.tests import enable
 
-# The panels of all files are set by one call, so Horizon's is undone.
-_known = HORIZON_CONFIG.pop('plugins')  # noqa: F405
-INSTALLED_APPS = [app for app in INSTALLED_APPS  # noqa: F405
-                  if app not in _known]
-for _key in ('dashboards', 'default_dashboard'):
-    HORIZON_CONFIG.pop(_key, None)  # noqa: F405
-settings_utils.update_dashboards(
-    [enabled, ours], HORIZON_CONFIG, INSTALLED_APPS)  # noqa: F405
+INSTALLED_APPS = enable.enable(
+    HORIZON_CONFIG, INSTALLED_APPS)  # noqa: F405

@@ -512,6 +512,8 @@ class FleetTest(Case, helpers.BaseAdminViewTests):
     def test_each_filter_has_a_label(self):
         self.http.get(self.fleet, json={'xloud_servers': []})
         response = self.client.get(self.index)
+        # Without it the form does nothing.
+        self.assertContains(response, ' action="%s"' % self.index)
         for name in ('condition', 'host', 'project'):
             self.assertContains(response, 'for="xloud-%s"' % name, count=1)
             self.assertContains(response, ' id="xloud-%s"' % name, count=1)
