@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""``openstack server adjust`` and ``openstack server elastic show``."""
+"""``openstack server adjust`` and ``openstack server elastic ...``."""
 
 import argparse
+import contextlib
 
 from openstack import exceptions as sdk_exceptions
 from osc_lib.command import command
@@ -35,6 +36,18 @@ def _count(text):
     return value
 
 
+@contextlib.contextmanager
+def _told():
+    """Tell what went wrong in the words of the API."""
+    try:
+        yield
+    except (elastic.NotSettled, elastic.NoElasticServers) as error:
+        raise exceptions.CommandError(str(error))
+    except sdk_exceptions.HttpException as error:
+        # Its text would begin with the kind of the error and the address.
+        raise exceptions.CommandError(error.details or str(error))
+
+
 class _Command(command.ShowOne):
 
     def get_parser(self, prog_name):
@@ -45,17 +58,10 @@ class _Command(command.ShowOne):
 
     def take_action(self, parsed_args):
         compute = self.app.client_manager.sdk_connection.compute
-        try:
+        with _told():
             server = compute.find_server(
                 parsed_args.server, ignore_missing=False)
             return self._columns(self.act(compute, server.id, parsed_args))
-        except elastic.NotSettled as error:
-            raise exceptions.CommandError(str(error))
-        except elastic.NoElasticServers as error:
-            raise exceptions.CommandError(str(error))
-        except sdk_exceptions.HttpException as error:
-            # Its text would begin with the kind of the error and the address.
-            raise exceptions.CommandError(error.details or str(error))
 
     @staticmethod
     def _columns(status):
@@ -118,3 +124,69 @@ class ShowElasticServer(_Command):
 
     def act(self, compute, server_id, parsed_args):
         return elastic.show(compute, server_id)
+
+
+class ListElasticServers(command.Lister):
+    """List elastic servers with their sizes, as last noted by the cloud"""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--condition', action='append', metavar='<condition>',
+            choices=elastic.CONDITIONS, default=[],
+            help='Only servers of this condition: %s. May be given several '
+            'times' % ', '.join(elastic.CONDITIONS))
+        parser.add_argument(
+            '--host', metavar='<host>',
+            help='Only servers of this host (administrators only)')
+        parser.add_argument(
+            '--project', metavar='<project-id>',
+            help='Servers of this project (administrators only)')
+        parser.add_argument(
+            '--all-projects', action='store_true',
+            help='Servers of all projects (administrators only)')
+        parser.add_argument(
+            '--long', action='store_true',
+            help='Show boot sizes, project, host and reason, too')
+        return parser
+
+    def take_action(self, parsed_args):
+        compute = self.app.client_manager.sdk_connection.compute
+        with _told():
+            servers = list(elastic.list_servers(
+                compute, parsed_args.condition, parsed_args.host,
+                parsed_args.project, parsed_args.all_projects))
+        keys = ['id', 'name', 'condition', 'since']
+        keys += ['%s_%s' % (word, dimension)
+                 for dimension in ('vcpus', 'memory_mb')
+                 for word in ('desired', 'allocated', 'min', 'max')]
+        if parsed_args.long:
+            keys += ['boot_vcpus', 'boot_memory_mb', 'project_id']
+            # Only administrators are told.
+            keys += ['host'] if any('host' in one for one in servers) else []
+            keys += ['reason']
+        return keys, [[server[key] for key in keys] for server in servers]
+
+
+class ListElasticHistory(command.Lister):
+    """Show how the sizes of a server have changed, the oldest first"""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='<server>',
+                            help='Server (name or ID)')
+        return parser
+
+    def take_action(self, parsed_args):
+        compute = self.app.client_manager.sdk_connection.compute
+        with _told():
+            server = compute.find_server(
+                parsed_args.server, ignore_missing=False)
+            changes = elastic.history(compute, server.id)
+        keys = ['when', 'action']
+        keys += ['%s_%s' % (word, dimension)
+                 for dimension in ('vcpus', 'memory_mb')
+                 for word in ('desired', 'boot', 'charged')]
+        keys += ['request_id', 'user_id']
+        return keys, [[change.get(key, '') for key in keys]
+                      for change in changes]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Elastic servers for Python programs: three functions over a compute proxy.
+"""Elastic servers for Python programs: functions over a compute proxy.
 
 ``compute`` is ``openstack.connect(...).compute``. All of them raise
 ``openstack.exceptions.HttpException`` with the words of the API, and
@@ -19,15 +19,20 @@ they return are dicts with the fields that the API documents, sizes in vCPUs
 and MiB.
 """
 
+import re
 import time
 import typing as ty
+from urllib import parse
 
 from openstack import exceptions
 
-_PATH = '/os-xloud-adjust/%s'
+_LIST = '/os-xloud-adjust'
+_PATH = _LIST + '/%s'
 
 SETTLED = 'Settled'
 PARTIAL = 'Partial'
+# By which servers can be listed.
+CONDITIONS = (SETTLED, 'InProgress', PARTIAL, 'Overcommitted')
 
 # A guest has five minutes by default, then its compute service gives it up.
 TIMEOUT = 600
@@ -104,6 +109,79 @@ def wait(
         time.sleep(_INTERVAL)
 
 
+def list_servers(
+    compute,
+    conditions: ty.Iterable[str] = (),
+    host: ty.Optional[str] = None,
+    project_id: ty.Optional[str] = None,
+    all_projects: bool = False,
+    page_size: ty.Optional[int] = None,
+) -> ty.Iterator[ty.Dict[str, ty.Any]]:
+    """The elastic servers with their sizes, the newest first.
+
+    The cloud tells what it has noted, without asking the hosts.
+
+    :param conditions: only servers of one of these
+    :param host: only servers of this host; for administrators
+    :param project_id: for another project than one's own; for administrators
+    :param all_projects: for administrators
+    :param page_size: how many to ask for at a time
+    """
+    query = [('condition', condition) for condition in conditions]
+    query += [(key, value) for key, value in (
+        ('host', host), ('project_id', project_id),
+        ('all_projects', 'true' if all_projects else None),
+        ('limit', page_size)) if value is not None]
+    marker: ty.List[ty.Tuple[str, ty.Any]] = []
+    while True:
+        asked = parse.urlencode(query + marker)
+        response = compute.get(_LIST + ('?' + asked if asked else ''))
+        try:
+            exceptions.raise_from_response(response)
+        except exceptions.NotFoundException:
+            raise NoElasticServers(_NONE_HERE)
+        body = response.json()
+        yield from body['xloud_servers']
+        if not body.get('xloud_servers_links'):
+            return
+        marker = [('marker', body['xloud_servers'][-1]['id'])]
+
+
+def history(compute, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
+    """How the sizes of a server have changed, the oldest first.
+
+    The instance actions of the server tell it. Each dict has ``when``,
+    ``action``, ``request_id``, ``user_id``, the ``message`` of the action,
+    and for each size that has changed its new value, such as
+    ``desired_vcpus``; the others are missing.
+    """
+    response = compute.get('/servers/%s/os-instance-actions' % server_id)
+    exceptions.raise_from_response(response)
+    changes = []
+    for action in response.json()['instanceActions']:
+        if action['action'] not in _ACTIONS:
+            continue
+        change = {'when': action['start_time'],
+                  **{key: action.get(key) for key in (
+                      'action', 'request_id', 'user_id', 'message')}}
+        for word, vcpus, memory_mb in _CHANGE.findall(
+                action.get('message') or ''):
+            change[word + '_vcpus'] = int(vcpus)
+            change[word + '_memory_mb'] = int(memory_mb)
+        changes.append(change)
+    return sorted(changes, key=lambda change: change['when'])
+
+
+# What the history consists of, and the sizes after a change in its message.
+_ACTIONS = ('xloud_adjust', 'xloud_settle')
+_CHANGE = re.compile(
+    r'(desired|boot|charged) [^;]* -> (\d+) vCPUs, (\d+) MiB')
+
+_NONE_HERE = (
+    'This cloud has no elastic servers: its compute API does not know '
+    '/os-xloud-adjust. Ask its operator for XLoud Nova.')
+
+
 def _status(response):
     try:
         exceptions.raise_from_response(response)
@@ -112,7 +190,5 @@ def _status(response):
         # cloud says which one it misses.
         if 'Instance' in str(error):
             raise
-        raise NoElasticServers(
-            'This cloud has no elastic servers: its compute API does not know '
-            '/os-xloud-adjust. Ask its operator for XLoud Nova.')
+        raise NoElasticServers(_NONE_HERE)
     return response.json()['xloud_status']

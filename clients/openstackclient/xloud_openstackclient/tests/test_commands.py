@@ -42,6 +42,19 @@ STATUS = {
     'blockers': [{'code': 'memory_pinned', 'dimension': 'memory',
                   'message': 'A device pins it.'}]}
 
+LISTED = {
+    'id': SERVER, 'name': 'web1', 'project_id': 'p', 'host': 'host1',
+    'condition': 'Partial', 'reason': 'It refused.',
+    'since': '2026-11-26T12:00:00Z', 'desired_vcpus': 4,
+    'desired_memory_mb': 2048, 'boot_vcpus': 2, 'boot_memory_mb': 1024,
+    'allocated_vcpus': 4, 'allocated_memory_mb': 2048, 'min_vcpus': 2,
+    'min_memory_mb': 1024, 'max_vcpus': 8, 'max_memory_mb': 4096}
+
+
+def action(name, when, message, user_id='u'):
+    return {'action': name, 'start_time': when, 'message': message,
+            'request_id': 'req-1', 'user_id': user_id}
+
 
 def status(**changes):
     return {'json': {'xloud_status': {**STATUS, **changes}}}
@@ -169,6 +182,85 @@ class CommandsTest(utils.TestCommand):
         self.http.get(PATH, **status())
         shown = self.run_command(commands.ShowElasticServer, 'web1')
         self.assertEqual({**STATUS, 'blockers': shown['blockers']}, shown)
+
+    def run_list(self, made, *words):
+        made = made(self.app, None)
+        columns, rows = made.take_action(
+            made.get_parser('test').parse_args(words))
+        return [dict(zip(columns, row)) for row in rows]
+
+    def test_list(self):
+        """All pages, with the filters in each."""
+        path = f'{URL}/os-xloud-adjust'
+        self.http.get(path, [
+            {'json': {'xloud_servers': [LISTED],
+                      'xloud_servers_links': [
+                          {'rel': 'next', 'href': 'elsewhere'}]}},
+            {'json': {'xloud_servers': [{**LISTED, 'name': 'web2'}]}}])
+        shown = self.run_list(
+            commands.ListElasticServers, '--condition', 'Partial',
+            '--condition', 'Settled', '--all-projects', '--host', 'host1')
+        self.assertEqual(['web1', 'web2'], [one['name'] for one in shown])
+        self.assertEqual((4, 4096, 'Partial'), (
+            shown[0]['desired_vcpus'], shown[0]['max_memory_mb'],
+            shown[0]['condition']))
+        self.assertNotIn('host', shown[0])
+        first, second = self.http.request_history[-2:]
+        self.assertEqual({'condition': ['partial', 'settled'],
+                          'host': ['host1'], 'all_projects': ['true']},
+                         first.qs)
+        self.assertEqual({**first.qs, 'marker': [SERVER]}, second.qs)
+
+    def test_list_long(self):
+        self.http.get(f'{URL}/os-xloud-adjust', json={
+            'xloud_servers': [LISTED]})
+        shown, = self.run_list(commands.ListElasticServers, '--long')
+        self.assertEqual(('host1', 'It refused.', 2), (
+            shown['host'], shown['reason'], shown['boot_vcpus']))
+
+    def test_list_as_a_member(self):
+        """No host, and others are refused in the words of the API."""
+        member = {key: value for key, value in LISTED.items()
+                  if key != 'host'}
+        path = f'{URL}/os-xloud-adjust'
+        self.http.get(path, json={'xloud_servers': [member]})
+        shown, = self.run_list(commands.ListElasticServers, '--long')
+        self.assertNotIn('host', shown)
+        self.http.get(path, status_code=403, json={'forbidden': {
+            'code': 403, 'message': 'Policy says no.'}}, headers={
+                'Content-Type': 'application/json'})
+        error = self.assertRaises(
+            exceptions.CommandError, self.run_list,
+            commands.ListElasticServers, '--all-projects')
+        self.assertEqual('Policy says no.', str(error))
+
+    def test_list_without_the_series(self):
+        self.http.get(f'{URL}/os-xloud-adjust', status_code=404)
+        error = self.assertRaises(exceptions.CommandError, self.run_list,
+                                  commands.ListElasticServers)
+        self.assertIn('no elastic servers', str(error))
+
+    def test_history(self):
+        self.http.get(f'{URL}/servers/{SERVER}/os-instance-actions', json={
+            'instanceActions': [
+                action('xloud_settle', '2026-11-26T12:05:00.000000',
+                       'charged 4 vCPUs, 4096 MiB -> 2 vCPUs, 1024 MiB',
+                       user_id=None),
+                action('xloud_adjust', '2026-11-26T12:04:00.000000', 'Error'),
+                action('xloud_adjust', '2026-11-26T12:03:00.000000',
+                       'desired 2 vCPUs, 1024 MiB -> 4 vCPUs, 4096 MiB; '
+                       'boot 2 vCPUs, 1024 MiB -> 4 vCPUs, 4096 MiB; charged '
+                       '2 vCPUs, 1024 MiB -> 4 vCPUs, 4096 MiB'),
+                action('reboot', '2026-11-26T12:02:00.000000', None),
+                action('create', '2026-11-26T12:01:00.000000', None)]})
+        shown = self.run_list(commands.ListElasticHistory, 'web1')
+        self.assertEqual(
+            [(4, 4096, 4), ('', '', ''), ('', '', 2)],
+            [(one['desired_vcpus'], one['boot_memory_mb'],
+              one['charged_vcpus']) for one in shown])
+        self.assertEqual(
+            ['xloud_adjust', 'xloud_adjust', 'xloud_settle'],
+            [one['action'] for one in shown])
 
 
 if __name__ == '__main__':
