@@ -28,6 +28,7 @@ import sys
 
 from benchmarks import adjust
 from benchmarks import capacity
+from benchmarks import fleet
 from benchmarks import guest
 from benchmarks import inert
 from benchmarks import report
@@ -35,7 +36,7 @@ from benchmarks import stack
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = {'inert': inert, 'stack': stack, 'adjust': adjust,
-              'guest': guest, 'capacity': capacity}
+              'guest': guest, 'fleet': fleet, 'capacity': capacity}
 MEASURED = ROOT / 'build' / 'benchmarks'
 KEPT = ROOT / 'benchmarks' / 'results'
 TABLES = ROOT / 'guide' / 'figures.inc'

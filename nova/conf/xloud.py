@@ -80,6 +80,32 @@ Possible values:
 * 0 or any positive integer: MiB
 * Any negative integer: this rule refuses nothing
 """),
+    cfg.IntOpt(
+        'room_for_growth',
+        default=0,
+        min=0,
+        max=100,
+        help="""
+How many percent of a host's vCPUs and memory new servers leave free, so that
+elastic servers on that host can grow. Moves of existing servers, resizes and
+grows may use all of the host.
+
+The percentage is of what Placement lets the host be charged, with the
+allocation ratios of the host. The metadata ``xloud_room_for_growth`` of an
+aggregate overrides this option for the hosts of the aggregate. If a host is in
+several aggregates that have it, the largest value is used.
+
+nova-scheduler reads this option.
+
+Possible values:
+
+* 0: hosts are filled
+* Any integer from 1 to 100
+
+Related options:
+
+* ``[filter_scheduler] enabled_filters`` must contain ``XloudGrowthFilter``.
+"""),
 ]
 
 

@@ -150,6 +150,14 @@ def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
     return size.Size(*fits)
 
 
+def free(context, reportclient, rp_uuid: str) -> size.Size:
+    """What a provider has room for, less than nothing if it is overfull."""
+    inventory, usages = _provider(context, reportclient, rp_uuid)
+    return size.Size(*(
+        _capacity(inventory, name) - usages.get(name, 0)
+        for name in (orc.VCPU, orc.MEMORY_MB)))
+
+
 def obstacles(context, reportclient, instance, rp_uuid: str,
               wanted: size.Size) -> ty.List[str]:
     """The resource classes because of which Placement takes no change now.

@@ -29,6 +29,7 @@ from sqlalchemy.orm import attributes
 
 from nova.db.main import models
 from nova import exception
+from nova.xloud import noted
 from nova.xloud import size
 
 _SIGNS = (size.BOOKS_TOO, size.ONLY_BOOKS, size.NO_OLD_BOOKS)
@@ -61,6 +62,7 @@ def merge(context, row, metadata: ty.Dict[str, str]) -> ty.Dict[str, str]:
         merged = {**_others(stored), **_ours(metadata)}
     else:
         merged = dict(metadata)
+    noted.note(stored, merged)
     _turn_page(context, row, base, merged)
     return merged
 

@@ -36,6 +36,7 @@ from nova.xloud import executor as xloud_executor
 from nova.xloud import memory
 from nova.xloud import situation
 from nova.xloud import size
+from nova.xloud import summary
 
 LOG = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Reconciler:
             except Exception:
                 # The failure of one server must not stop the others.
                 LOG.exception('Not reconciled.', instance=servers[uuid])
+        summary.log(instances, servers.keys() - guests)
 
     def _instances(self, context):
         """The elastic servers of the host, without a look at others."""

@@ -67,6 +67,17 @@ _PENDING = _METADATA_PREFIX + 'pending'
 _SETTLING = _METADATA_PREFIX + 'settling'
 # Which request changes the server: see nova.xloud.task.
 TASK = _METADATA_PREFIX + 'task'
+# The end of its value when the request has ended.
+TASK_DONE = 'done'
+# What tells the noted condition of a server: see nova.xloud.noted.
+OUTCOME = _CONDITION
+REASON = _REASON
+PENDING = _PENDING
+METADATA_PREFIX = _METADATA_PREFIX
+UNFINISHED = (_AWAITED, _PENDING, _SETTLING, _STALE_CONFIG)
+SINCE = _METADATA_PREFIX + 'since'
+# The books of each elastic server have it, and those of no other.
+ELASTIC = _METADATA_PREFIX + 'desired_vcpus'
 
 _OLD_WORDS = ('old_charged', 'old_desired', 'old_boot')
 
@@ -340,6 +351,16 @@ def entries(instance) -> ty.Dict[str, str]:
     """All that is written about the sizes of a server."""
     return {key: value for key, value in instance.system_metadata.items()
             if is_size_metadata(key) and key != BOOKS}
+
+
+def close_books(instance, charge: Size) -> None:
+    """Forget all sizes of a server, which is charged this from now on.
+
+    The caller saves the instance.
+    """
+    for key in entries(instance):
+        _set(instance, key, None)
+    _charge(instance, charge)
 
 
 def mark_changed(instance, when: datetime.datetime) -> None:

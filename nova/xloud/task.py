@@ -66,7 +66,7 @@ OFFERED = 'offered'
 CLAIMED = 'claimed'
 ACCEPTED = 'accepted'
 REFUSED = 'refused'
-DONE = 'done'
+DONE = size.TASK_DONE
 
 # Seconds that a compute service waits for its other work on a server.
 LOCK_WAIT = 5

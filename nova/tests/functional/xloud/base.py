@@ -106,8 +106,9 @@ class ElasticServersTestCase(
         """All that is recorded about the sizes of a server."""
         instance = self.instance(server)
         entries = size.entries(instance)
-        # Which request made the last change is not a size.
-        entries.pop(size.TASK, None)
+        # Who made the last change, and when, is not a size.
+        for key in (size.TASK, size.SINCE):
+            entries.pop(key, None)
         return (instance.vcpus, instance.memory_mb, entries)
 
     @staticmethod

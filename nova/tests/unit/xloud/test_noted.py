@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import datetime
+import types
+
+from oslo_utils import fixture as utils_fixture
+
+from nova import test
+from nova.tests.unit.xloud import test_books
+from nova.xloud import books
+from nova.xloud import condition
+from nova.xloud import noted
+from nova.xloud import size
+
+NOON = datetime.datetime(2026, 11, 26, 12)
+
+
+class NotedTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = types.SimpleNamespace(
+            system_metadata={}, _orig_system_metadata={})
+
+    def assert_noted(self, name, reason):
+        found, why = noted.of(self.server.system_metadata)
+        self.assertEqual(name, found)
+        if reason is None:
+            self.assertIsNone(why)
+        else:
+            self.assertIn(reason, why)
+
+    def test_of(self):
+        self.assert_noted(condition.SETTLED, None)
+        size.note_settling(self.server, True)
+        self.assert_noted(condition.IN_PROGRESS, 'not finished')
+        size.set_pending(self.server, 'Its host is full.')
+        self.assert_noted(condition.IN_PROGRESS, 'Its host is full.')
+        size.set_outcome(self.server, condition.PARTIAL, 'It refused.')
+        self.assert_noted(condition.PARTIAL, 'It refused.')
+        size.note_task(self.server, 'req-1 accepted')
+        self.assert_noted(condition.IN_PROGRESS, 'req-1')
+        size.note_task(self.server, 'req-1 done')
+        self.assert_noted(condition.PARTIAL, 'It refused.')
+        size.clear_outcome(self.server)
+        size.note_settling(self.server, False)
+        size.set_pending(self.server, None)
+        self.assert_noted(condition.SETTLED, None)
+        size.note_config(self.server, False)
+        self.assert_noted(condition.IN_PROGRESS, 'not finished')
+
+
+class SinceTestCase(test_books.BooksTestBase):
+    """Since when a condition holds, in the database."""
+
+    def setUp(self):
+        super().setUp()
+        self.time = self.useFixture(utils_fixture.TimeFixture(NOON))
+
+    def change(self, function, *args):
+        instance = self.load()
+        function(instance, *args)
+        books.save(instance, expected_task_state=[None])
+
+    def assert_since(self, hours):
+        self.assertEqual(
+            None if hours is None else NOON + datetime.timedelta(hours=hours),
+            noted.since(self.load().system_metadata))
+
+    def test_since(self):
+        self.assert_since(None)
+        self.change(size.mark_started, 'run', NOON)
+        # It was Settled, and it is.
+        self.assert_since(None)
+        for hours, function, args in (
+                (0, size.note_settling, (True,)),
+                (0, size.set_pending, ('full',)),
+                (2, size.set_outcome, (condition.PARTIAL, 'why')),
+                (2, size.set_outcome, (condition.PARTIAL, 'why else')),
+                (4, size.set_outcome, (condition.OVERCOMMITTED, 'why'))):
+            self.change(function, *args)
+            self.assert_since(hours)
+            self.time.advance_time_seconds(3600)
+
+    def test_other_writers(self):
+        self.change(size.note_settling, True)
+        self.time.advance_time_seconds(3600)
+        instance = self.load()
+        instance.system_metadata['other'] = 'x'
+        instance.save()
+        self.assert_since(0)
+
+    def test_a_flavor_without_a_range(self):
+        """Nothing is left of the books."""
+        self.change(size.note_settling, True)
+        metadata = dict(self.load().system_metadata)
+        new = {'foreign': 'kept', size.SINCE: metadata[size.SINCE]}
+        noted.note(metadata, new)
+        self.assertEqual({'foreign': 'kept'}, new)
+
+    def test_books_that_were_never_written(self):
+        new = {size.ELASTIC: '2'}
+        noted.note({}, new)
+        self.assertEqual(NOON, noted.since(new))

@@ -1,0 +1,49 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from unittest import mock
+
+from nova import test
+from nova.tests.unit.xloud import test_size
+from nova.xloud import condition
+from nova.xloud import size
+from nova.xloud import summary
+
+
+@mock.patch.object(summary.LOG, 'info')
+class SummaryTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        flavor = test_size.fake_flavor(cpu=2)
+        self.servers = [
+            test_size.fake_instance(flavor, uuid=str(number))
+            for number in range(5)]
+        # It is not counted.
+        self.servers.append(test_size.fake_instance(
+            test_size.fake_flavor(), uuid='plain'))
+
+    def test_all_are_settled(self, info):
+        summary.log(self.servers, set())
+        summary.log([], set())
+        info.assert_not_called()
+
+    def test_some_are_not(self, info):
+        size.set_outcome(self.servers[0], condition.PARTIAL, 'why')
+        size.set_outcome(self.servers[1], condition.PARTIAL, 'why')
+        size.note_settling(self.servers[2], True)
+        summary.log(self.servers, {'3'})
+        info.assert_called_once()
+        text, *values = info.call_args.args
+        self.assertEqual(
+            'Elastic servers: Settled=1, InProgress=1, Partial=2, Unknown=1, '
+            'total=5', text % tuple(values))

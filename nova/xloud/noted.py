@@ -1,0 +1,72 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The condition of a server as its books tell it, without asking its host.
+
+It is what the last reconcile or the running request has noted. Only the status
+of a server asks the host, so it can be newer, and only it can be Unknown.
+
+The books have no entry for the condition itself. Their entries tell it, so the
+two cannot differ. Since when it holds is an entry of its own. The function
+through which every change of the books goes writes that with the change that
+causes it, so it costs no write of its own.
+"""
+
+import datetime
+import typing as ty
+
+from oslo_utils import timeutils
+
+from nova.i18n import _
+from nova.xloud import condition
+from nova.xloud import size
+
+# Those that books can tell.
+CONDITIONS = (condition.SETTLED, condition.IN_PROGRESS, condition.PARTIAL,
+              condition.OVERCOMMITTED)
+
+
+def of(entries: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
+    """The condition that the books of a server tell, and its reason.
+
+    :param entries: the system_metadata of the server, or its books alone
+    """
+    task = entries.get(size.TASK, size.TASK_DONE)
+    if not task.endswith(size.TASK_DONE):
+        return condition.IN_PROGRESS, _(
+            'Request %s changes the server.') % task.split(' ')[0]
+    found = entries.get(size.OUTCOME)
+    if found is not None:
+        return found, entries.get(size.REASON, '')
+    if any(key in entries for key in size.UNFINISHED):
+        return condition.IN_PROGRESS, entries.get(size.PENDING) or _(
+            'The last change or start of the server is not finished.')
+    return condition.SETTLED, None
+
+
+def since(entries: ty.Mapping[str, str]) -> ty.Optional[datetime.datetime]:
+    """Since when this condition is noted, naive UTC.
+
+    :returns: None if the condition has not changed since the server was
+        created, or since a release that does not note this
+    """
+    when = entries.get(size.SINCE)
+    return datetime.datetime.fromisoformat(when) if when else None
+
+
+def note(stored: ty.Mapping[str, str], new: ty.Dict[str, str]) -> None:
+    """Note the time in new books if their condition is another one."""
+    if size.ELASTIC not in new:
+        new.pop(size.SINCE, None)
+    elif size.ELASTIC not in stored or of(stored)[0] != of(new)[0]:
+        new[size.SINCE] = timeutils.utcnow().replace(
+            microsecond=0).isoformat()
