@@ -12,13 +12,37 @@
 
 """What nova-status upgrade check says about XLoud Nova."""
 
+import typing as ty
+
+from keystoneauth1 import exceptions as ks_exc
 from oslo_upgradecheck import upgradecheck
 
+from nova.api.validation.extra_specs import validators
+import nova.conf
+from nova import context as nova_context
+from nova import exception
 from nova.i18n import _
+from nova import objects
+from nova.scheduler.client import report
+from nova.xloud import compatibility
+from nova.xloud import fleet
+from nova.xloud import size
+from nova.xloud import traits
 from nova.xloud import verify
+
+CONF = nova.conf.CONF
 
 # How many findings a table has room for.
 SHOWN = 3
+
+_WARNING = upgradecheck.Code.WARNING
+_FAILURE = upgradecheck.Code.FAILURE
+
+
+class Finding(ty.NamedTuple):
+
+    code: upgradecheck.Code
+    text: str
 
 
 def check_installation() -> upgradecheck.Result:
@@ -40,3 +64,106 @@ def check_installation() -> upgradecheck.Result:
           'first ones are:%(shown)s\nRun xloud-nova-verify, or python3 -m '
           'nova.xloud.verify, for all of them, and install the package of '
           'this release again.') % {'count': len(findings), 'shown': shown})
+
+
+def check_elastic_servers() -> upgradecheck.Result:
+    """Whether this cloud can run the elastic servers that it offers."""
+    context = nova_context.get_admin_context()
+    elastic = [flavor for flavor in objects.FlavorList.get_all(
+        context, filters={'is_public': None}) if size.is_elastic(flavor)]
+    findings = [*_validator(), *_flavors(elastic), *_servers(context)]
+    if elastic:
+        findings += [*_computes(context), *_room()]
+    if not findings:
+        return upgradecheck.Result(upgradecheck.Code.SUCCESS)
+    return upgradecheck.Result(
+        max((finding.code for finding in findings),
+            key=lambda code: code.value),
+        '\n'.join(finding.text for finding in findings))
+
+
+def _validator():
+    """Without its entry point, the API accepts minimum_cpu=x."""
+    missing = [key for key in size.MINIMUM_KEYS
+               if key not in validators.VALIDATORS]
+    if missing:
+        yield Finding(_FAILURE, _(
+            'Any value of the extra specs %s is accepted: the entry point '
+            '"minimum" of nova.api.extra_spec_validators is missing. Install '
+            'the package of this release again.') % ', '.join(missing))
+
+
+def _flavors(elastic):
+    """No server can be created with these."""
+    wrong = []
+    for flavor in elastic:
+        try:
+            compatibility.check(flavor, {})
+        except exception.InvalidRequest as error:
+            wrong.append('%s: %s' % (flavor.name, error.format_message()))
+    if wrong:
+        yield Finding(_WARNING, _(
+            '%(count)d elastic flavors cannot be used:%(shown)s') % {
+                'count': len(wrong), 'shown': _shown(wrong)})
+
+
+def _servers(context):
+    """Reconcile writes the books of a server at its first look."""
+    unwritten = fleet.unwritten(context)
+    if unwritten:
+        yield Finding(_WARNING, _(
+            'The sizes of %(count)d elastic servers were never recorded. '
+            'They keep what they are charged, and are not in the list of '
+            'elastic servers. Their computes record the sizes when they run '
+            'this release and the servers are active:%(shown)s') % {
+                'count': len(unwritten), 'shown': _shown(unwritten)})
+
+
+def _computes(context):
+    """Elastic servers go only where both the series and QEMU can do it."""
+    without, silent = [], []
+    placement = report.report_client_singleton()
+    ours = {traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY}
+    nova_context.load_cells()
+    for cell in nova_context.CELLS:
+        if cell.is_cell0():
+            continue
+        with nova_context.target_cell(context, cell) as cctxt:
+            nodes = objects.ComputeNodeList.get_all(cctxt)
+        for node in nodes:
+            try:
+                found = ours & placement.get_provider_traits(
+                    context, node.uuid).traits
+            except (ks_exc.ClientException,
+                    exception.ResourceProviderTraitRetrievalFailed):
+                silent.append(node.hypervisor_hostname)
+            else:
+                if found != ours:
+                    without.append('%s: %s' % (
+                        node.hypervisor_hostname,
+                        ', '.join(sorted(ours - found))))
+    if without:
+        yield Finding(_WARNING, _(
+            '%(count)d computes do not report a trait of elastic servers, so '
+            'such servers do not go there. Either they run Nova without the '
+            'series, or their hypervisor cannot do it:%(shown)s') % {
+                'count': len(without), 'shown': _shown(without)})
+    if silent:
+        yield Finding(_WARNING, _(
+            'Placement does not report the traits of %(count)d '
+            'computes:%(shown)s') % {
+                'count': len(silent), 'shown': _shown(silent)})
+
+
+def _room():
+    """The option alone does nothing."""
+    if CONF.xloud.room_for_growth and 'XloudGrowthFilter' not in (
+            CONF.filter_scheduler.enabled_filters):
+        yield Finding(_WARNING, _(
+            '[xloud] room_for_growth is %d, and [filter_scheduler] '
+            'enabled_filters does not contain XloudGrowthFilter, so it has no '
+            'effect.') % CONF.xloud.room_for_growth)
+
+
+def _shown(texts):
+    return ''.join('\n- ' + text for text in texts[:SHOWN])

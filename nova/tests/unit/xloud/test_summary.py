@@ -12,8 +12,10 @@
 
 from unittest import mock
 
+from oslo_utils import uuidutils
+
 from nova import test
-from nova.tests.unit.xloud import test_size
+from nova.tests.unit.xloud import fakes
 from nova.xloud import condition
 from nova.xloud import size
 from nova.xloud import summary
@@ -24,13 +26,13 @@ class SummaryTestCase(test.NoDBTestCase):
 
     def setUp(self):
         super().setUp()
-        flavor = test_size.fake_flavor(cpu=2)
+        flavor = fakes.flavor(cpu=2)
         self.servers = [
-            test_size.fake_instance(flavor, uuid=str(number))
-            for number in range(5)]
+            fakes.instance(flavor, uuid=uuidutils.generate_uuid())
+            for _number in range(5)]
         # It is not counted.
-        self.servers.append(test_size.fake_instance(
-            test_size.fake_flavor(), uuid='plain'))
+        self.servers.append(fakes.instance(
+            fakes.flavor(), uuid=uuidutils.generate_uuid()))
 
     def test_all_are_settled(self, info):
         summary.log(self.servers, set())
@@ -41,7 +43,7 @@ class SummaryTestCase(test.NoDBTestCase):
         size.set_outcome(self.servers[0], condition.PARTIAL, 'why')
         size.set_outcome(self.servers[1], condition.PARTIAL, 'why')
         size.note_settling(self.servers[2], True)
-        summary.log(self.servers, {'3'})
+        summary.log(self.servers, {self.servers[3].uuid})
         info.assert_called_once()
         text, *values = info.call_args.args
         self.assertEqual(

@@ -16,9 +16,15 @@ from unittest import mock
 
 import fixtures
 from oslo_upgradecheck import upgradecheck as oslo_upgradecheck
+from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.cmd import status
+from nova import exception
+from nova import objects
 from nova import test
+from nova.tests.unit.xloud import fakes
+from nova.xloud import size
+from nova.xloud import traits
 from nova.xloud import upgradecheck
 from nova.xloud import verify
 
@@ -79,3 +85,101 @@ class InstallationTestCase(test.NoDBTestCase):
                   status.UpgradeCommands._upgrade_checks}
         result = checks['XLoud Nova installation'](status.UpgradeCommands())
         self.assertEqual(WARNING, result.code)
+
+
+class ElasticServersTestCase(test.NoDBTestCase):
+    """Each finding, with what Nova and Placement would say."""
+
+    def setUp(self):
+        super().setUp()
+        self.flavors = []
+        self.nodes = [objects.ComputeNode(
+            uuid=uuids.node, hypervisor_hostname='node1')]
+        self.traits = mock.Mock(traits={
+            traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY})
+        self.unwritten = []
+        cells = [objects.CellMapping(uuid=objects.CellMapping.CELL0_UUID),
+                 objects.CellMapping(uuid=uuids.cell1)]
+        placement = mock.Mock()
+        placement.get_provider_traits.side_effect = self.answer
+        for name, value in (
+                ('nova.objects.FlavorList.get_all', lambda *args, **kwargs:
+                 self.flavors),
+                ('nova.objects.ComputeNodeList.get_all', lambda *args:
+                 self.nodes),
+                ('nova.xloud.fleet.unwritten', lambda *args:
+                 self.unwritten),
+                ('nova.context.load_cells', lambda *args: None),
+                ('nova.context.CELLS', cells),
+                ('nova.context.target_cell', mock.MagicMock()),
+                ('nova.scheduler.client.report.report_client_singleton',
+                 lambda *args: placement)):
+            self.useFixture(fixtures.MonkeyPatch(name, value))
+
+    def answer(self, context, uuid):
+        if isinstance(self.traits, Exception):
+            raise self.traits
+        return self.traits
+
+    def check(self):
+        return upgradecheck.check_elastic_servers()
+
+    def assert_found(self, code, *texts):
+        result = self.check()
+        self.assertEqual(code, result.code)
+        for text in texts:
+            self.assertIn(text, result.details)
+
+    def flavor(self, **minimum):
+        flavor = fakes.flavor(
+            maximum=size.Size(8, 8192), **minimum)
+        flavor.name = 'elastic.large'
+        self.flavors.append(flavor)
+
+    def test_nothing_elastic(self):
+        self.traits = mock.Mock(traits=set())
+        self.assertEqual(SUCCESS, self.check().code)
+
+    def test_whole(self):
+        self.flavor(cpu=2)
+        self.assertEqual(SUCCESS, self.check().code)
+
+    def test_a_flavor_that_cannot_be(self):
+        self.flavor(cpu='x')
+        self.assert_found(WARNING, '1 elastic flavors', 'elastic.large: ',
+                          'not an integer')
+
+    def test_computes_without_traits(self):
+        self.flavor(cpu=2)
+        self.traits = mock.Mock(traits={traits.ELASTIC_VCPU})
+        self.assert_found(WARNING, '1 computes',
+                          'node1: CUSTOM_XLOUD_ELASTIC_MEMORY')
+        self.traits = exception.ResourceProviderTraitRetrievalFailed(
+            uuid=uuids.node)
+        self.assert_found(WARNING, 'does not report the traits')
+
+    def test_servers_without_books(self):
+        self.unwritten = ['a', 'b', 'c', 'd']
+        self.assert_found(WARNING, '4 elastic servers', '- c')
+        self.assertNotIn('- d', self.check().details)
+
+    def test_the_entry_point_is_missing(self):
+        self.unwritten = ['a']
+        with mock.patch.dict(upgradecheck.validators.VALIDATORS):
+            del upgradecheck.validators.VALIDATORS['minimum_cpu']
+            self.assert_found(FAILURE, 'minimum_cpu', '1 elastic servers')
+
+    def test_room_without_the_filter(self):
+        self.flavor(cpu=2)
+        self.flags(room_for_growth=10, group='xloud')
+        self.assert_found(WARNING, 'XloudGrowthFilter')
+        self.flags(enabled_filters=['XloudGrowthFilter'],
+                   group='filter_scheduler')
+        self.assertEqual(SUCCESS, self.check().code)
+
+    def test_nova_status_has_the_check(self):
+        checks = {str(name): check for name, check in
+                  status.UpgradeCommands._upgrade_checks}
+        result = checks['XLoud Nova elastic servers'](
+            status.UpgradeCommands())
+        self.assertEqual(SUCCESS, result.code)

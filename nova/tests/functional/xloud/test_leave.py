@@ -1,0 +1,117 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import io
+
+import fixtures
+from oslo_serialization import jsonutils
+
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import test_adjust
+from nova.xloud import manage
+from nova.xloud import size
+from nova.xloud import traits
+
+
+class LeaveTestCase(test_adjust.AdjustTestCase):
+    """nova-manage xloud, with services that run"""
+
+    def start_host(self, *args, **kwargs):
+        self.flags(initial_cpu_allocation_ratio=1.0)
+        return super().start_host(*args, **kwargs)
+
+    def command(self, name, **kwargs):
+        """:returns: the exit code and what was printed"""
+        output = io.StringIO()
+        with fixtures.MonkeyPatch('sys.stdout', output):
+            code = getattr(manage.XloudCommands(), name)(**kwargs)
+        return code, output.getvalue()
+
+    def stop_host(self):
+        self.compute.stop()
+        self.admin_api.put_service_force_down(
+            self.compute.service_ref.uuid, True)
+
+    def reported(self):
+        return set(self._get_provider_traits(
+            self._get_provider_uuid_by_host('host1'))) & {
+                traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY}
+
+    def test_list(self):
+        code, output = self.command('list')
+        self.assertEqual(0, code)
+        for text in (self.server['id'], 'host1', 'Settled', '2 of 2 to 8',
+                     '2048 of 2048 to 8192'):
+            self.assertIn(text, output)
+        code, output = self.command(
+            'list', as_json=True, conditions=['Settled'], host='host1')
+        (server,) = jsonutils.loads(output)
+        self.assertEqual(self.server['id'], server['id'])
+        for filters in ({'conditions': ['Partial']}, {'host': 'host2'},
+                        {'project_id': 'other'}):
+            self.assertEqual(
+                [], jsonutils.loads(self.command('list', as_json=True,
+                                            **filters)[1]))
+
+    def test_dry_run(self):
+        before = self.books(self.server)
+        code, output = self.command('leave', dry_run=True)
+        self.assertEqual(1, code)
+        self.assertIn('Charged 2 vCPUs, 2048 MiB. Unpatched Nova counts 8 '
+                      'vCPUs, 8192 MiB', output)
+        self.assertIn('will have 6 vCPUs, 6144 MiB more', output)
+        self.assertNotIn('OVER', output)
+        self.assertEqual(before, self.books(self.server))
+        self.assertEqual(2, len(self.reported()))
+
+    def test_leave(self):
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertIn('It has grown to 8 vCPUs, 8192 MiB.', output)
+        self.assert_books(base.MAXIMUM, base.MAXIMUM)
+        # Again changes nothing.
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertNotIn('grown', output)
+        self.stop_host()
+        code, output = self.command('leave')
+        self.assertEqual(0, code, output)
+        self.assert_left()
+        self.assertEqual((0, 'Nothing'), (
+            self.command('leave')[0], self.command('leave')[1][:7]))
+
+    def assert_left(self):
+        instance = self.instance(self.server)
+        self.assertEqual([], [key for key in instance.system_metadata
+                              if size.is_size_metadata(key)])
+        self.assertEqual(base.MAXIMUM, size.charged(instance))
+        self.assertEqual({'host1': base.MAXIMUM},
+                         self.allocated(self.server['id']))
+        self.assertEqual(set(), self.reported())
+
+    def test_the_host_is_down_already(self):
+        self.stop_host()
+        code, output = self.command('leave')
+        self.assertEqual(0, code, output)
+        self.assert_left()
+
+    def test_no_room(self):
+        others = [self.create_server(self.create_elastic_flavor())
+                  for _number in range(2)]
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertIn('OVER ITS CAPACITY', output)
+        self.assertIn('It stays as it is: ', output)
+        self.assertIn('no room', output)
+        charges = [size.charged(self.instance(server))
+                   for server in (self.server, *others)]
+        self.assertEqual([base.MINIMUM, base.MAXIMUM], sorted(set(charges)))
