@@ -31,13 +31,11 @@ the reason, and no longer counts once it is no longer true.
 import typing as ty
 
 from nova.i18n import _
+from nova.xloud import noted
 from nova.xloud import situation
 from nova.xloud import size
 
-SETTLED = 'Settled'
-IN_PROGRESS = 'InProgress'
-PARTIAL = 'Partial'
-OVERCOMMITTED = 'Overcommitted'
+SETTLED, IN_PROGRESS, PARTIAL, OVERCOMMITTED = noted.CONDITIONS
 UNKNOWN = 'Unknown'
 ALL = (SETTLED, IN_PROGRESS, PARTIAL, OVERCOMMITTED, UNKNOWN)
 

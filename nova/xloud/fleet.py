@@ -32,6 +32,7 @@ from nova.i18n import _
 from nova import objects
 from nova.xloud import condition
 from nova.xloud import noted
+from nova.xloud import situation
 from nova.xloud import size
 
 CONF = nova.conf.CONF
@@ -254,7 +255,7 @@ def _view(row, flavor, entries):
     server = types.SimpleNamespace(
         flavor=flavor, vcpus=row.vcpus, memory_mb=row.memory_mb,
         system_metadata=entries)
-    sizes = condition.sizes_of(server)
+    sizes = situation.sizes_of(server)
     found, reason = noted.of(entries)
     when = noted.since(entries)
     view = {

@@ -27,12 +27,14 @@ import typing as ty
 from oslo_utils import timeutils
 
 from nova.i18n import _
-from nova.xloud import condition
 from nova.xloud import size
 
-# Those that books can tell.
-CONDITIONS = (condition.SETTLED, condition.IN_PROGRESS, condition.PARTIAL,
-              condition.OVERCOMMITTED)
+SETTLED = 'Settled'
+IN_PROGRESS = 'InProgress'
+PARTIAL = 'Partial'
+OVERCOMMITTED = 'Overcommitted'
+# Those that books can tell. nova.xloud.condition says what they mean.
+CONDITIONS = (SETTLED, IN_PROGRESS, PARTIAL, OVERCOMMITTED)
 
 
 def of(entries: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
@@ -42,15 +44,15 @@ def of(entries: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
     """
     task = entries.get(size.TASK, size.TASK_DONE)
     if not task.endswith(size.TASK_DONE):
-        return condition.IN_PROGRESS, _(
+        return IN_PROGRESS, _(
             'Request %s changes the server.') % task.split(' ')[0]
     found = entries.get(size.OUTCOME)
     if found is not None:
         return found, entries.get(size.REASON, '')
     if any(key in entries for key in size.UNFINISHED):
-        return condition.IN_PROGRESS, entries.get(size.PENDING) or _(
+        return IN_PROGRESS, entries.get(size.PENDING) or _(
             'The last change or start of the server is not finished.')
-    return condition.SETTLED, None
+    return SETTLED, None
 
 
 def since(entries: ty.Mapping[str, str]) -> ty.Optional[datetime.datetime]:

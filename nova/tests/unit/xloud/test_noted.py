@@ -18,7 +18,6 @@ from oslo_utils import fixture as utils_fixture
 from nova import test
 from nova.tests.unit.xloud import test_books
 from nova.xloud import books
-from nova.xloud import condition
 from nova.xloud import noted
 from nova.xloud import size
 
@@ -41,23 +40,23 @@ class NotedTestCase(test.NoDBTestCase):
             self.assertIn(reason, why)
 
     def test_of(self):
-        self.assert_noted(condition.SETTLED, None)
+        self.assert_noted(noted.SETTLED, None)
         size.note_settling(self.server, True)
-        self.assert_noted(condition.IN_PROGRESS, 'not finished')
+        self.assert_noted(noted.IN_PROGRESS, 'not finished')
         size.set_pending(self.server, 'Its host is full.')
-        self.assert_noted(condition.IN_PROGRESS, 'Its host is full.')
-        size.set_outcome(self.server, condition.PARTIAL, 'It refused.')
-        self.assert_noted(condition.PARTIAL, 'It refused.')
+        self.assert_noted(noted.IN_PROGRESS, 'Its host is full.')
+        size.set_outcome(self.server, noted.PARTIAL, 'It refused.')
+        self.assert_noted(noted.PARTIAL, 'It refused.')
         size.note_task(self.server, 'req-1 accepted')
-        self.assert_noted(condition.IN_PROGRESS, 'req-1')
+        self.assert_noted(noted.IN_PROGRESS, 'req-1')
         size.note_task(self.server, 'req-1 done')
-        self.assert_noted(condition.PARTIAL, 'It refused.')
+        self.assert_noted(noted.PARTIAL, 'It refused.')
         size.clear_outcome(self.server)
         size.note_settling(self.server, False)
         size.set_pending(self.server, None)
-        self.assert_noted(condition.SETTLED, None)
+        self.assert_noted(noted.SETTLED, None)
         size.note_config(self.server, False)
-        self.assert_noted(condition.IN_PROGRESS, 'not finished')
+        self.assert_noted(noted.IN_PROGRESS, 'not finished')
 
 
 class SinceTestCase(test_books.BooksTestBase):
@@ -85,9 +84,9 @@ class SinceTestCase(test_books.BooksTestBase):
         for hours, function, args in (
                 (0, size.note_settling, (True,)),
                 (0, size.set_pending, ('full',)),
-                (2, size.set_outcome, (condition.PARTIAL, 'why')),
-                (2, size.set_outcome, (condition.PARTIAL, 'why else')),
-                (4, size.set_outcome, (condition.OVERCOMMITTED, 'why'))):
+                (2, size.set_outcome, (noted.PARTIAL, 'why')),
+                (2, size.set_outcome, (noted.PARTIAL, 'why else')),
+                (4, size.set_outcome, (noted.OVERCOMMITTED, 'why'))):
             self.change(function, *args)
             self.assert_since(hours)
             self.time.advance_time_seconds(3600)
