@@ -157,8 +157,8 @@ def _computes(context):
 
 def _room():
     """The option alone does nothing."""
-    if CONF.xloud.room_for_growth and 'XloudGrowthFilter' not in (
-            CONF.filter_scheduler.enabled_filters):
+    enabled = CONF.filter_scheduler.enabled_filters
+    if CONF.xloud.room_for_growth and 'XloudGrowthFilter' not in enabled:
         yield Finding(_WARNING, _(
             '[xloud] room_for_growth is %d, and [filter_scheduler] '
             'enabled_filters does not contain XloudGrowthFilter, so it has no '

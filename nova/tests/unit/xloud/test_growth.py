@@ -86,7 +86,8 @@ class GrowthFilterTestCase(test.NoDBTestCase):
         self.get.assert_called_once_with(mock.ANY, uuids.server)
 
     def test_a_server_that_is_gone(self):
-        self.get.side_effect = exception.InstanceMappingNotFound(uuid=uuids.server)
+        self.get.side_effect = exception.InstanceMappingNotFound(
+            uuid=uuids.server)
         self.assertFalse(self.passes(7, 0))
 
     def test_inert(self):
