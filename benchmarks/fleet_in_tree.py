@@ -104,7 +104,7 @@ class Bench(test_adjust_api.AdjustTestBase):
                 self.bench(what, servers, query)
 
     def bench(self, what, servers, query):
-        times, cpu_times = [], []
+        times, cpu_times, counts = [], [], []
         for _ in range(self.rounds + 1):
             self.statements = 0
             start, cpu_start = time.perf_counter(), time.process_time()
@@ -112,6 +112,7 @@ class Bench(test_adjust_api.AdjustTestBase):
                 '/os-xloud-adjust?all_projects=1' + query).body
             times.append((time.perf_counter() - start) * 1000)
             cpu_times.append((time.process_time() - cpu_start) * 1000)
+            counts.append(self.statements)
         # The first one compiles the statements.
         del times[0], cpu_times[0]
         self._results['pages'].append({
@@ -119,4 +120,5 @@ class Bench(test_adjust_api.AdjustTestBase):
             'found': len(body['xloud_servers']),
             'median_ms': round(statistics.median(times), 1),
             'cpu_ms': round(statistics.median(cpu_times), 1),
-            'statements': self.statements})
+            # Other services of the process may ask something meanwhile.
+            'statements': min(counts)})
