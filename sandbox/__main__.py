@@ -11,9 +11,10 @@
 #    under the License.
 
 
-"""    python -m sandbox up | status | test | measure | down"""
+"""    python -m sandbox up | status | test | measure | deployment | down"""
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -36,10 +37,10 @@ There is no KVM here. What is then different when a vCPU leaves is in
 doc/source/xloud/operators.rst, "Hosts without KVM"."""
 
 
-def up() -> int:
+def up(stock: bool = False) -> int:
     started = time.monotonic()
     with stack.lock():
-        site = stack.Up(_show).run()
+        site = stack.Up(_show, stock).run()
     _show(f'\nThe sandbox is ready ({time.monotonic() - started:.0f} s).\n\n'
           f'{_what_next(site)}')
     return 0
@@ -83,6 +84,31 @@ def measure() -> int:
             return FOUND
 
     return _with_all(run)
+
+
+def deployment() -> int:
+    from sandbox import deployment
+
+    site = layout.load()
+    if site is None or not site.stock or any(
+            row.pid is None for row in stack.rows(site)):
+        _show('There is no sandbox with stock Nova. First: '
+              'tools/sandbox.sh up --stock')
+        return UNFIT
+    # Not under the lock: its playbooks restart services.
+    return deployment.run(site, _show)
+
+
+def restart(name: str) -> int:
+    """As systemd would: for the playbooks of a deployment."""
+    site = layout.load()
+    if site is None:
+        return UNFIT
+    with stack.lock():
+        supervisor = stack.supervisor_of(site)
+        supervisor.stop(name)
+        compute.start_one(site, supervisor, name)
+    return 0
 
 
 def _with_all(run: ty.Callable[[layout.Layout], int]) -> int:
@@ -146,13 +172,18 @@ def _show(text: str) -> None:
 
 COMMANDS: ty.Dict[str, ty.Callable[[], int]] = {
     'up': up, 'status': status, 'test': test, 'measure': measure,
-    'down': down}
+    'deployment': deployment, 'down': down}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog='tools/sandbox.sh')
-    parser.add_argument('command', choices=COMMANDS)
-    command = COMMANDS[parser.parse_args().command]
+    parser.add_argument('command', choices=[*COMMANDS, 'restart'])
+    parser.add_argument('name', nargs='?')
+    parser.add_argument('--stock', action='store_true')
+    asked = parser.parse_args()
+    command = COMMANDS.get(asked.command, lambda: restart(asked.name))
+    if asked.stock:
+        command = functools.partial(up, stock=True)
     os.environ['PATH'] = machine.PATH  # also of Neutron's agents
     try:
         return command()

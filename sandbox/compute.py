@@ -19,6 +19,7 @@ from sandbox import configuration
 from sandbox import hosts
 from sandbox import layout
 from sandbox import machine
+from sandbox import nodes
 from sandbox import processes
 from sandbox import schemas
 from sandbox import wsgi
@@ -27,7 +28,6 @@ API = 'nova'
 # Flavors
 ELASTIC, LARGER = 'elastic', 'elastic-larger'
 CONTROL = ('nova-scheduler', 'nova-conductor')
-_BIN = layout.NOVA_ENV / 'bin'
 # For nova.conf to fill in: the cells are kept without a password.
 _SERVER = '{scheme}://{username}:{password}@{hostname}:{port}'
 _PRIVSEP_CONTEXTS = (
@@ -44,7 +44,10 @@ def configure(site: layout.Layout) -> None:
     (data / 'instances').mkdir(parents=True, exist_ok=True)
     path = site.etc('nova') / 'nova.conf'
     # Its default is sudo, which not every machine has, and it is root.
-    privsep = {'helper_command': f'{_BIN}/privsep-helper --config-file {path}'}
+    # By Python, as the environment of a node has no script of it.
+    python = nodes.program(site, nodes.CONTROL, 'python3')
+    privsep = {'helper_command': f"{python} -c 'from oslo_privsep import "
+               f"daemon; daemon.helper_main()' --config-file {path}"}
     configuration.write(path, {
         'DEFAULT': {
             'use_stderr': True,
@@ -97,7 +100,8 @@ def configure(site: layout.Layout) -> None:
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     def manage(*words):
         supervisor.run('nova-schema', [
-            _BIN / 'nova-manage', *_configured(site, 'control'), *words])
+            nodes.program(site, nodes.CONTROL, 'nova-manage'),
+            *_configured(site, nodes.CONTROL), *words])
 
     def migrations():
         manage('api_db', 'sync')
@@ -116,12 +120,22 @@ def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
 
 def start_control(site: layout.Layout,
                   supervisor: processes.Supervisor) -> None:
-    supervisor.start(API, [_BIN / 'nova-api', *_configured(site, 'control')],
-                     {'PYTHONUNBUFFERED': '1'})
-    for name in CONTROL:
-        supervisor.start(name, [_BIN / name, *_configured(site, 'control')],
-                         {'PYTHONUNBUFFERED': '1'})
+    for name in (API, *CONTROL):
+        start_one(site, supervisor, name)
     wsgi.wait(site, supervisor, API)
+
+
+def start_one(site: layout.Layout, supervisor: processes.Supervisor,
+              name: str) -> None:
+    """Start one process of Nova, and wait for nothing."""
+    for host in layout.HOSTS:
+        if name == service(host):
+            start_service(site, supervisor, host)
+            return
+    program = 'nova-api' if name == API else name
+    supervisor.start(name, [nodes.program(site, nodes.CONTROL, program),
+                            *_configured(site, nodes.CONTROL)],
+                     {'PYTHONUNBUFFERED': '1'})
 
 
 def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
@@ -133,7 +147,8 @@ def start_host(site: layout.Layout, supervisor: processes.Supervisor, cloud,
 def start_service(site: layout.Layout, supervisor: processes.Supervisor,
                   host: str) -> None:
     supervisor.start(service(host), hosts.inside(supervisor, host, [
-        _BIN / 'nova-compute', *_configured(site, host)]),
+        nodes.program(site, host, 'nova-compute'),
+        *_configured(site, host)]),
         {'PYTHONUNBUFFERED': '1'})
 
 

@@ -52,6 +52,8 @@ class Layout:
     site: Path
     ports: ty.Dict[str, int]
     passwords: ty.Dict[str, str]
+    # Whether Nova is untouched, for a deployment to change.
+    stock: bool = False
 
     @property
     def logs(self) -> Path:
@@ -100,10 +102,11 @@ def load(folder: Path = FOLDER) -> ty.Optional[Layout]:
         settings = json.loads(_settings(folder).read_text())
     except FileNotFoundError:
         return None
-    return Layout(site(folder), settings['ports'], settings['passwords'])
+    return Layout(site(folder), settings['ports'], settings['passwords'],
+                  settings.get('stock', False))
 
 
-def create(folder: Path = FOLDER) -> Layout:
+def create(folder: Path = FOLDER, stock: bool = False) -> Layout:
     """The sandbox that is there, or a new one with secrets of its own."""
     existing = load(folder)
     if existing:
@@ -113,6 +116,7 @@ def create(folder: Path = FOLDER) -> Layout:
     for name in ('etc', 'logs', 'hosts', 'done', 'processes'):
         (site(folder) / name).mkdir(exist_ok=True)
     write_secret(_settings(folder), json.dumps({
+        'stock': stock,
         'ports': ports(),
         # Without a character that a URL or oslo.config reads otherwise.
         'passwords': {name: secrets.token_hex(16) for name in _ACCOUNTS},

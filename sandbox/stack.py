@@ -30,6 +30,7 @@ from sandbox import image
 from sandbox import layout
 from sandbox import machine
 from sandbox import network
+from sandbox import nodes
 from sandbox import placement
 from sandbox import processes
 from sandbox import wire
@@ -74,8 +75,10 @@ def lock():
 class Up:
     """Start what does not run; what does is left alone."""
 
-    def __init__(self, show: ty.Callable[[str], None] = print):
+    def __init__(self, show: ty.Callable[[str], None] = print,
+                 stock: bool = False):
         self._show = show
+        self._stock = stock
         self._begin = time.monotonic()
 
     def run(self) -> layout.Layout:
@@ -83,8 +86,14 @@ class Up:
             missing = machine.missing(layout.ports())
             if missing:
                 raise Unfit('\n'.join(missing))
-        self.site = layout.create()
+        self.site = layout.create(stock=self._stock)
+        if self._stock and not self.site.stock:
+            raise Unfit('There is a sandbox with our series. First: '
+                        'tools/sandbox.sh down')
         self.supervisor = supervisor_of(self.site)
+        if self.site.stock:
+            self._once('nodes with stock Nova',
+                       lambda site, supervisor: nodes.create(site))
         for module in _CONFIGURED:
             module.configure(self.site)
         client.write_clouds(self.site)

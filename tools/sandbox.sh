@@ -3,6 +3,9 @@
 #     tools/sandbox.sh          install what is missing, show it
 # The fork for real on this machine, with every service a process of its own:
 #     tools/sandbox.sh up       install what is missing, start what does not run
+#     tools/sandbox.sh up --stock    the same with Nova as upstream released it
+#     tools/sandbox.sh deployment    deploy the series onto that and back, while
+#                                    a client boots and deletes servers
 #     tools/sandbox.sh status   what runs, and what to type next
 #     tools/sandbox.sh test     check it from end to end
 #     tools/sandbox.sh measure  how long an adjust takes, and a resize
@@ -31,10 +34,12 @@ case ${1:-} in
     usage
     exit
     ;;
-'' | up | status | test | measure | down) ;;
+'' | up | status | test | measure | deployment | down) ;;
 *) die "there is no command or option $1; the commands are up status test" \
-    "measure down, or none for the demo" ;;
+    "measure deployment down, or none for the demo" ;;
 esac
+stock=()
+[ "${1:-} ${2:-}" != 'up --stock' ] || { stock=(--stock); set -- up "${@:3}"; }
 [ $# -le 1 ] || die "one command at a time, not also ${*:2}"
 
 python=$(python3 tools/pythons.py) || exit 2
@@ -93,11 +98,23 @@ case ${1:-} in
     ;;
 up)
     prepare_services
-    exec "$ENV/bin/python" -m sandbox up
+    exec "$ENV/bin/python" -m sandbox up "${stock[@]}"
     ;;
 test | measure)
     [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up"
     exec "$ENV/bin/python" -m sandbox "$1"
+    ;;
+deployment)
+    [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up --stock"
+    [ -x build/deploy-env/bin/ansible-playbook ] || {
+        say "installing Ansible in build/deploy-env"
+        "$python" -m venv --clear build/deploy-env &&
+            build/deploy-env/bin/python -m pip install -qq \
+                --disable-pip-version-check -r deploy/requirements.txt ||
+            die "could not install deploy/requirements.txt"
+    }
+    packaging/build.sh wheel || die "the wheel does not build"
+    exec "$ENV/bin/python" -m sandbox deployment
     ;;
 status | down)
     exec "$python" -m sandbox "$1"
