@@ -38,7 +38,8 @@ TRAITS = ('CUSTOM_XLOUD_ELASTIC_VCPU', 'CUSTOM_XLOUD_ELASTIC_MEMORY')
 PREFIX = 'xloud-validate-'
 # libvirt rounds.
 _ROUNDING_MIB = 1
-_BUSY = 'InProgress'
+# A host that is busy may not answer for a while.
+_BUSY = ('InProgress', 'Unknown')
 
 
 class Wrong(Exception):
@@ -251,12 +252,13 @@ class Validation:
         deadline = time.monotonic() + self.asked.seconds
         while True:
             status = self._status()
-            if status['condition'] != _BUSY or time.monotonic() > deadline:
+            if status['condition'] not in _BUSY or (
+                    time.monotonic() > deadline):
                 break
             time.sleep(2)
         if status['condition'] != 'Settled':
             raise Wrong(f'it is {status["condition"]}: {status["reason"]}' + (
-                '. Does the image have a balloon driver?' if guest else ''))
+                ' Does the image have a balloon driver?' if guest else ''))
         wanted = (vcpus, memory_mb)
         for word in ('desired', 'boot', 'actual', 'allocated'):
             self._compare(f'the status ({word})', (
