@@ -106,7 +106,7 @@ def make_env(release: str) -> Path:
     pip = [str(python), '-m', 'pip', 'install', '-qq',
            '--disable-pip-version-check']
     # The sdists of XStatic import pkg_resources, which newer ones lack.
-    subprocess.run([*pip, 'setuptools<80', 'wheel', 'pbr'], check=True)
+    subprocess.run([*pip, 'setuptools<80', 'wheel<0.46', 'pbr'], check=True)
     subprocess.run([*pip, '--no-build-isolation', '-c', str(lock),
                     '-r', str(folder / 'requirements.txt'),
                     '-r', str(folder / 'test-requirements.txt'), *BESIDE],
