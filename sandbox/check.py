@@ -30,6 +30,7 @@ from sandbox import compute
 from sandbox import database
 from sandbox import hosts
 from sandbox import identity
+from sandbox import image
 from sandbox import layout
 from sandbox import network
 from sandbox import probes
@@ -264,6 +265,18 @@ class Check(probes.Probes):
         self._adjust('one', current_vcpus=1)
         self._agree('one', probes.Sizes(1, memory_mb))
 
+    def ask_agent(self):
+        """the agent of a guest says how many vCPUs are online"""
+        self._create('agent', image.IMAGE_WITH_AGENT)
+        for vcpus in (1, 2):
+            self._adjust('agent', current_vcpus=vcpus)
+            self._agree('agent', probes.Sizes(vcpus, 320))
+            # Nova does not ask one for five minutes that was late, as it may
+            # be on a busy machine.
+            self._wait(lambda: self._online('agent') == vcpus, lambda:
+                       f'{vcpus} vCPUs are online: {self._online("agent")}',
+                       patience=2 * probes.PATIENCE)
+
     def delete(self):
         """nothing is left of a server that is deleted"""
         servers = list(self.servers.values())
@@ -306,11 +319,14 @@ class Check(probes.Probes):
         self._change_again('one', before.memory_mb)
         self._agree('two', self._desired('two'))
 
-    def _create(self, name):
+    def _online(self, name):
+        return self._status(self.servers[name])['online_vcpus']
+
+    def _create(self, name, kind=image.IMAGE):
         made = client.openstack(
             self.site, probes.OWNER, 'server', 'create', '--flavor',
             compute.ELASTIC,
-            '--image', 'tiny', '--network', network.NETWORK, _PREFIX + name,
+            '--image', kind, '--network', network.NETWORK, _PREFIX + name,
             '-f', 'json')
         self.servers[name] = made['id']
         self._wait(lambda: self._is_at_rest(name), f'{name} is ACTIVE')
@@ -473,4 +489,4 @@ STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',
          'migrate_cold', 'resize', 'shelve', 'shelve_shrunk', 'evacuate',
          'evacuate_shrunk', 'keep_quota', 'hide', 'kill_compute',
          'restart_libvirt', 'restart_broker', 'kill_database',
-         'give_vcpu_back', 'delete')
+         'give_vcpu_back', 'ask_agent', 'delete')

@@ -11,7 +11,9 @@
 #    under the License.
 
 
-"""Glance, and the image of the guest that tells what it sees."""
+"""Glance, and the images of the guest that tells what it sees."""
+
+import shutil
 
 from sandbox import configuration
 from sandbox.guest import tiny_guest
@@ -22,6 +24,7 @@ from sandbox import wsgi
 
 NAME = 'glance'
 IMAGE = 'tiny'
+IMAGE_WITH_AGENT = 'tiny-agent'
 
 
 def configure(site: layout.Layout) -> None:
@@ -62,24 +65,34 @@ def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
 
 
 def fill(cloud, site: layout.Layout) -> None:
-    """The image, which is an empty disk; kernel and RAM disk are its own."""
-    if cloud.image.find_image(IMAGE):
+    """The images: without and with a QEMU guest agent."""
+    if cloud.image.find_image(IMAGE_WITH_AGENT):
         return
     kernel = tiny_guest.kernel()
-    assert kernel is not None
+    agent = shutil.which('qemu-ga')
+    assert kernel is not None and agent is not None
     ramdisk = tiny_guest.make_ramdisk(site.site / 'guest')
+    if not cloud.image.find_image(IMAGE):
+        _add(cloud, IMAGE, kernel, ramdisk)
+    _add(cloud, IMAGE_WITH_AGENT, kernel,
+         tiny_guest.add_agent(ramdisk, agent), hw_qemu_guest_agent='yes')
+
+
+def _add(cloud, name, kernel, ramdisk, **properties):
+    """An image is an empty disk; kernel and RAM disk are its own."""
     parts = {
         property_: cloud.image.create_image(
-            name=f'{IMAGE}-{format_}', disk_format=format_,
+            name=f'{name}-{format_}', disk_format=format_,
             container_format=format_, visibility='public',
             data=path.read_bytes()).id
         for property_, format_, path in (('kernel_id', 'aki', kernel),
                                          ('ramdisk_id', 'ari', ramdisk))}
     cloud.image.create_image(
-        name=IMAGE, disk_format='raw', container_format='bare',
+        name=name, disk_format='raw', container_format='bare',
         visibility='public', data=bytes(1 << 20), hw_machine_type='q35',
         hw_rng_model='virtio', os_command_line=' '.join(
-            [tiny_guest.COMMAND_LINE, tiny_guest.NETWORK]), **parts)
+            [tiny_guest.COMMAND_LINE, tiny_guest.NETWORK]),
+        **parts, **properties)
 
 
 def _configured(site):

@@ -204,9 +204,9 @@ class Probes:
         if found != expected:
             raise Mismatch(f'{what} is {found}, not {expected}')
 
-    def _wait(self, condition, what):
+    def _wait(self, condition, what, patience=PATIENCE):
         """Wait for it; services that come back may answer 500 meanwhile."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         error = None
         while time.monotonic() < deadline:
             try:
@@ -218,4 +218,4 @@ class Probes:
             time.sleep(0.5)
         if error is None:
             error = what() if callable(what) else what
-        raise Mismatch(f'not within {PATIENCE} s: {error}')
+        raise Mismatch(f'not within {patience} s: {error}')

@@ -217,6 +217,7 @@ def add_agent(ramdisk: pathlib.Path, agent: str) -> pathlib.Path:
     :param agent: the path of qemu-ga
     """
     content = ramdisk.parent / 'agent'
+    shutil.rmtree(content, ignore_errors=True)
     content.mkdir()
     shutil.copy(agent, content / 'qemu-ga')
     needed = subprocess.run(['ldd', agent], check=True, text=True,
