@@ -31,6 +31,10 @@ def _link(server):
     return urls.reverse('horizon:admin:instances:detail', args=[server.id])
 
 
+def _since(at):
+    return filters.timesince_or_never(at) if at else '-'
+
+
 class ServersTable(tables.DataTable):
     project = tables.WrappingColumn('project_name', verbose_name=_('Project'))
     host = tables.WrappingColumn('host', verbose_name=_('Host'))
@@ -44,7 +48,7 @@ class ServersTable(tables.DataTable):
     reason = tables.WrappingColumn('reason', verbose_name=_('Reason'))
     since = tables.Column(
         'since', verbose_name=_('Since'),
-        filters=(filters.parse_isotime, filters.timesince_or_never))
+        filters=(filters.parse_isotime, _since))
 
     def __init__(self, request, *args, **kwargs):
         # What the page is filtered by; set by the view.

@@ -482,6 +482,15 @@ class FleetTest(Case, helpers.BaseAdminViewTests):
             self.assertContains(response, text)
         self.assertEqual(['true'], self.http.last_request.qs['all_projects'])
 
+    def test_what_nova_may_leave_out(self):
+        row = dict(nova.ROW, name=None, project_id=None, reason=None,
+                   since=None)
+        del row['host']
+        self.http.get(self.fleet, json={'xloud_servers': [row]})
+        response = self.client.get(self.index)
+        self.assertContains(response, nova.SERVER)
+        self.assertNotContains(response, 'Never')
+
     def test_filters(self):
         self.http.get(self.fleet, json={
             'xloud_servers': [nova.ROW],
