@@ -40,7 +40,7 @@ from nova.tests.hypervisor import fixtures as hypervisor_fixtures
 from nova.tests.hypervisor import tiny_guest
 from nova import utils
 from nova.virt.libvirt import host as libvirt_host
-from nova.virt.libvirt.xloud import guests
+from nova.virt.libvirt.xloud import listener
 from nova.virt import node
 from nova.xloud import size
 
@@ -261,7 +261,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
                 if not hasattr(running, 'wait')]
 
     def _watch_spawned(self):
-        spawn = guests.spawner.spawn
+        spawn = listener.spawner.spawn
         self._spawned = []
 
         def watched(function, *args):
@@ -275,7 +275,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             return spawn(run)
 
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.guests.spawner',
+            'nova.virt.libvirt.xloud.listener.spawner',
             types.SimpleNamespace(spawn=watched)))
 
     def create_image(self, *words, has_agent=False):

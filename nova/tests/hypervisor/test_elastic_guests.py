@@ -34,7 +34,7 @@ class ElasticGuestsTest(test_domain.DomainTestBase):
         super().setUp()
         self.flags(group='libvirt', mem_stats_period_seconds=1)
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.guests._CALM_SECONDS', 0))
+            'nova.virt.libvirt.xloud.listener._CALM_SECONDS', 0))
         # This would look for its service in a database.
         self.driver._host._conn_event_handler = None
         # The loop for events, before there is a connection

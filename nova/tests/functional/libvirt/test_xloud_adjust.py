@@ -42,7 +42,7 @@ class AdjustTestBase(test_vcpu_current.ElasticServersTestBase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.guests._CALM_SECONDS', 0))
+            'nova.virt.libvirt.xloud.listener._CALM_SECONDS', 0))
 
     def _adjust(self, server, wanted=None, status=202, persist=True, **body):
         if wanted:

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import time
+from unittest import mock
+
+import fixtures
+
+from nova.tests.unit.virt.libvirt.xloud import base
+from nova.virt import event as virtevent
+from nova.virt.libvirt import event as libvirtevent
+from nova.virt.libvirt.xloud import events
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+
+class EventTest(base.GuestsTestCase):
+
+    def _emitted(self):
+        emitted = [(type(event), event.get_instance_uuid())
+                   for event in self.emitted]
+        self.emitted.clear()
+        return emitted
+
+    def assert_emitted(self):
+        self.assertEqual(
+            [(elastic_guest.GuestChangedEvent, self.instance.uuid)],
+            self._emitted())
+
+    def test_of_guest_that_nobody_asked_for(self):
+        uuid = self.instance.uuid
+        for event in (events.BalloonChangedEvent(uuid),
+                      events.DeviceAddedEvent(uuid, 'hostdev0'),
+                      events.GuestResetEvent(uuid),
+                      libvirtevent.DeviceRemovedEvent(uuid, 'vcpu3')):
+            self.driver.emit_event(event)
+        self.assertEqual([], self._emitted())
+
+    def test_told(self):
+        self._state()
+        self.connection.tell_balloon(self.domain)
+        self.assert_emitted()
+        self.connection.tell_device_added(self.domain, 'hostdev0')
+        self.assert_emitted()
+        self.connection.tell_removed(self.domain, 'vcpu2')
+        self.assert_emitted()
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assert_emitted()
+
+    def test_reset(self):
+        """A driver that loads again has some time to take back the memory."""
+        start = time.monotonic()
+        clock = self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.run.time.monotonic',
+            return_value=start)).mock
+        run = self._state().run
+        self.connection.tell_reset(self.domain)
+        self.assertEqual([], self._emitted())
+        # QEMU repeats what the driver reported before.
+        self.assertFalse(self._state().is_returning)
+        clock.return_value = start + 300
+        self.domain.live.memory = 2097152
+        self.assertTrue(self._state().is_returning)
+        self.assertEqual(run, self._state().run)
+        clock.return_value = start + 361
+        self.assertFalse(self._state().is_returning)
+
+        # Not for a guest that resets itself all the time
+        for later, is_believed in ((600, False), (1000, True)):
+            self.domain.live.memory = 1048576
+            self._state()
+            clock.return_value = start + later
+            self.connection.tell_reset(self.domain)
+            self.domain.live.memory = 2097152
+            self.assertEqual(is_believed, self._state().is_returning)
+
+    def test_others_still_get_theirs(self):
+        self._state()
+        event = libvirtevent.DeviceRemovedEvent(
+            self.instance.uuid, 'virtio-disk1')
+        with mock.patch.object(
+                self.driver._device_event_handler,
+                'notify_waiters') as notify:
+            self.driver.emit_event(event)
+        notify.assert_called_once_with(event)
+        self.assert_emitted()
+        event = virtevent.LifecycleEvent(
+            self.instance.uuid, virtevent.EVENT_LIFECYCLE_STOPPED)
+        self.driver.emit_event(event)
+        self.assertEqual([event], self.emitted)
+
+    def test_refusal_that_is_known(self):
+        """Otherwise a reconcile would ask again and again."""
+        self._state()
+        self.domain.unplug = 'refuse'
+        self.assert_refused('refuses to remove vCPUs', size.Size(2, 1024))
+        self.emitted.clear()
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assertEqual([], self._emitted())
+
+        self.domain.unplug = 'late'
+        self._change(size.Size(2, 1024))
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assert_emitted()
+
+    def test_many_at_once(self):
+        self._state()
+        waiting = []
+        with mock.patch('nova.virt.libvirt.xloud.listener.spawner.spawn',
+                        side_effect=lambda *args: waiting.append(args)):
+            for _number in range(3):
+                self.connection.tell_balloon(self.domain)
+            self.assertEqual(1, len(waiting))
+            # It waits, and has another one handle the event.
+            (wait,), = waiting
+            wait()
+        self.assertEqual(2, len(waiting))
+        handle, event = waiting[1]
+        handle(event)
+        self.assert_emitted()

@@ -1,0 +1,389 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import threading
+import time
+from unittest import mock
+
+import ddt
+import fixtures
+
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.fixtures import xloud_libvirt
+from nova.tests.unit.virt.libvirt.xloud import base
+from nova.tests.unit.virt.libvirt.xloud import test_domain
+from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+
+@ddt.ddt
+class StateTest(base.GuestsTestCase):
+
+    def test_state(self):
+        self.domain.used = 100 * 1024 + 1
+        state = self._state()
+        self.assertEqual(
+            elastic_guest.GuestState(
+                running=True, vcpus=3, memory_mb=1024, balloon_active=True,
+                used_memory_mb=101, memory_pinned=False, run=state.run,
+                fixed_vcpus=2),
+            state)
+
+    def test_fixed_vcpus(self):
+        """A domain without a list can remove none of its vCPUs."""
+        self.domain.live.listed = False
+        self.assertEqual(3, self._state().fixed_vcpus)
+
+    def test_memory_is_rounded_up(self):
+        self.domain.live.memory = 1000 * 1024 + 1
+        self.assertEqual(1001, self._state().memory_mb)
+
+    def test_not_running(self):
+        self.domain.destroy()
+        self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
+        self.domain.undefine()
+        self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
+
+    def test_several(self):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        with mock.patch.object(
+                self.connection, 'domainListGetStats',
+                wraps=self.connection.domainListGetStats) as bulk:
+            states = self.driver.get_elastic_guests([self.instance, other])
+        self.assertEqual(1, bulk.call_count)
+        self.assertEqual(elastic_guest.NOT_RUNNING, states[other.uuid])
+        self.assertTrue(states[self.instance.uuid].running)
+
+    def test_busy_guest_keeps_nobody_waiting_but_who_asks_for_it(self):
+        before = self._state()
+        self.assertEqual(200, before.used_memory_mb)
+        self.domain.is_busy = True
+        self.domain.used = 300 * 1024
+        self.assertEqual(before, self._state())
+        self.assertEqual(300, self.driver.get_elastic_guests(
+            [self.instance], wait=True)[self.instance.uuid].used_memory_mb)
+
+    @ddt.data(fakelibvirt.VIR_ERR_OPERATION_TIMEOUT,
+              fakelibvirt.VIR_ERR_OPERATION_INVALID)
+    def test_guest_that_gives_no_answer_is_left_out(self, code):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'memoryStats',
+            side_effect=fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'hangs', error_code=code)))
+        self.assertEqual(
+            {other.uuid: elastic_guest.NOT_RUNNING},
+            self.driver.get_elastic_guests([self.instance, other]))
+
+    def test_qemu_hangs(self):
+        self._let_hang(self.connection, 'domainListGetStats')
+        error = self.assertRaises(fakelibvirt.libvirtError, self._state)
+        self.assertIn('no answer within 0.01 seconds', str(error))
+
+    def _let_hang(self, owner, name):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.patience.SECONDS', 0.01))
+        released = threading.Event()
+        self.addCleanup(released.set)
+        self.useFixture(fixtures.MockPatchObject(
+            owner, name, side_effect=lambda *args: released.wait(10)))
+
+    @ddt.data('XMLDesc', 'setMetadata', 'memoryStats')
+    def test_qemu_hangs_when_a_run_is_looked_at(self, name):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        self._let_hang(self.domain, name)
+        states = self.driver.get_elastic_guests([self.instance, other])
+        self.assertEqual(elastic_guest.NOT_RUNNING, states[other.uuid])
+        if name == 'setMetadata':
+            # What is known without the mark stays true.
+            self.assertEqual(3, states[self.instance.uuid].vcpus)
+        else:
+            self.assertNotIn(self.instance.uuid, states)
+
+    def test_qemu_hangs_when_it_is_asked_for_its_vcpus(self):
+        self.domain.type = 'qemu'
+        self.domain.unplug = 'silent'
+        self._change(size.Size(2, 1024))
+        self._let_hang(xloud_libvirt.Monitor, 'virDomainQemuMonitorCommand')
+        # Not less than it may hold
+        self.assertEqual(3, self._state().vcpus)
+
+    @ddt.data((0, True), (29, True), (-29, True), (31, False))
+    @ddt.unpack
+    def test_fresh(self, age, is_fresh):
+        self._state()
+        now = time.time()
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.observer.time.time',
+            return_value=now + 3600 + age))
+        self.domain.reported_at = now + 3600
+        state = self._state()
+        self.assertIs(is_fresh, state.balloon_active)
+        self.assertEqual(200 if is_fresh else None, state.used_memory_mb)
+
+    def test_what_the_kernel_keeps_is_needed(self):
+        """The total that a guest reports does not include it."""
+        statistics = self.domain.statistics()
+        statistics['balloon.available'] -= 240 * 1024
+        self.domain.statistics = lambda flags: statistics
+        self.assertEqual(200, self._state().used_memory_mb)
+
+    def test_old_balloon_driver(self):
+        """Such as those of FreeBSD and old ones of virtio-win."""
+        statistics = self.domain.statistics()
+        del statistics['balloon.usable']
+        self.domain.statistics = lambda flags: statistics
+        state = self._state()
+        self.assertTrue(state.balloon_active)
+        self.assertEqual((None, 'usable'),
+                         (state.used_memory_mb, state.missing_statistic))
+
+    @ddt.data('seen', 'told')
+    def test_statistics_older_than_the_last_move(self, how):
+        """The guest could use less at once than they say."""
+        self.assertEqual(200, self._state().used_memory_mb)
+        self.domain.reported_at = int(time.time())
+        self.domain.move_balloon(900 * 1024, tell=how == 'told')
+        self.domain.reported_at = int(time.time())
+        state = self._state()
+        self.assertEqual((900, True, None, None), (
+            state.memory_mb, state.balloon_active, state.used_memory_mb,
+            state.missing_statistic))
+
+        # They can be asked for.
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.observer._RENEWAL_SECONDS', 60))
+        state = self._state(renew=True)
+        self.assertEqual(200, state.used_memory_mb)
+        self.assertEqual(10, self.domain.period)
+        self.assertEqual(200, self._state().used_memory_mb)
+
+    def test_a_move_back_and_forth_is_a_move(self):
+        self._state()
+        self.domain.reported_at = int(time.time())
+        for memory in (1500, 1024):
+            self.domain.move_balloon(memory * 1024)
+        self.assertIsNone(self._state().used_memory_mb)
+
+    def test_move_that_is_not_told_yet(self):
+        """A guest that went on to 512 MiB does not use 512 MiB more."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.run._UNTOLD_SECONDS', 1.2))
+        self._state()
+        self.domain.move_balloon(1023 * 1024)
+        now = time.time()
+        clock = self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.run.time.time')).mock
+        for seconds, memory, used in (
+                (1.1, 1023, None), (1.1, 512, None), (2.2, 512, None),
+                (2.4, 512, 200)):
+            clock.return_value = now + seconds
+            self.domain.reported_at = int(now) + 3
+            if memory != self.domain.live.memory // 1024:
+                self.domain.move_balloon(memory * 1024)
+            state = self._state()
+            self.assertEqual((memory, used), (
+                state.memory_mb, state.used_memory_mb), seconds)
+        # The clock is set back.
+        for seconds, used in ((-9, None), (-7, 200)):
+            clock.return_value = now + seconds
+            self.domain.reported_at = int(now) - 7
+            self.assertEqual(used, self._state().used_memory_mb, seconds)
+
+    def test_nothing_before_the_first_look_is_believed(self):
+        self.domain.reported_at = int(time.time())
+        self.assertIsNone(self._state().used_memory_mb)
+
+    def test_guest_that_does_not_report_in_time(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.observer._RENEWAL_SECONDS', 0.5))
+        self.domain.reported_at = int(time.time())
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMemoryStatsPeriod'))
+        self.assertIsNone(self._state(renew=True).used_memory_mb)
+
+    def test_statistics_are_not_left_switched_off(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.observer._RENEWAL_SECONDS', 0.5))
+        self._state()
+        self.domain.move_balloon(900 * 1024)
+        self.domain.reported_at = int(time.time())
+        switch = self.domain.setMemoryStatsPeriod
+        failures = iter([True])
+
+        def fail_once(period, flags):
+            if period and next(failures, False):
+                raise fakelibvirt.make_libvirtError(
+                    fakelibvirt.libvirtError, 'hangs', error_code=(
+                        fakelibvirt.VIR_ERR_OPERATION_INVALID))
+            switch(period, flags)
+
+        self.domain.setMemoryStatsPeriod = fail_once
+        # The live base.XML of libvirt has what was set.
+        self.devices = base.BALLOON.replace("'10'", "'0'")
+        self._state(renew=True)
+        self.assertTrue(self._state().balloon_active)
+        self.assertEqual(10, self.domain.period)
+
+    def test_no_balloon_driver(self):
+        self.domain.has_balloon_driver = False
+        self.assertFalse(self._state().balloon_active)
+
+    @ddt.data((15, 15), (0, 10))
+    @ddt.unpack
+    def test_statistics_are_switched_on(self, configured, expected):
+        self.flags(mem_stats_period_seconds=configured, group='libvirt')
+        self.devices = "<memballoon model='virtio'/>"
+        self.domain.period = 0
+        self._state()
+        self.assertEqual(expected, self.domain.period)
+        self.assertTrue(self._state().balloon_active)
+
+    def test_statistics_cannot_be_switched_on(self):
+        self.devices = "<memballoon model='virtio'/>"
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMemoryStatsPeriod',
+            side_effect=fakelibvirt.libvirtError('no')))
+        self.assertFalse(self._state().balloon_active)
+
+    def test_stale_after_a_live_migration(self):
+        self.domain.stale_memory = 2097152
+        self.assertEqual(1024, self._state().memory_mb)
+        self.domain.live.memory = 700 * 1024
+        self.assertEqual(700, self._state().memory_mb)
+        # After a move libvirt is right, and QEMU need not be asked.
+        self.domain.move_balloon(800 * 1024)
+        self.domain.memoryStats = None
+        self.assertEqual(800, self._state().memory_mb)
+
+    @ddt.data(
+        "<hostdev mode='subsystem' type='pci' managed='yes'/>",
+        "<hostdev mode='subsystem' type='mdev' model='vfio-pci'/>",
+        "<interface type='hostdev'/>", "<interface type='vdpa'/>",
+        "<disk type='nvme'/>", "<disk type='vhostvdpa'/>")
+    def test_pinned(self, device):
+        self.devices += device
+        self.assertTrue(self._state().memory_pinned)
+
+    @ddt.data(
+        "<hostdev mode='subsystem' type='usb'/>",
+        "<interface type='bridge'/>", "<disk type='file'/>")
+    def test_not_pinned(self, device):
+        self.devices += device
+        self.assertFalse(self._state().memory_pinned)
+
+    def test_device_comes_and_goes(self):
+        self.assertFalse(self._state().memory_pinned)
+        self.devices += "<hostdev mode='subsystem' type='pci'/>"
+        # QEMU has not reported it yet.
+        self.assertFalse(self._state().memory_pinned)
+        self.connection.tell_device_added(self.domain, 'hostdev0')
+        self.assertTrue(self._state().memory_pinned)
+        self.devices = base.BALLOON
+        self.connection.tell_removed(self.domain, 'hostdev0')
+        self.assertFalse(self._state().memory_pinned)
+
+    def test_connection_that_hears_nothing(self):
+        connection = self._connect()
+        connection._vms = self.connection._vms
+        connection.domainEventRegisterAny = mock.Mock(
+            side_effect=fakelibvirt.libvirtError('no events'))
+        self.assertFalse(self._state().memory_pinned)
+        self.devices += "<hostdev mode='subsystem' type='pci'/>"
+        self.assertTrue(self._state().memory_pinned)
+
+    def test_removed_while_it_is_looked_at(self):
+        gone = fakelibvirt.make_libvirtError(
+            fakelibvirt.libvirtError, 'gone',
+            error_code=fakelibvirt.VIR_ERR_NO_DOMAIN)
+        self.domain.XMLDesc = mock.Mock(side_effect=gone)
+        self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
+
+
+class AgentTest(base.GuestsTestCase):
+
+    AGENT = ("<channel type='unix'><target type='virtio' "
+             "name='org.qemu.guest_agent.0'/></channel>")
+
+    def setUp(self):
+        super().setUp()
+        self.devices = base.BALLOON + self.AGENT
+        self.domain.online = '0-1'
+
+    def test_online(self):
+        for online, count in (('0-1', 2), ('0,2', 2), ('0-2', 3)):
+            self.domain.online = online
+            state = self._state()
+            self.assertEqual((3, count), (state.vcpus, state.online_vcpus))
+            self.assertIs(count < 3, state.has_offline_vcpus)
+
+    def test_no_agent(self):
+        self.domain.online = None
+        self.assertIsNone(self._state().online_vcpus)
+        # It comes when the guest has booted.
+        self.domain.online = '0-2'
+        self.assertEqual(3, self._state().online_vcpus)
+        # The agent of a server with another image is not asked.
+        self.devices = base.BALLOON
+        self.driver._elastic_guests._observer.runs.clear()
+        self.domain.guestVcpus = self.fail
+        self.assertIsNone(self._state().online_vcpus)
+
+    def test_nonsense(self):
+        self.domain.guestVcpus = lambda flags=0: {'online': 'all of them'}
+        state = self._state()
+        self.assertEqual((3, None), (state.vcpus, state.online_vcpus))
+
+    def test_agent_that_hangs_is_left_alone(self):
+        self._state()
+        released = threading.Event()
+        self.addCleanup(released.set)
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.agent.SECONDS', 0.1))
+        asked = []
+
+        def hang():
+            asked.append(1)
+            released.wait(10)
+
+        self.domain.guestVcpus = hang
+        for _ in range(3):
+            self.assertIsNone(self._state().online_vcpus)
+        self.assertEqual(1, len(asked))
+        # The guest resets itself.
+        self.connection.tell_reset(self.domain)
+        del self.domain.guestVcpus
+        self.assertEqual(2, self._state().online_vcpus)
+
+    def test_of_many_only_those_in_doubt_are_asked(self):
+        other = test_domain.server(test_domain.ELASTIC)
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        domain = self.connection.defineXML(
+            (base.XML % {'uuid': other.uuid}).replace('>guest<', '>other<'))
+        domain.create()
+        servers = [self.instance, other]
+
+        def online():
+            return self.driver.get_elastic_guests(servers)[
+                self.instance.uuid].online_vcpus
+
+        self.assertEqual(2, online())
+        self.domain.online = '0-2'
+        self.assertEqual(3, online())
+        with mock.patch.object(self.domain, 'guestVcpus', self.fail):
+            self.assertEqual(3, online())
+        self._change(base.MAXIMUM)
+        self.domain.online = '0-3'
+        self.assertEqual(4, online())
