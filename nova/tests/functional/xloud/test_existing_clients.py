@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What programs that exist send and read, as it was recorded.
+"""What programs that exist send and read.
 
 Two dashboards in circulation adjust servers with these requests, in version
 2.1 without a microversion, and read these fields. They are not ours, so do not
