@@ -17,6 +17,7 @@ for. It finds no commands but a few that read and write text and those of the
 test, no kernel but that of the test, and no variable but those of the test.
 """
 
+import functools
 import os
 from pathlib import Path
 import re
@@ -305,7 +306,11 @@ class BareTest(Case):
                 self.write(f'bin/{name}', text)
             process = subprocess.Popen(
                 [self.folder / 'tools' / 'bare.sh'], text=True,
-                env={'PATH': f'{self.folder}/bin'}, stdout=subprocess.PIPE)
+                env={'PATH': f'{self.folder}/bin'}, stdout=subprocess.PIPE,
+                # A shell ignores it in what it starts in the background, and
+                # a script cannot trap what it was started to ignore.
+                preexec_fn=functools.partial(
+                    signal.signal, signal.SIGINT, signal.SIG_DFL))
             self.addCleanup(process.communicate)
             self.addCleanup(process.kill)
             made = next(line for line in process.stdout
