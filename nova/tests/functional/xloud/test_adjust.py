@@ -357,12 +357,11 @@ class LiveTestCase(AdjustTestCase):
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_the_undo_cannot_be_recorded(self):
-        record = self.compute.manager._elastic.save
+        ledger = self.compute.manager._elastic._executor.ledger
         self.guest.behaviour = scripted.FAILING
         with mock.patch.object(
-                self.compute.manager._elastic, 'save',
-                side_effect=[mock.DEFAULT, exception.NovaException()],
-                wraps=record):
+                ledger, 'save', wraps=ledger.save,
+                side_effect=[mock.DEFAULT, exception.NovaException()]):
             # It is not refused, as it is not undone.
             self.assertIsNone(self.adjust(6, 6144))
         self.guest.behaviour = scripted.OBEDIENT

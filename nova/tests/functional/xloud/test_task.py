@@ -268,10 +268,10 @@ class LockTestCase(TaskBase):
                     self.take()
                 return mock.DEFAULT
 
-            elastic = self.compute.manager._elastic
+            ledger = self.compute.manager._elastic._executor.ledger
             with mock.patch.object(
-                    elastic, 'charge', side_effect=lose,
-                    wraps=elastic.charge):
+                    ledger, 'charge', side_effect=lose,
+                    wraps=ledger.charge):
                 self.assertIn('could not be recorded', self.post(
                     409, current_vcpus=6, current_memory_mb=6144))
             with self.cell() as cell:
