@@ -227,7 +227,7 @@ class UpgradeTestCase(CloudTestCase):
             row['updated_at'] for row in self.old['rows']['instances']))
         before = timeutils.utcnow() - recorded
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() - before)
-        for user in ('manager', 'reconcile', 'status'):
+        for user in ('manager', 'memo', 'reconcile', 'status'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.xloud.%s.timeutils' % user, clock))
 
