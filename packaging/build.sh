@@ -10,6 +10,9 @@
 #         that build is whole, also over standard input into a container
 #     packaging/build.sh kolla [--release RELEASE]
 #         the sdist, and build/dist/kolla-build.conf that makes kolla take it
+#     packaging/build.sh clients
+#         wheel and sdist of the openstack commands and of the dashboard, for
+#         every release: build/dist/xloud_CLIENT-N*
 #     packaging/build.sh deb --dsc FILE --maintainer 'NAME <ADDRESS>'
 #             [--release RELEASE]
 #         from a distribution's source package of Nova one with the series in
@@ -58,7 +61,7 @@ while [ $# -gt 0 ]; do
         maintainer=$2
         shift
         ;;
-    patches | wheel | sdist | verify | kolla | deb | rpm)
+    patches | wheel | sdist | verify | kolla | clients | deb | rpm)
         [ ! "$what" ] || die "one thing at a time: $what or $1"
         what=$1
         ;;
@@ -127,7 +130,15 @@ esac
 [ "${wanted:+x}" = "${maintainer:+x}" ] ||
     die "$what ${wanted:+needs}${maintainer:+takes no} --maintainer"
 
+[ "$what" != clients ] || [ ! "${release[*]}" ] ||
+    die "clients takes no --release: they are for all"
+
 case $what in
+clients)
+    check_tag
+    make_env
+    "$ENV/bin/python" packaging/clients.py --output build/dist
+    ;;
 wheel | sdist | verify | kolla)
     make_tree
     make_env

@@ -59,7 +59,7 @@ class Source:
     @property
     def environ(self) -> ty.Dict[str, str]:
         """In which the same source gives the same bytes."""
-        return {**_environ(), 'SOURCE_DATE_EPOCH': str(self.epoch),
+        return {**fixed_environ(), 'SOURCE_DATE_EPOCH': str(self.epoch),
                 'PBR_VERSION': self.version, 'SKIP_GENERATE_AUTHORS': '1',
                 'SKIP_WRITE_GIT_CHANGELOG': '1'}
 
@@ -86,7 +86,7 @@ def of_tree(tree: Path) -> ty.Iterator[Source]:
             # pbr writes the abbreviated id of a commit into the package.
             git(clone, 'config', 'core.abbrev', '12')
             source = Source(
-                clone, _base_version(clone), _number(clone),
+                clone, _base_version(clone), number_of(clone),
                 git(clone, 'rev-parse', 'HEAD').strip(),
                 int(git(clone, 'log', '-1', '--format=%ct')))
             _add_manifest(source)
@@ -143,20 +143,30 @@ def check_person(text: str) -> None:
         raise Refused(f"{text!r} is not of the form 'NAME <ADDRESS>'")
 
 
+def number_of(folder: Path) -> int:
+    """Which release of the series this is."""
+    text = folder.joinpath(NUMBER).read_text(encoding='utf-8')
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == 'NUMBER':
+            return ast.literal_eval(node.value)
+    raise Refused(f'{NUMBER} does not say which release this is')
+
+
 def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ['git', '-C', str(folder), *arguments], check=True, text=True,
-        stdout=subprocess.PIPE, env=_environ()).stdout
+        stdout=subprocess.PIPE, env=fixed_environ()).stdout
 
 
 def show(folder: Path, commit: str, path: str) -> bytes:
     """The content of a file at a commit."""
     return subprocess.run(
         ['git', '-C', str(folder), 'show', f'{commit}:{path}'], check=True,
-        stdout=subprocess.PIPE, env=_environ()).stdout
+        stdout=subprocess.PIPE, env=fixed_environ()).stdout
 
 
-def _environ():
+def fixed_environ() -> ty.Dict[str, str]:
+    """Nothing of the builder's that could be seen in what is built."""
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(('GIT_', 'PBR_', 'PYTHON'))}
     return {**kept, 'GIT_CONFIG_GLOBAL': os.devnull,
@@ -173,7 +183,7 @@ def _add_manifest(source):
     subprocess.run(
         ['git', '-C', str(source.folder), 'commit', '--quiet', '--message',
          'Add the manifest of the package'], check=True,
-        env={**_environ(), **{
+        env={**fixed_environ(), **{
             f'GIT_{who}_{what}': value for who in ('AUTHOR', 'COMMITTER')
             for what, value in (('NAME', 'XLoud Nova'),
                                 ('EMAIL', 'dev@xloud.invalid'),
@@ -183,14 +193,6 @@ def _add_manifest(source):
 def _base_version(clone):
     text = clone.joinpath('PKG-INFO').read_text(encoding='utf-8')
     return re.search(r'^Version: (\S+)$', text, re.MULTILINE).group(1)
-
-
-def _number(clone):
-    text = clone.joinpath(NUMBER).read_text(encoding='utf-8')
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == 'NUMBER':
-            return ast.literal_eval(node.value)
-    raise Refused(f'{NUMBER} does not say which release this is')
 
 
 def _added_blocks(source, path):

@@ -48,19 +48,30 @@ def build(source: _source.Source, kind: str, output: Path) -> Path:
     :returns: the path of what was built
     :raises: Refused if a file of the tree is not in it
     """
-    with tempfile.TemporaryDirectory(prefix='xloud-dist-') as folder:
+    return package(
+        source.folder, kind, source.environ, source.epoch, output,
+        lambda names: check_names(source, names))
+
+
+def package(folder: Path, kind: str, environ: ty.Dict[str, str], epoch: int,
+            output: Path, check: ty.Callable[[ty.Set[str]], None]) -> Path:
+    """Have a folder built, and keep what passes a check.
+
+    :param check: raises Refused; is given the names of all files in it
+    """
+    with tempfile.TemporaryDirectory(prefix='xloud-dist-') as made:
         done = subprocess.run(
             [sys.executable, '-m', 'build', '--no-isolation', f'--{kind}',
-             '--outdir', folder, str(source.folder)],
-            env=source.environ, text=True, stdout=subprocess.PIPE,
+             '--outdir', made, str(folder)],
+            env=environ, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         # Where it works, setuptools only warns, on 600 lines.
         if done.returncode:
             raise _source.Refused(f'{done.stdout}\nthe {kind} does not build')
-        built, = Path(folder).iterdir()
+        built, = Path(made).iterdir()
         if kind == 'sdist':
-            repack(built, source.epoch)
-        check_names(source, _names(built))
+            repack(built, epoch)
+        check(_names(built))
         output.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed: nobody finds half a package.
         part = output / f'{built.name}.part'
@@ -74,17 +85,20 @@ def check_names(source: _source.Source, names: ty.Set[str]) -> None:
     pbr asks git which files there are. Without git it packs less, all
     database migrations left out, and reports no error.
     """
-    wanted = set(_source.lines(source.folder, 'ls-files', '-z', 'nova'))
+    compare(set(_source.lines(source.folder, 'ls-files', '-z', 'nova')),
+            {name for name in names if name.startswith('nova/')}, 'the tree')
+
+
+def compare(wanted: ty.Set[str], names: ty.Set[str], where: str) -> None:
     missing = sorted(wanted - names)
     if missing:
         raise _source.Refused(
-            f'{len(missing)} files of the tree are not in the package, the '
+            f'{len(missing)} files of {where} are not in the package, the '
             f'first one is {missing[0]}: nothing was written')
-    foreign = sorted(name for name in names - wanted
-                     if name.startswith('nova/'))
+    foreign = sorted(names - wanted)
     if foreign:
         raise _source.Refused(
-            f'{len(foreign)} files of the package are not in the tree, the '
+            f'{len(foreign)} files of the package are not in {where}, the '
             f'first one is {foreign[0]}: nothing was written')
 
 

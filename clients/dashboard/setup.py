@@ -10,14 +10,27 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Compile the translations into what is built; the rest is declared."""
+"""Compile the translations, and find the version; the rest is declared."""
 
 from pathlib import Path
+import re
+import sys
 
 from babel.messages import mofile
 from babel.messages import pofile
 import setuptools
 from setuptools.command import build_py
+
+
+def version():
+    """The number of the series, which a source archive has in PKG-INFO."""
+    for name, line in (('PKG-INFO', r'^Version: (\S+)$'),
+                       ('../../nova/xloud/release.py', r'^NUMBER = (\d+)$')):
+        if Path(name).exists():
+            return re.search(line, Path(name).read_text(encoding='utf-8'),
+                             re.MULTILINE).group(1)
+    sys.exit('This folder alone does not say which release it is. Take the '
+             'source archive\nthat "packaging/build.sh clients" makes.')
 
 
 class BuildPy(build_py.build_py):
@@ -32,4 +45,4 @@ class BuildPy(build_py.build_py):
                 mofile.write_mo(made, pofile.read_po(text))
 
 
-setuptools.setup(cmdclass={'build_py': BuildPy})
+setuptools.setup(version=version(), cmdclass={'build_py': BuildPy})

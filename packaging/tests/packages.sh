@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prove what packaging/build.sh makes without a distribution: patches, wheel,
-# source archive, verify, and what kolla makes of them. It takes about three
+# source archive, verify, the clients, and what kolla makes of them. It takes about three
 # minutes on two busy cores.
 #     packaging/tests/packages.sh
 # XLOUD_RELEASE is the release; without it 2024.1 is meant.
@@ -76,6 +76,47 @@ kolla_takes_it() {
         "$work/$1"/docker/nova/nova-base/Dockerfile
 }
 
+# The clients are built anew, of a copy in which a command changed something.
+clients_elsewhere() {
+    local root=$work/elsewhere
+    rm -rf "$root"
+    mkdir -p "$root/nova/xloud"
+    cp -r clients packaging "$root"
+    cp nova/xloud/release.py "$root/nova/xloud"
+    (cd "$root" && sh -ec "$1")
+    (umask 077 && TZ=Asia/Tokyo LC_ALL=C "build/packaging-env/bin/python" \
+        "$root/packaging/clients.py" --output "$root/dist")
+}
+client_sums() { (cd "$1" && sha256sum xloud_*-"$number"[-.]*); }
+# A client that lost something is refused, and nothing is written.
+not_whole() {
+    clients_elsewhere "$2" >"$work/said" 2>&1 && return 1
+    grep -q "^build: 1 files .* first one is $1: nothing was written" \
+        "$work/said" || { cat "$work/said"; return 1; }
+}
+# All that the client needs is listed, so there is nothing to resolve.
+make_client_env() {
+    "$python" -m venv --without-pip "$work/client"
+    build/packaging-env/bin/python -m pip -q --disable-pip-version-check \
+        --python "$work/client" install --no-deps --no-compile \
+        -r clients/openstackclient/constraints-oldest.txt pbr==6.0.0 \
+        'setuptools<80' \
+        "build/dist/xloud_openstackclient-$number-py3-none-any.whl"
+}
+openstack_says() {
+    "$work/client/bin/openstack" "${@:2}" | grep -q -e "$1"
+}
+pip_builds_of_archive() {
+    build/packaging-env/bin/python -m pip -q --disable-pip-version-check \
+        wheel --no-deps --no-build-isolation --wheel-dir \
+        "$work/client-wheel" "build/dist/xloud_dashboard-$number.tar.gz"
+    "$python" -m zipfile -e "$work"/client-wheel/*.whl "$work/dashboard-1"
+    "$python" -m zipfile -e "build/dist/xloud_dashboard-$number-"*.whl \
+        "$work/dashboard-2"
+    diff -r "$work/dashboard-1/xloud_dashboard" \
+        "$work/dashboard-2/xloud_dashboard"
+}
+
 root=$PWD
 tree=build/nova-$release
 python3 -m xloud_series apply "$release"
@@ -91,6 +132,26 @@ first=$(sums)
 claim 'all have the same bytes twice' prints "$first" sums
 claim 'SHA256SUMS fits' sh -c 'cd build/dist && sha256sum --quiet -c SHA256SUMS'
 claim 'GNU patch makes the tree of the patches' patches_make_the_tree
+
+say "the clients"
+packaging/build.sh clients
+claim 'they are in SHA256SUMS' \
+    sh -c "client='xloud_[a-z]*-$number'
+        test 4 = \"\$(grep -c \"  \$client\" build/dist/SHA256SUMS)\""
+clients_elsewhere :
+claim 'they have the same bytes in another folder' \
+    prints "$(client_sums build/dist)" client_sums "$work/elsewhere/dist"
+claim 'one whose template is not packed is refused' \
+    not_whole xloud_dashboard/new/form.html \
+    'cd clients/dashboard/xloud_dashboard && mkdir new && touch new/form.html'
+claim 'one without its script is refused' \
+    not_whole xloud_dashboard/static/xloud_dashboard/adjust.js \
+    'sed -i /static/d clients/dashboard/pyproject.toml'
+claim 'pip makes the files of the wheel of the archive of the dashboard' \
+    pip_builds_of_archive
+claim 'the openstack client takes its wheel' make_client_env
+claim 'openstack server adjust is a command' \
+    openstack_says '--until-next-boot' server adjust --help
 
 say "the wheel over stock Nova"
 make_env env --no-deps pbr==6.0.0 "nova==$base"

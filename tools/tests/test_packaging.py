@@ -31,6 +31,7 @@ from tools import tree
 
 # A folder of scripts, not a package: a package of this name is on PyPI.
 sys.path.insert(0, str(tree.ROOT / 'packaging'))
+import clients as _clients  # noqa: E402
 import deb as _deb  # noqa: E402
 import rpm as _rpm  # noqa: E402
 import source as _source  # noqa: E402
@@ -82,7 +83,9 @@ class BuildTest(unittest.TestCase):
                 (('rpm', '--dsc', '.'), 'rpm takes --distgit'),
                 (('rpm', '--distgit'), '--distgit needs a path'),
                 (('wheel', '--dsc', '.'), 'wheel takes no --dsc'),
-                (('wheel', '--maintainer', 'A'), 'takes no --maintainer')):
+                (('wheel', '--maintainer', 'A'), 'takes no --maintainer'),
+                (('clients', '--release', '2024.2'),
+                 'clients takes no --release')):
             done = self.build(*words)
             self.assertEqual((2, ''), (done.returncode, done.stdout), words)
             self.assertIn(why, done.stderr)
@@ -242,6 +245,55 @@ class SourceTest(unittest.TestCase):
                 _wheel.check_names(source, whole - {'nova/driver.py'})
             with self.assertRaisesRegex(_source.Refused, 'nova/left.py'):
                 _wheel.check_names(source, whole | {'nova/left.py'})
+
+
+class ClientsTest(unittest.TestCase):
+    """The lane packages builds them; this is how they are compared."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name, 'clients/dashboard')
+        for name in ('a.py', 'locale/django.pot', 'locale/de/django.po'):
+            path = self.folder / 'xloud_dashboard' / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    def build(self, kind, names):
+        """With a package that has these files."""
+        def package(folder, kind, environ, epoch, output, check):
+            check({'README.rst', *(f'xloud_dashboard/{name}'
+                                   for name in names)})
+
+        with mock.patch.object(_wheel, 'package', package):
+            _clients._build(self.folder, kind, None)
+
+    def test_whole(self):
+        self.build('wheel', ['a.py', 'locale/de/django.mo'])
+        self.build('sdist', ['a.py', 'locale/django.pot',
+                             'locale/de/django.po'])
+
+    def test_without_translations(self):
+        with self.assertRaisesRegex(
+                _source.Refused, '1 files of clients/dashboard .*django.mo'):
+            self.build('wheel', ['a.py'])
+
+    def test_with_something_else(self):
+        with self.assertRaisesRegex(_source.Refused, 'b.py'):
+            self.build('wheel', ['a.py', 'b.py', 'locale/de/django.mo'])
+
+    def test_what_is_built_from(self):
+        """All clients; without what a build has left."""
+        left = tree.ROOT / 'clients/dashboard/xloud_dashboard/__pycache__'
+        left.mkdir(exist_ok=True)
+        with _clients._clone_of_clients() as root:
+            self.assertEqual(
+                {path.parent.name for path in
+                 (tree.ROOT / 'clients').glob('*/pyproject.toml')},
+                {path.name for path in (root / 'clients').iterdir()})
+            self.assertFalse(list(root.rglob('__pycache__')))
+            self.assertEqual(_source.number_of(tree.ROOT),
+                             _source.number_of(root))
 
 
 CONTROL = """Source: nova
