@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Turn the Nova of running containers into XLoud Nova, in place, and back:
-#     tools/deploy_to_containers.sh deploy    look, back up, place, verify,
-#                                             restart, wait, record
+#     tools/deploy_to_containers.sh deploy    look, back up, drain, place,
+#                                             verify, restart, wait, enable,
+#                                             record
 #     tools/deploy_to_containers.sh verify    is what is there whole?
 #     tools/deploy_to_containers.sh rollback  what was there before
 #     tools/deploy_to_containers.sh status    what is there, which backups
 # What is after -- goes to ansible-playbook: -- --check --diff shows what would
-# change, -- --tags look takes one step (connection, look, backup, place,
-# verify, restart, wait, record), -- -e xloud_nova_cloud=NAME has os-services
-# asked whether each service is up, by clouds.yaml of this machine.
+# change, -- --tags look takes one step (connection, look, backup, drain,
+# place, verify, restart, wait, enable, record), -- -e xloud_nova_cloud=NAME has
+# os-services asked whether each service is up, and each compute disabled
+# before its restart, by clouds.yaml of this machine.
 #
 # Variables:
 #     TARGET_HOST         where the containers are, as ssh knows it; without

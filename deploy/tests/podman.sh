@@ -57,8 +57,9 @@ printf 'root:x:0:0:root:/root:/bin/sh\n' >"$work/root/etc/passwd"
 cp -L /etc/ld.so.cache "$work/root/etc/"
 cp "$stock" "$work/root/tmp"
 cat >"$work/root/service" <<'PROGRAM'
-import os, sys, time
+import os, signal, sys, time
 import nova.version
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 log = open('/var/log/kolla/nova/%s.log' % sys.argv[1], 'a', buffering=1)
 version = nova.version.version_string()
 log.write('INFO %s runs\n' % version)

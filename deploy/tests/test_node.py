@@ -569,6 +569,24 @@ class ProgramTest(Case):
             if key:
                 self.assertIn(key, said)
 
+    def test_what_a_rollback_would_do(self):
+        words = ('rollback', '--dry-run')
+        said = run(self, *words)[1]
+        self.assertEqual(0, said['changed'])
+        self.assertIn('Nothing was deployed', said['why'])
+        self.deploy()
+        before = self.all()
+        self.assertIn('M nova/driver.py', run(self, *words)[1]['changes'])
+        self.assertEqual(before, self.all())
+        self.assertEqual('placed', self.node().journal()['state'])
+        with contextlib.suppress(Killed), killed_at(3):
+            self.node().rollback()
+        self.assertLess(0, run(self, *words)[1]['changed'])
+        self.node().rollback()
+        self.assertEqual(0, run(self, *words)[1]['changed'])
+        code, said = run(self, *words, '--to', '7')
+        self.assertEqual(xloud_node.REFUSED, code)
+
     def test_findings_and_refusals(self):
         self.assertEqual((xloud_node.FINDINGS, []), (
             run(self, 'verify')[0], run(self, 'verify')[1]['findings']))

@@ -578,18 +578,22 @@ class Node:
         return {'changed': changed, 'version': wheel.version,
                 'backup': number_}
 
-    def rollback(self, wanted: ty.Optional[int] = None) -> ty.Dict[
-            str, ty.Any]:
+    def rollback(self, wanted: ty.Optional[int] = None,
+                 dry_run: bool = False) -> ty.Dict[str, ty.Any]:
         """Make the installation that of a backup.
 
         :param wanted: which one; without it, the one from before the last
             change
+        :param dry_run: only say what would change
         """
         journal = self.journal()
         if wanted is None:
             if 'backup' not in journal:
-                raise Refused('Nothing was deployed here: the journal is '
-                              'empty. Perhaps the container was made anew.')
+                why = ('Nothing was deployed here: the journal is empty. '
+                       'Perhaps the container was made anew.')
+                if dry_run:
+                    return {'changed': 0, 'why': why}
+                raise Refused(why)
             wanted = journal['backup']
         target = self.read_backup(wanted)
         description = self._backup(wanted)
@@ -598,6 +602,9 @@ class Node:
                 description['fingerprint']):
             return {'changed': 0, 'version': description['version'],
                     'backup': wanted, 'services': []}
+        if dry_run:
+            changes = self._changes(target)
+            return {'changed': max(1, len(changes)), 'changes': changes}
         self._write_journal(
             state='restoring', backup=wanted, begun=self._now(),
             owner=self.owner, restarted={}, wheel=None,
@@ -839,6 +846,8 @@ def _act(node: Node, asked: argparse.Namespace) -> ty.Dict[str, ty.Any]:
         return {'errors': []}
     if command == 'place' and asked.dry_run:
         return node.place(wheel, dry_run=True)
+    if command == 'rollback' and asked.dry_run:
+        return node.rollback(asked.to, dry_run=True)
     lease = node.lock(asked.seconds, asked.take)
     if command == 'lock':
         return {'lease': lease}
