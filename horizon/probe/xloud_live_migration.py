@@ -14,7 +14,7 @@
 
 This is one of Horizon's tests: it runs in Horizon's tree, fills in its forms
 and looks at what a Nova of a given newest microversion is sent.  That Nova is
-a server here that tells its versions and writes down what it gets; nothing
+a server here that names its versions and writes down what it gets; nothing
 between form and wire is replaced.  ``python3 -m tools.horizon`` runs it.
 """
 

@@ -37,8 +37,8 @@ def _count(text):
 
 
 @contextlib.contextmanager
-def _told():
-    """Tell what went wrong in the words of the API."""
+def _errors_reported():
+    """Report what went wrong in the words of the API."""
     try:
         yield
     except (elastic.NotSettled, elastic.NoElasticServers) as error:
@@ -48,7 +48,8 @@ def _told():
         raise exceptions.CommandError(error.details or str(error))
 
 
-class _Command(command.ShowOne):
+class _OfOneServer:
+    """A command that is given a server, and shows what act() finds."""
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
@@ -58,13 +59,16 @@ class _Command(command.ShowOne):
 
     def take_action(self, parsed_args):
         compute = self.app.client_manager.sdk_connection.compute
-        with _told():
+        with _errors_reported():
             server = compute.find_server(
                 parsed_args.server, ignore_missing=False)
-            return self._columns(self.act(compute, server.id, parsed_args))
+            return self.columns(self.act(compute, server.id, parsed_args))
+
+
+class _ShowStatus(_OfOneServer, command.ShowOne):
 
     @staticmethod
-    def _columns(status):
+    def columns(status):
         blockers = [
             '%(dimension)s: %(message)s (%(code)s)' % blocker
             for blocker in status['blockers']]
@@ -80,7 +84,7 @@ class _Command(command.ShowOne):
         return zip(*rows.items())
 
 
-class AdjustServer(_Command):
+class AdjustServer(_ShowStatus):
     """Grow or shrink an elastic server inside the range of its flavor"""
 
     def get_parser(self, prog_name):
@@ -119,7 +123,7 @@ class AdjustServer(_Command):
             status['condition'], status['reason']))
 
 
-class ShowElasticServer(_Command):
+class ShowElasticServer(_ShowStatus):
     """Show the sizes of a server, and what keeps them from changing"""
 
     def act(self, compute, server_id, parsed_args):
@@ -152,7 +156,7 @@ class ListElasticServers(command.Lister):
 
     def take_action(self, parsed_args):
         compute = self.app.client_manager.sdk_connection.compute
-        with _told():
+        with _errors_reported():
             servers = list(elastic.list_servers(
                 compute, parsed_args.condition, parsed_args.host,
                 parsed_args.project, parsed_args.all_projects))
@@ -162,27 +166,20 @@ class ListElasticServers(command.Lister):
                  for word in ('desired', 'allocated', 'min', 'max')]
         if parsed_args.long:
             keys += ['boot_vcpus', 'boot_memory_mb', 'project_id']
-            # Only administrators are told.
+            # Only administrators see it.
             keys += ['host'] if any('host' in one for one in servers) else []
             keys += ['reason']
         return keys, [[server[key] for key in keys] for server in servers]
 
 
-class ListElasticHistory(command.Lister):
+class ListElasticHistory(_OfOneServer, command.Lister):
     """Show how the sizes of a server have changed, the oldest first"""
 
-    def get_parser(self, prog_name):
-        parser = super().get_parser(prog_name)
-        parser.add_argument('server', metavar='<server>',
-                            help='Server (name or ID)')
-        return parser
+    def act(self, compute, server_id, parsed_args):
+        return elastic.history(compute, server_id)
 
-    def take_action(self, parsed_args):
-        compute = self.app.client_manager.sdk_connection.compute
-        with _told():
-            server = compute.find_server(
-                parsed_args.server, ignore_missing=False)
-            changes = elastic.history(compute, server.id)
+    @staticmethod
+    def columns(changes):
         keys = ['when', 'action']
         keys += ['%s_%s' % (word, dimension)
                  for dimension in ('vcpus', 'memory_mb')

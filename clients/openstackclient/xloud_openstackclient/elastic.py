@@ -119,7 +119,7 @@ def list_servers(
 ) -> ty.Iterator[ty.Dict[str, ty.Any]]:
     """The elastic servers with their sizes, the newest first.
 
-    The cloud tells what it has noted, without asking the hosts.
+    The cloud answers from its own records, without asking the hosts.
 
     :param conditions: only servers of one of these
     :param host: only servers of this host; for administrators
@@ -150,7 +150,7 @@ def list_servers(
 def history(compute, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
     """How the sizes of a server have changed, the oldest first.
 
-    The instance actions of the server tell it. Each dict has ``when``,
+    It comes from the instance actions of the server. Each dict has ``when``,
     ``action``, ``request_id``, ``user_id``, the ``message`` of the action,
     and for each size that has changed its new value, such as
     ``desired_vcpus``; the others are missing.
