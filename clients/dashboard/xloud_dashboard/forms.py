@@ -73,10 +73,10 @@ class AdjustForm(forms.SelfHandlingForm):
         except api.Error as error:
             self.api_error(error.message)
             return False
-        self._tell(request, status)
+        self._report(request, status)
         return True
 
-    def _tell(self, request, status):
+    def _report(self, request, status):
         words = {'name': self._server.name, 'reason': status['reason'],
                  'size': sizes.text(status['desired_vcpus'],
                                     status['desired_memory_mb'])}

@@ -87,12 +87,12 @@ def steps(
     :param now: what the server has today
     :param created_at: None if it is not known
     """
-    told = [(change.at, *change.sizes[word]) for change in found
-            if word in change.sizes]
-    first = told[0][1] if told else now
-    start = created_at or (told[0][0] if told else until)
+    known = [(change.at, *change.sizes[word]) for change in found
+             if word in change.sizes]
+    first = known[0][1] if known else now
+    start = created_at or (known[0][0] if known else until)
     made = [Step(start, first)]
-    for at, before, after in told:
+    for at, before, after in known:
         for size in (before, after):
             if made[-1].size != size:
                 made.append(Step(at, size))

@@ -61,7 +61,7 @@ class HistoryTest(unittest.TestCase):
             [(at(1), SMALL), (at(1, 12), LARGE), (at(2, 12), LESS)],
             history.steps('charged', found, LESS, at(1), at(3)))
 
-    def test_steps_that_nobody_told(self):
+    def test_steps_that_no_action_names(self):
         found = history.changes(nova.ACTIONS)
         # A resize since then.
         self.assertEqual(
