@@ -26,6 +26,7 @@ import sqlalchemy
 from nova import objects
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
+from nova.xloud import notes
 from nova.xloud import size
 
 SMALL, LARGE = (2, 2048), (4, 4096)
@@ -232,7 +233,7 @@ class Bench(test_adjust.AdjustTestCase):
             self.driver.instances[instance.uuid] = (
                 self.driver.instances[like.uuid])
             self.driver._start(instance)
-            size.mark_started(
+            notes.mark_started(
                 instance, str(self.driver.guests[instance.uuid].run),
                 timeutils.utcnow())
             instance.save()

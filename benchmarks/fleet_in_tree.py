@@ -24,7 +24,7 @@ import sqlalchemy
 from nova import context
 from nova.db.main import api as db
 from nova.db.main import models
-from nova.xloud import size
+from nova.xloud import notes
 
 FIRST = datetime.datetime(2026, 11, 26)
 PAGES = (('a page of 1000', ''),
@@ -59,8 +59,8 @@ def _copy(cctxt, template, first, count):
         extras.append(values(extra, instance_uuid=uuid))
         metadata += [values(entry, instance_uuid=uuid) for entry in entries]
         if number % 100 == 0:
-            for key, value in ((size.OUTCOME, 'Partial'),
-                               (size.REASON, 'It refused.')):
+            for key, value in ((notes.OUTCOME, 'Partial'),
+                               (notes.REASON, 'It refused.')):
                 metadata.append(values(
                     entries[0], instance_uuid=uuid, key=key, value=value))
     for model, rows in ((models.Instance, instances),
@@ -81,9 +81,9 @@ class Bench(test_adjust_api.AdjustTestBase):
     def runTest(self):
         server = self._create_elastic()
         instance = self._instance(server)
-        size.mark_started(instance, 'run', FIRST)
-        size.mark_changed(instance, FIRST)
-        size.note_task(instance, 'req-%s done' % server['id'])
+        notes.mark_started(instance, 'run', FIRST)
+        notes.mark_changed(instance, FIRST)
+        notes.note_task(instance, 'req-%s done' % server['id'])
         instance.save()
         self.statements = 0
 

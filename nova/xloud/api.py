@@ -61,7 +61,8 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
         instance, context.request_id, vcpus, memory_mb, persist)
 
     task.take(context, instance, request.token)
-    guest = _carry_out(context, instance, request, growth)
+    guest = _carry_out(
+        compute_api.compute_rpcapi.xloud, context, instance, request, growth)
     _refresh(context, instance)
     action.finish(context, instance, action.changes(
         before, situation.sizes_of(instance)))
@@ -78,9 +79,10 @@ def _refresh(context, instance):
     instance.obj_reset_changes()
 
 
-def _carry_out(context, instance, request, growth):
+def _carry_out(compute, context, instance, request, growth):
     """Let the host carry out a request.
 
+    :param compute: nova.xloud.rpcapi.XloudAPI
     :returns: GuestState after that, None if it is not known
     """
     try:
@@ -89,9 +91,8 @@ def _carry_out(context, instance, request, growth):
                 context, instance.uuid, 'api_xloud_adjust', CONF.host):
             try:
                 if max(growth) > 0 and CONF.quota.recheck_quota:
-                    return _grow(context, instance, request, growth)
-                return rpcapi.XloudAPI().adjust(
-                    context, instance, request).guest
+                    return _grow(compute, context, instance, request, growth)
+                return compute.adjust(context, instance, request).guest
             except NotImplementedError:
                 raise exception.ElasticConflict(
                     instance_uuid=instance.uuid,
@@ -104,28 +105,27 @@ def _carry_out(context, instance, request, growth):
                     'it ended: %s', error, instance=instance)
 
 
-def _grow(context, instance, request, growth):
+def _grow(compute, context, instance, request, growth):
     """Charge the server for its growth first, and count that.
 
     Other servers that grow at the same time have passed the first check, too.
     """
-    api = rpcapi.XloudAPI()
-    charged = api.claim(context, instance, request)
+    charged = compute.claim(context, instance, request)
     try:
         quota.check(context, instance, growth, is_charged=True)
-        return api.adjust(
+        return compute.adjust(
             context, instance, request._replace(charged=list(charged))).guest
     except rpcapi.HostSilent:
         # Reconcile gives up a claim that is not used.
         raise
     except Exception:
         with excutils.save_and_reraise_exception():
-            _release(api, context, instance, request)
+            _release(compute, context, instance, request)
 
 
-def _release(api, context, instance, request):
+def _release(compute, context, instance, request):
     try:
-        api.release(context, instance, request)
+        compute.release(context, instance, request)
     except exception.ElasticConflict as error:
         # Its host has done so already, or has accepted the request.
         LOG.debug('Nothing is given up: %s', error, instance=instance)
@@ -155,7 +155,8 @@ def _ask_guest(compute_api, context, instance):
         return None, blockers.both(
             blockers.HOST_DOWN, _('The host of the server is down.'))
     try:
-        answer = rpcapi.XloudAPI().guest_state(context, instance)
+        answer = compute_api.compute_rpcapi.xloud.guest_state(
+            context, instance)
     except rpcapi.HostNotUpgraded:
         return None, blockers.both(
             blockers.HOST_NOT_UPGRADED,

@@ -29,10 +29,10 @@ from sqlalchemy.orm import attributes
 
 from nova.db.main import models
 from nova import exception
+from nova.xloud import entries
 from nova.xloud import noted
-from nova.xloud import size
 
-_SIGNS = (size.BOOKS_TOO, size.ONLY_BOOKS, size.NO_OLD_BOOKS)
+_SIGNS = (entries.BOOKS_TOO, entries.ONLY_BOOKS, entries.NO_OLD_BOOKS)
 
 
 def merge(context, row, metadata: ty.Dict[str, str]) -> ty.Dict[str, str]:
@@ -47,18 +47,18 @@ def merge(context, row, metadata: ty.Dict[str, str]) -> ty.Dict[str, str]:
     """
     stored = {entry['key']: entry['value']
               for entry in row['system_metadata']}
-    if not any(map(size.is_size_metadata, stored)) and (
-            size.BOOKS not in metadata):
+    if not any(map(entries.is_entry, stored)) and (
+            entries.BOOKS not in metadata):
         return metadata
-    base, sign = _split(stored.get(size.BOOKS), metadata.get(size.BOOKS))
+    base, sign = _split(stored.get(entries.BOOKS), metadata.get(entries.BOOKS))
     if sign is None:
         return {**_others(metadata), **_ours(stored)}
-    if sign == size.NO_OLD_BOOKS:
+    if sign == entries.NO_OLD_BOOKS:
         merged = {**_others(metadata), **{
             key: value for key, value in _ours(stored).items()
-            if not size.is_old_size(key)}}
-        base = stored.get(size.BOOKS, size.UNWRITTEN_BOOKS)
-    elif sign == size.ONLY_BOOKS:
+            if not entries.is_old_size(key)}}
+        base = stored.get(entries.BOOKS, entries.UNWRITTEN_BOOKS)
+    elif sign == entries.ONLY_BOOKS:
         merged = {**_others(stored), **_ours(metadata)}
     else:
         merged = dict(metadata)
@@ -104,39 +104,39 @@ def _split(stored, new):
 
 def _turn_page(context, row, base, merged):
     """Make this change the next one, or refuse it."""
-    entries = {entry['key']: entry for entry in row['system_metadata']}
-    entry = entries.get(size.BOOKS)
-    found = size.UNWRITTEN_BOOKS if entry is None else entry['value']
+    entry = next((entry for entry in row['system_metadata']
+                  if entry['key'] == entries.BOOKS), None)
+    found = entries.UNWRITTEN_BOOKS if entry is None else entry['value']
     if found != base:
         raise _conflict(row, base, found)
-    if not (_ours(merged).keys() - {size.BOOKS}):
+    if not (_ours(merged).keys() - {entries.BOOKS}):
         # Its flavor is no longer elastic.
-        del merged[size.BOOKS]
+        del merged[entries.BOOKS]
         return
-    merged[size.BOOKS] = str(int(re.match('[0-9]*', base).group() or 0) + 1)
+    merged[entries.BOOKS] = str(int(re.match('[0-9]*', base).group() or 0) + 1)
     if entry is None:
         return
     # Do not use the session: it would overwrite what another transaction has
     # done since this one began to read.
     count = context.session.query(models.InstanceSystemMetadata).filter_by(
         id=entry['id'], value=base).update(
-            {'value': merged[size.BOOKS]}, synchronize_session=False)
+            {'value': merged[entries.BOOKS]}, synchronize_session=False)
     if not count:
         raise _conflict(row, base, '?')
-    attributes.set_committed_value(entry, 'value', merged[size.BOOKS])
+    attributes.set_committed_value(entry, 'value', merged[entries.BOOKS])
 
 
 def _conflict(row, expected, actual):
     return exception.InstanceUpdateConflict(
-        instance_uuid=row['uuid'], expected={size.BOOKS: expected},
-        actual={size.BOOKS: actual})
+        instance_uuid=row['uuid'], expected={entries.BOOKS: expected},
+        actual={entries.BOOKS: actual})
 
 
 def _ours(metadata):
     return {key: value for key, value in metadata.items()
-            if size.is_size_metadata(key)}
+            if entries.is_entry(key)}
 
 
 def _others(metadata):
     return {key: value for key, value in metadata.items()
-            if not size.is_size_metadata(key)}
+            if not entries.is_entry(key)}

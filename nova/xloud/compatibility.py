@@ -29,6 +29,7 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.virt import hardware
+from nova.xloud import claim
 from nova.xloud import devices
 from nova.xloud import firmware
 from nova.xloud import memory
@@ -127,7 +128,7 @@ def _check(flavor, image_meta):
 
 def _check_flavor(flavor):
     for key in flavor.extra_specs:
-        if key.startswith(size.RESERVED_NAMESPACE + ':'):
+        if key.startswith(claim.RESERVED_NAMESPACE + ':'):
             raise exception.InvalidRequest(
                 _('The extra spec %s of the flavor is in a namespace that is '
                   'reserved for elastic servers.') % key)

@@ -30,7 +30,7 @@ class Decision(ty.NamedTuple):
     charge: size.Size
     # What to ask the guest for, None for nothing.
     drive: ty.Optional[size.Size]
-    # As of size.outcome().
+    # As of notes.outcome().
     outcome: ty.Optional[ty.Tuple[str, str]]
     # Whether the guest holds what is desired.
     is_reached: bool

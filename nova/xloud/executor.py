@@ -29,6 +29,7 @@ from nova.xloud import decision as xloud_decision
 from nova.xloud import guest as elastic_guest
 from nova.xloud import ledger as xloud_ledger
 from nova.xloud import memo as xloud_memo
+from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import task
@@ -111,7 +112,7 @@ class Executor:
         memo.is_verified = False
         memo.forget_unplug(guest)
         known = memo.look_at(instance, guest, occasion.is_configured)
-        was_current = size.is_config_current(instance)
+        was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
         drive = plan.decision.drive if occasion.may_drive else None
         if plan.is_unasked and memo.can_rest(
@@ -231,20 +232,20 @@ class Executor:
         note_start(instance, known.guest, known.now)
         if known.begins_anew:
             self.memos[instance.uuid].begin_anew(instance)
-        size.note_settling(instance, not decision.has_ended)
+        notes.note_settling(instance, not decision.has_ended)
         size.record(instance, decision.desired, size.boot(instance))
         size.settle(instance, decision.charge)
         if not plan.is_pending:
-            size.set_pending(instance, None)
-        size.note_config(
+            notes.set_pending(instance, None)
+        notes.note_config(
             instance, known.is_config_current and not plan.is_given_up(known))
-        size.clear_outcome(instance)
+        notes.clear_outcome(instance)
         if decision.outcome:
-            size.set_outcome(instance, *decision.outcome)
+            notes.set_outcome(instance, *decision.outcome)
             if decision.outcome[0] == condition.OVERCOMMITTED:
-                size.note_excess(instance, size.largest(
+                notes.note_excess(instance, size.largest(
                     plan.wanted, held_by(instance, known.guest)))
-        size.await_guest(
+        notes.await_guest(
             instance, None if decision.has_ended else plan.awaited)
         if occasion.request_id and (
                 plan.is_pending or decision.charge == plan.allocated):
@@ -322,7 +323,7 @@ def held_by(instance, guest) -> size.Size:
 
 def note_start(instance, guest, now) -> None:
     if situation.is_start(instance, guest):
-        size.mark_started(instance, guest.run, now)
+        notes.mark_started(instance, guest.run, now)
 
 
 def _awaited(instance, known, request_id):
@@ -330,7 +331,7 @@ def _awaited(instance, known, request_id):
     if not known.guest.running or known.is_start:
         # The start gave it the boot size, whatever was requested.
         return None
-    return request_id or size.awaited(instance)
+    return request_id or notes.awaited(instance)
 
 
 def _with_charge(plan, charge):
@@ -338,5 +339,5 @@ def _with_charge(plan, charge):
 
 
 def _warn_once(instance, decision):
-    if (size.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:
+    if (notes.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:
         LOG.warning('%s', decision.outcome[1], instance=instance)

@@ -31,7 +31,9 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.xloud import condition
+from nova.xloud import entries
 from nova.xloud import noted
+from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 
@@ -118,7 +120,7 @@ def _unwritten(context):
     extra = models.InstanceExtra
     query = context.session.query(_Instance.uuid, extra.flavor).join(
         extra, extra.instance_uuid == _Instance.uuid).filter(
-            _Instance.deleted == 0, sa.not_(_has(size.ELASTIC)),
+            _Instance.deleted == 0, sa.not_(_has(entries.ELASTIC)),
             sa.or_(*(extra.flavor.contains('"%s"' % key, autoescape=True)
                      for key in size.MINIMUM_KEYS)))
     # It may be the flavor before or after a resize.
@@ -177,7 +179,7 @@ def _page(context, filters, limit, after):
     ).filter(
         _Instance.deleted == 0,
         sa.or_(_Instance.hidden == sa.false(), _Instance.hidden.is_(None)),
-        _has(size.ELASTIC))
+        _has(entries.ELASTIC))
     if filters.project_id is not None:
         query = query.filter(_Instance.project_id == filters.project_id)
     if filters.host is not None:
@@ -200,16 +202,16 @@ def _page(context, filters, limit, after):
 def _is_noted(name):
     """As nova.xloud.noted.of(), for the database."""
     is_changing = _has(
-        size.TASK, sa.not_(_Entry.value.endswith(size.TASK_DONE)))
-    has_outcome = _has(size.OUTCOME)
-    is_unfinished = sa.or_(*map(_has, size.UNFINISHED))
+        notes.TASK, sa.not_(_Entry.value.endswith(notes.TASK_DONE)))
+    has_outcome = _has(notes.OUTCOME)
+    is_unfinished = sa.or_(*map(_has, notes.UNFINISHED))
     if name == condition.IN_PROGRESS:
         return sa.or_(is_changing,
                       sa.and_(sa.not_(has_outcome), is_unfinished))
     if name == condition.SETTLED:
         return sa.not_(sa.or_(is_changing, has_outcome, is_unfinished))
     return sa.and_(sa.not_(is_changing),
-                   _has(size.OUTCOME, _Entry.value == name))
+                   _has(notes.OUTCOME, _Entry.value == name))
 
 
 def _has(key, *more):
@@ -231,8 +233,7 @@ def _details(context, uuids_by_cell):
     for uuid, key, value in context.session.query(
             _Entry.instance_uuid, _Entry.key, _Entry.value).filter(
                 _Entry.instance_uuid.in_(uuids), _Entry.deleted == 0,
-                _Entry.key.startswith(size.METADATA_PREFIX,
-                                      autoescape=True)):
+                _Entry.key.startswith(entries.PREFIX, autoescape=True)):
         books[uuid][key] = value
     extra = models.InstanceExtra
     return {uuid: (_flavor(flavor), books[uuid])
@@ -251,13 +252,13 @@ def _flavor(stored):
            **jsonutils.loads(stored)['cur']['nova_object.data']})
 
 
-def _view(row, flavor, entries):
+def _view(row, flavor, books):
     server = types.SimpleNamespace(
         flavor=flavor, vcpus=row.vcpus, memory_mb=row.memory_mb,
-        system_metadata=entries)
+        system_metadata=books)
     sizes = situation.sizes_of(server)
-    found, reason = noted.of(entries)
-    when = noted.since(entries)
+    found, reason = noted.of(books)
+    when = noted.since(books)
     view = {
         'id': row.uuid, 'name': row.name, 'project_id': row.project_id,
         'host': row.host, 'condition': found, 'reason': reason,

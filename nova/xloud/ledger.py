@@ -33,6 +33,8 @@ from nova import objects
 from nova import rpc
 from nova.xloud import action
 from nova.xloud import allocation
+from nova.xloud import entries
+from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import task
@@ -96,11 +98,11 @@ class Ledger:
             reason = error.kwargs.get('reason', error.format_message())
 
         def record():
-            if size.pending(instance) is None:
+            if notes.pending(instance) is None:
                 LOG.warning('The charge falls later: %s', reason,
                             instance=instance)
             size.settle(instance, size.largest(old, new))
-            size.set_pending(instance, _(
+            notes.set_pending(instance, _(
                 'The charge falls when Placement accepts it: %s') % reason)
 
         self.save(context, instance, record, task_state)
@@ -161,7 +163,7 @@ class Ledger:
         record()
         if size.charged(instance) != charged:
             _close_billing_period(context, before, self._compute.host)
-        elif size.entries(instance) == size.entries(before):
+        elif entries.of(instance) == entries.of(before):
             # Drop the sign of a writer, too.
             instance.system_metadata = before.system_metadata
             instance.obj_reset_changes(['system_metadata'])

@@ -34,6 +34,7 @@ from nova.xloud import condition
 from nova.xloud import executor as xloud_executor
 from nova.xloud import guest as elastic_guest
 from nova.xloud import memory
+from nova.xloud import notes
 from nova.xloud import reconcile
 from nova.xloud import rpcapi
 from nova.xloud import situation
@@ -371,12 +372,12 @@ class ElasticServers(Endpoint):
     def _note(self, instance, guest, desired, boot):
         xloud_executor.note_start(instance, guest, timeutils.utcnow())
         if boot != size.boot(instance):
-            size.note_config(instance, is_current=False)
+            notes.note_config(instance, is_current=False)
         size.record(instance, desired, boot)
-        size.mark_changed(instance, timeutils.utcnow())
-        outcome = size.outcome(instance)
+        notes.mark_changed(instance, timeutils.utcnow())
+        outcome = notes.outcome(instance)
         if outcome and outcome[0] == condition.PARTIAL:
-            size.clear_outcome(instance)
+            notes.clear_outcome(instance)
 
     def _act(self, instance, guest, desired, boot):
         target = desired

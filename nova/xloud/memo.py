@@ -22,6 +22,7 @@ import typing as ty
 from oslo_utils import timeutils
 
 from nova.compute import vm_states
+from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 
@@ -101,9 +102,9 @@ class Memo:
         """Give a guest the time for a change from now on."""
         self._was_paused = False
         leisure = self._leisure_of(instance)
-        size.mark_changed(instance, timeutils.utcnow())
+        notes.mark_changed(instance, timeutils.utcnow())
         if leisure is not None:
-            self._leisure = leisure._replace(asked=size.changed_at(instance))
+            self._leisure = leisure._replace(asked=notes.changed_at(instance))
 
     # Room
 
@@ -150,7 +151,7 @@ class Memo:
             seconds = _longer(leisure.seconds) if leisure else 0
             until = _in_seconds(seconds)
         self._leisure = _Leisure(
-            size.changed_at(instance), until, seconds, max(step_mb, 0))
+            notes.changed_at(instance), until, seconds, max(step_mb, 0))
 
     def end_leisure(self) -> None:
         self._leisure = None
@@ -180,7 +181,7 @@ class Memo:
 
     def _leisure_of(self, instance):
         leisure = self._leisure
-        if leisure is None or leisure.asked != size.changed_at(instance):
+        if leisure is None or leisure.asked != notes.changed_at(instance):
             return None
         return leisure
 

@@ -27,7 +27,8 @@ import typing as ty
 from oslo_utils import timeutils
 
 from nova.i18n import _
-from nova.xloud import size
+from nova.xloud import entries
+from nova.xloud import notes
 
 SETTLED = 'Settled'
 IN_PROGRESS = 'InProgress'
@@ -37,38 +38,38 @@ OVERCOMMITTED = 'Overcommitted'
 CONDITIONS = (SETTLED, IN_PROGRESS, PARTIAL, OVERCOMMITTED)
 
 
-def of(entries: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
+def of(books: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
     """The condition that the books of a server tell, and its reason.
 
-    :param entries: the system_metadata of the server, or its books alone
+    :param books: the system_metadata of the server, or its books alone
     """
-    task = entries.get(size.TASK, size.TASK_DONE)
-    if not task.endswith(size.TASK_DONE):
+    task = books.get(notes.TASK, notes.TASK_DONE)
+    if not task.endswith(notes.TASK_DONE):
         return IN_PROGRESS, _(
             'Request %s changes the server.') % task.split(' ')[0]
-    found = entries.get(size.OUTCOME)
+    found = books.get(notes.OUTCOME)
     if found is not None:
-        return found, entries.get(size.REASON, '')
-    if any(key in entries for key in size.UNFINISHED):
-        return IN_PROGRESS, entries.get(size.PENDING) or _(
+        return found, books.get(notes.REASON, '')
+    if any(key in books for key in notes.UNFINISHED):
+        return IN_PROGRESS, books.get(notes.PENDING) or _(
             'The last change or start of the server is not finished.')
     return SETTLED, None
 
 
-def since(entries: ty.Mapping[str, str]) -> ty.Optional[datetime.datetime]:
+def since(books: ty.Mapping[str, str]) -> ty.Optional[datetime.datetime]:
     """Since when this condition is noted, naive UTC.
 
     :returns: None if the condition has not changed since the server was
         created, or since a release that does not note this
     """
-    when = entries.get(size.SINCE)
+    when = books.get(notes.SINCE)
     return datetime.datetime.fromisoformat(when) if when else None
 
 
 def note(stored: ty.Mapping[str, str], new: ty.Dict[str, str]) -> None:
     """Note the time in new books if their condition is another one."""
-    if size.ELASTIC not in new:
-        new.pop(size.SINCE, None)
-    elif size.ELASTIC not in stored or of(stored)[0] != of(new)[0]:
-        new[size.SINCE] = timeutils.utcnow().replace(
+    if entries.ELASTIC not in new:
+        new.pop(notes.SINCE, None)
+    elif entries.ELASTIC not in stored or of(stored)[0] != of(new)[0]:
+        new[notes.SINCE] = timeutils.utcnow().replace(
             microsecond=0).isoformat()

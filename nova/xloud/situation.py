@@ -22,6 +22,7 @@ import typing as ty
 from nova.compute import vm_states
 import nova.conf
 from nova.xloud import guest as elastic_guest
+from nova.xloud import notes
 from nova.xloud import size
 
 CONF = nova.conf.CONF
@@ -80,7 +81,7 @@ def held(sizes: Sizes, guest: elastic_guest.GuestState) -> size.Size:
 def is_start(instance, guest) -> bool:
     """Whether this is the first look at this run of the guest."""
     return (guest.running and guest.run is not None and
-            size.run(instance) != guest.run)
+            notes.run(instance) != guest.run)
 
 
 class Situation(ty.NamedTuple):
@@ -150,10 +151,10 @@ def of(instance, guest, now) -> Situation:
     return Situation(
         sizes_of(instance), guest, now, CONF.xloud.settle_timeout,
         CONF.xloud.guest_memory_reserve_mb,
-        changed_at=size.changed_at(instance),
-        started_at=size.started_at(instance),
-        outcome=size.outcome(instance), pending=size.pending(instance),
-        is_settling=size.is_settling(instance),
-        is_config_current=size.is_config_current(instance),
+        changed_at=notes.changed_at(instance),
+        started_at=notes.started_at(instance),
+        outcome=notes.outcome(instance), pending=notes.pending(instance),
+        is_settling=notes.is_settling(instance),
+        is_config_current=notes.is_config_current(instance),
         is_start=guest is not None and is_start(instance, guest),
         is_paused=instance.vm_state == vm_states.PAUSED)

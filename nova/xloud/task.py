@@ -54,6 +54,7 @@ from nova.i18n import _
 from nova import objects
 from nova import utils
 from nova.xloud import books
+from nova.xloud import notes
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ OFFERED = 'offered'
 CLAIMED = 'claimed'
 ACCEPTED = 'accepted'
 REFUSED = 'refused'
-DONE = size.TASK_DONE
+DONE = notes.TASK_DONE
 
 # Seconds that a compute service waits for its other work on a server.
 LOCK_WAIT = 5
@@ -81,13 +82,13 @@ class Task(ty.NamedTuple):
 
 
 def of(instance) -> ty.Optional[Task]:
-    value = size.task(instance)
+    value = notes.task(instance)
     return Task(*value.split(' ')) if value else None
 
 
 def note(instance, token: str, state: str) -> None:
     """Note the state of a request. The caller saves the instance."""
-    size.note_task(instance, ' '.join((token, state)))
+    notes.note_task(instance, ' '.join((token, state)))
 
 
 def is_running(instance) -> bool:
@@ -120,7 +121,7 @@ def forget(instance) -> None:
     if size.is_elastic(instance.flavor):
         known = of(instance)
         if known is not None and known.state != DONE:
-            size.note_task(instance, None)
+            notes.note_task(instance, None)
 
 
 def range_of(instance) -> ty.List[int]:
@@ -225,7 +226,7 @@ def give_back(context, instance, token: str) -> bool:
     task_state = found.task_state
     if task_state == TASK:
         found.task_state = None
-    size.note_task(found, None)
+    notes.note_task(found, None)
     books.save(found, expected_task_state=[task_state])
     return False
 
@@ -307,7 +308,7 @@ def end(instance, token: str, is_accepted=True) -> None:
         note_end(instance, token)
     else:
         instance.task_state = None
-        size.note_task(instance, None)
+        notes.note_task(instance, None)
     books.save(instance, expected_task_state=[TASK])
 
 

@@ -14,7 +14,7 @@ from oslo_utils import timeutils
 
 from nova.tests.functional.api_sample_tests import api_sample_base
 from nova.tests.functional.xloud import test_adjust_api
-from nova.xloud import size
+from nova.xloud import notes
 
 
 class XloudAdjustSampleJsonTest(
@@ -42,7 +42,7 @@ class XloudAdjustSampleJsonTest(
     def test_show_after_a_start(self):
         # The balloon driver of the guest is not loaded yet.
         instance = self._instance(self.server)
-        size.mark_changed(instance, timeutils.utcnow())
+        notes.mark_changed(instance, timeutils.utcnow())
         instance.save()
         self.endpoint.actual = test_adjust_api.MINIMUM._replace(
             memory_mb=test_adjust_api.MAXIMUM.memory_mb)

@@ -12,6 +12,7 @@
 
 from nova.tests.functional.api_sample_tests import api_sample_base
 from nova.tests.functional.xloud import test_adjust_api
+from nova.xloud import notes
 from nova.xloud import size
 
 
@@ -34,7 +35,7 @@ class XloudFleetSampleJsonTest(
         instance = self._instance(first)
         instance.display_name = 'web1'
         size.record(instance, size.Size(4, 2048), size.Size(2, 1024))
-        size.set_outcome(
+        notes.set_outcome(
             instance, 'Partial',
             'The guest holds 4 vCPUs, 2048 MiB and not 2 vCPUs, 1024 MiB. It '
             'did not give back memory. It had 300 seconds.')

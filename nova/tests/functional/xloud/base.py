@@ -24,6 +24,8 @@ from nova.tests.fixtures import xloud_patience
 from nova.tests.functional import integrated_helpers
 from nova import utils
 from nova.virt import fake
+from nova.xloud import entries
+from nova.xloud import notes
 from nova.xloud import size
 
 CONF = conf.CONF
@@ -105,11 +107,11 @@ class ElasticServersTestCase(
     def books(self, server):
         """All that is recorded about the sizes of a server."""
         instance = self.instance(server)
-        entries = size.entries(instance)
+        found = entries.of(instance)
         # Who made the last change, and when, is not a size.
-        for key in (size.TASK, size.SINCE):
-            entries.pop(key, None)
-        return (instance.vcpus, instance.memory_mb, entries)
+        for key in (notes.TASK, notes.SINCE):
+            found.pop(key, None)
+        return (instance.vcpus, instance.memory_mb, found)
 
     @staticmethod
     def opened_books(charge):

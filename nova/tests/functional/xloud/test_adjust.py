@@ -36,6 +36,7 @@ from nova.tests.functional.xloud import scripted
 from nova.xloud import action
 from nova.xloud import answer
 from nova.xloud import guest as elastic_guest
+from nova.xloud import notes
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -126,7 +127,7 @@ class AdjustTestCase(scripted.GuestsTestCase):
         self.assertEqual(desired, size.desired(instance), 'desired')
         self.assertEqual(boot, size.boot(instance), 'boot')
         self.assertEqual(held, self.guest.held, 'held')
-        self.assertEqual(condition, (size.outcome(instance) or (None,))[0])
+        self.assertEqual(condition, (notes.outcome(instance) or (None,))[0])
         self.assert_charged(
             self.server, charge or size.largest(desired, boot, held), host)
         self.assert_idle()

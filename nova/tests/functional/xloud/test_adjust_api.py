@@ -27,6 +27,8 @@ from nova import objects
 from nova.tests.functional.api import client
 from nova.tests.functional import integrated_helpers
 from nova.virt import fake
+from nova.xloud import entries
+from nova.xloud import notes
 from nova.xloud import size
 from nova.xloud import task
 from nova.xloud import traits
@@ -88,7 +90,7 @@ class Endpoint:
         if memory_mb is not None:
             desired = desired._replace(memory_mb=memory_mb)
         size.record(instance, desired, desired if persist else boot)
-        size.mark_changed(instance, timeutils.utcnow())
+        notes.mark_changed(instance, timeutils.utcnow())
         task.end(instance, request['token'])
         self.actual = desired
         return self._state()
@@ -221,7 +223,7 @@ class AdjustTestBase(integrated_helpers._IntegratedTestBase):
         # request is forgotten, and a request that took the task was in
         # progress for a moment.
         return {key: value for key, value in instance.system_metadata.items()
-                if key not in (size.BOOKS, size.TASK, size.SINCE)}
+                if key not in (entries.BOOKS, notes.TASK, notes.SINCE)}
 
 
 class AdjustTestCase(AdjustTestBase):
@@ -631,8 +633,8 @@ class StatusTestCase(AdjustTestBase):
         server = self._create_elastic()
         self.endpoint.actual = MINIMUM._replace(memory_mb=4096)
         instance = self._instance(server)
-        size.mark_changed(instance, timeutils.utcnow())
-        size.note_settling(instance, True)
+        notes.mark_changed(instance, timeutils.utcnow())
+        notes.note_settling(instance, True)
         instance.save()
         status = self._status(server)
         self.assertEqual('InProgress', status['condition'])
@@ -647,7 +649,7 @@ class StatusTestCase(AdjustTestBase):
     def test_partial(self):
         server = self._create_elastic()
         instance = self._instance(server)
-        size.set_outcome(instance, 'Partial', 'the guest kept it')
+        notes.set_outcome(instance, 'Partial', 'the guest kept it')
         instance.save()
         status = self._status(server)
         self.assertEqual('Partial', status['condition'])

@@ -21,6 +21,7 @@ from nova import objects
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import test_adjust
 from nova import utils
+from nova.xloud import entries
 from nova.xloud import size
 
 GROWN = test_adjust.GROWN
@@ -35,7 +36,7 @@ class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell, server['id'],
                 expected_attrs=['flavor', 'system_metadata'])
-            for key in [*size.entries(instance), size.BOOKS]:
+            for key in [*entries.of(instance), entries.BOOKS]:
                 del instance.system_metadata[key]
             instance.vcpus, instance.memory_mb = charge
             instance.launched_at -= datetime.timedelta(days=100)
@@ -181,7 +182,7 @@ class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell, self.server['id'],
                 expected_attrs=['flavor', 'system_metadata'])
-            for key in [*size.entries(instance), size.BOOKS]:
+            for key in [*entries.of(instance), entries.BOOKS]:
                 del instance.system_metadata[key]
             instance.vcpus, instance.memory_mb = held
             with mock.patch('nova.xloud.books.merge',

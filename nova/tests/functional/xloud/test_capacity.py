@@ -30,6 +30,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
 from nova.xloud import guest as elastic_guest
+from nova.xloud import notes
 from nova.xloud import size
 
 GROWN = test_adjust.GROWN
@@ -63,7 +64,7 @@ class CapacityBase(test_adjust.AdjustTestCase):
         instance = self.instance(self.server)
         self.assertEqual(desired, size.desired(instance))
         self.assertEqual(desired, self.guest.held)
-        self.assertIn(name, size.pending(instance))
+        self.assertIn(name, notes.pending(instance))
         self.assert_charged(self.server, charge, 'host1')
         self.assert_idle()
 
@@ -95,7 +96,7 @@ class OverCapacityTestCase(CapacityBase):
         self.change_inventory(name, **before)
         self.reconcile()
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
-        self.assertIsNone(size.pending(self.instance(self.server)))
+        self.assertIsNone(notes.pending(self.instance(self.server)))
 
     def test_memory(self):
         self.fill(20480)
@@ -141,7 +142,7 @@ class OverCapacityTestCase(CapacityBase):
         self.assertEqual(0, mock_bill.call_count)
         instance = self.instance(self.server)
         self.assertEqual(GROWN, size.charged(instance))
-        self.assertIn('CUSTOM_BANDWIDTH', size.pending(instance))
+        self.assertIn('CUSTOM_BANDWIDTH', notes.pending(instance))
         self.assertIn('CUSTOM_BANDWIDTH', self.assertRaises(
             exception.ElasticNoRoom, self.adjust, 7).format_message())
         set_total(10)
@@ -252,7 +253,7 @@ class LessThanHeldTestCase(CapacityBase):
         other = self.fill(28672)
         self.take(8, 8192)
         instance = self.instance(self.server)
-        self.assertEqual('Overcommitted', size.outcome(instance)[0])
+        self.assertEqual('Overcommitted', notes.outcome(instance)[0])
         # 512 MiB are for the host itself.
         self.assert_charged(self.server, size.Size(8, 3584), 'host1')
         self._delete_server(other)

@@ -23,6 +23,7 @@ from nova.scheduler.client import report
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_answers
+from nova.xloud import notes
 from nova.xloud import size
 
 CALLERS = 20
@@ -187,7 +188,7 @@ class ConcurrencyTestCase(test_answers.AnswersBase):
         self.assertEqual([desired] if asked else [], requests[-1:])
         self.assertEqual(desired, self.driver.guests[instance.uuid].held)
         self.assertIsNone(instance.task_state)
-        self.assertIsNone(size.outcome(instance))
+        self.assertIsNone(notes.outcome(instance))
         self.assert_charged(
             server, size.largest(desired, boot), instance.host)
         self.assertEqual('Settled', self.get(server=server)['condition'])

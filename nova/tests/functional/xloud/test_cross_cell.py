@@ -18,6 +18,7 @@ from nova import objects
 from nova.policies import base as base_policies
 from nova.policies import servers as servers_policies
 from nova.tests.functional.xloud import base
+from nova.xloud import entries
 from nova.xloud import size
 
 NOTHING = size.Size(0, 0)
@@ -67,7 +68,7 @@ class CrossCellTestCase(base.ElasticServersTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell_context, self.server['id'],
                 expected_attrs=['system_metadata'])
-        return instance.vcpus, instance.memory_mb, size.entries(instance)
+        return instance.vcpus, instance.memory_mb, entries.of(instance)
 
     def confirm(self, charge):
         self.server = self._confirm_resize(self.server, cross_cell=True)

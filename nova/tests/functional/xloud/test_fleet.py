@@ -21,7 +21,9 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client
 from nova.tests.functional.xloud import base
 from nova.xloud import condition
+from nova.xloud import entries
 from nova.xloud import noted
+from nova.xloud import notes
 from nova.xloud import size
 
 PROJECT = nova_fixtures.PROJECT_ID
@@ -49,10 +51,10 @@ class FleetTestCase(base.ElasticServersTestCase):
     def ids(self, *args, **kwargs):
         return [server['id'] for server in self.list(*args, **kwargs)]
 
-    def note(self, server, **entries):
+    def note(self, server, **noted):
         instance = self.instance(server)
-        instance.system_metadata.update(entries)
-        size._sign(instance, size.BOOKS_TOO)
+        instance.system_metadata.update(noted)
+        entries.sign(instance, entries.BOOKS_TOO)
         instance.save()
 
     def test_list(self):
@@ -86,7 +88,7 @@ class FleetTestCase(base.ElasticServersTestCase):
         server = self.create_server(self.flavor_id)
         before = self.instance(server)
         self.assertEqual([server['id']], self.ids('?condition=Settled'))
-        size.set_outcome(before, condition.PARTIAL, 'It refused.')
+        notes.set_outcome(before, condition.PARTIAL, 'It refused.')
         before.save()
         (found,) = self.list('?condition=Partial')
         self.assertEqual('It refused.', found['reason'])

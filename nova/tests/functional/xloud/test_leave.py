@@ -17,6 +17,7 @@ from oslo_serialization import jsonutils
 
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import test_adjust
+from nova.xloud import entries
 from nova.xloud import manage
 from nova.xloud import size
 from nova.xloud import traits
@@ -92,7 +93,7 @@ class LeaveTestCase(test_adjust.AdjustTestCase):
     def assert_left(self):
         instance = self.instance(self.server)
         self.assertEqual([], [key for key in instance.system_metadata
-                              if size.is_size_metadata(key)])
+                              if entries.is_entry(key)])
         self.assertEqual(base.MAXIMUM, size.charged(instance))
         self.assertEqual({'host1': base.MAXIMUM},
                          self.allocated(self.server['id']))

@@ -51,6 +51,7 @@ from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
+from nova.xloud import notes
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -725,7 +726,7 @@ class Servers(stateful.RuleBasedStateMachine):
                 instance.host, [max(0, number - charge) for number, charge
                                 in zip(held, charged)]))
         guest = SmallDriver.guests[instance.uuid]
-        if size.is_config_current(instance):
+        if notes.is_config_current(instance):
             self.world.assertEqual(needed, charged)
             if instance.vm_state == 'active' and held != NOTHING:
                 self.world.assertEqual(size.boot(instance), guest.config)
@@ -763,7 +764,7 @@ class Servers(stateful.RuleBasedStateMachine):
 
     @staticmethod
     def is_overcommitted(instance):
-        outcome = size.outcome(instance)
+        outcome = notes.outcome(instance)
         return outcome is not None and outcome[0] == condition.OVERCOMMITTED
 
     def post(self, server, action, body):

@@ -18,6 +18,7 @@ from nova.tests.functional.api import client as api_client
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import test_adjust
+from nova.xloud import notes
 from nova.xloud import size
 
 GROWN = size.Size(2, 6144)
@@ -95,7 +96,7 @@ class MemoryTestCase(test_adjust.AdjustTestCase):
         self.assertEqual(4096, self.guest.target.memory_mb)
         self.assert_books(held, base.MINIMUM, condition='Partial')
         self.assertIn('It needs 4128 MiB',
-                      size.outcome(self.instance(self.server))[1])
+                      notes.outcome(self.instance(self.server))[1])
         # What it is asked for it has, so that nothing falls later.
         self.guest.used_mb = 100
         self.guest.follow()

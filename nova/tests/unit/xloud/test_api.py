@@ -16,6 +16,7 @@ import fixtures
 from oslo_utils import timeutils
 
 from nova.compute import api as compute_api
+from nova.compute import rpcapi as compute_rpcapi
 from nova.compute import vm_states
 from nova import context
 from nova import exception
@@ -41,7 +42,8 @@ class StatusTestCase(test.NoDBTestCase):
     def setUp(self):
         super().setUp()
         self.ctxt = context.RequestContext('user', 'owners')
-        self.compute_api = mock.Mock()
+        self.compute_api = mock.Mock(
+            compute_rpcapi=compute_rpcapi.ComputeAPI())
         self.compute_api.servicegroup_api.service_is_up.return_value = True
         self.of_host = self.useFixture(fixtures.MockPatch(
             'nova.xloud.blockers.of_host', return_value=[])).mock

@@ -18,6 +18,8 @@ from nova import objects
 from nova import test
 from nova.tests.unit.xloud import fakes
 from nova.xloud import books
+from nova.xloud import entries
+from nova.xloud import notes
 from nova.xloud import size
 
 SMALL, LARGE = size.Size(2, 2048), size.Size(4, 4096)
@@ -58,7 +60,7 @@ class BooksTestBase(test.TestCase):
         self.assertEqual(charge, size.charged(stored))
         self.assertEqual(others, {
             key: value for key, value in stored.system_metadata.items()
-            if not size.is_size_metadata(key)})
+            if not entries.is_entry(key)})
 
 
 class BooksTestCase(BooksTestBase):
@@ -94,13 +96,13 @@ class BooksTestCase(BooksTestBase):
     def test_old_books_are_not_changed(self):
         old = self.load()
         self.record(self.load(), LARGE)
-        size.mark_started(old, 'a run', old.created_at)
+        notes.mark_started(old, 'a run', old.created_at)
         self.assertRaises(
             exception.InstanceUpdateConflict, books.save, old, [None])
         old.system_metadata['locked_reason'] = 'x'
         self.assertRaises(exception.InstanceUpdateConflict, old.save)
         self.assert_stored(LARGE, foreign='kept')
-        self.assertIsNone(size.run(self.load()))
+        self.assertIsNone(notes.run(self.load()))
 
     def test_a_change_while_another_is_stored(self):
         """Both have read the same; the database decides."""
@@ -109,7 +111,7 @@ class BooksTestCase(BooksTestBase):
 
         def meanwhile(ctxt, row, base, merged):
             ctxt.session.query(books.models.InstanceSystemMetadata).filter_by(
-                instance_uuid=self.made.uuid, key=size.BOOKS).update(
+                instance_uuid=self.made.uuid, key=entries.BOOKS).update(
                     {'value': '7'}, synchronize_session=False)
             turn(ctxt, row, base, merged)
 
@@ -135,7 +137,7 @@ class BooksTestCase(BooksTestBase):
         instance.vcpus, instance.memory_mb = size.change_flavor(instance, new)
         instance.flavor = new
         instance.save()
-        self.assertIn('xloud_old_charged_vcpus', size.entries(self.load()))
+        self.assertIn('xloud_old_charged_vcpus', entries.of(self.load()))
         confirming, source = self.load(), self.load()
         grown = size.Size(6, 16384)
         self.record(confirming, grown)
@@ -143,7 +145,7 @@ class BooksTestCase(BooksTestBase):
         size.forget_old_flavor(source)
         source.save()
         self.assert_stored(grown, foreign='kept')
-        self.assertFalse(any(map(size.is_old_size,
+        self.assertFalse(any(map(entries.is_old_size,
                                  self.load().system_metadata)))
 
     def test_a_resize_to_a_plain_flavor(self):
@@ -164,14 +166,14 @@ class BooksTestCase(BooksTestBase):
         size.record(instance, LARGE, LARGE)
         with mock.patch.object(books, 'merge', lambda _c, _r, new: new):
             books.save(instance, [None])
-        self.assertEqual('1*', self.load().system_metadata[size.BOOKS])
+        self.assertEqual('1*', self.load().system_metadata[entries.BOOKS])
         other = self.load()
         other.system_metadata['locked_reason'] = 'x'
         other.save()
-        self.assertEqual('1*', self.load().system_metadata[size.BOOKS])
+        self.assertEqual('1*', self.load().system_metadata[entries.BOOKS])
         self.record(self.load(), SMALL)
         self.assert_stored(SMALL, foreign='kept', locked_reason='x')
-        self.assertEqual('2', self.load().system_metadata[size.BOOKS])
+        self.assertEqual('2', self.load().system_metadata[entries.BOOKS])
 
     def test_books_that_nobody_opened(self):
         self.made.system_metadata = {}

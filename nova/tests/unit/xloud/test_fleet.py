@@ -27,6 +27,7 @@ from nova.tests.unit.xloud import fakes
 from nova.xloud import condition
 from nova.xloud import fleet
 from nova.xloud import noted
+from nova.xloud import notes
 from nova.xloud import size
 
 FIRST = datetime.datetime(2026, 11, 26, 12)
@@ -81,8 +82,8 @@ class FleetTestCase(test.TestCase):
     def test_view(self):
         def note(instance):
             size.record(instance, size.Size(4, 4096), size.Size(2, 2048))
-            size.set_outcome(instance, condition.PARTIAL, 'It refused.')
-            instance.system_metadata[size.SINCE] = '2026-11-26T12:00:00'
+            notes.set_outcome(instance, condition.PARTIAL, 'It refused.')
+            instance.system_metadata[notes.SINCE] = '2026-11-26T12:00:00'
             instance.display_name = 'web1'
 
         uuid = self.make(note=note)
@@ -158,16 +159,16 @@ class FleetTestCase(test.TestCase):
 
     def test_conditions(self):
         """The database finds the condition that the books tell."""
-        notes = [
+        changes = [
             lambda server: None,
-            lambda server: size.note_settling(server, True),
-            lambda server: size.set_pending(server, 'full'),
-            lambda server: size.await_guest(server, 'req-1'),
-            lambda server: size.note_config(server, False),
-            lambda server: size.set_outcome(server, 'Partial', 'why'),
-            lambda server: size.set_outcome(server, 'Overcommitted', 'why'),
-            lambda server: size.note_task(server, 'req-1 done'),
-            lambda server: size.note_task(server, 'req-1 offered'),
+            lambda server: notes.note_settling(server, True),
+            lambda server: notes.set_pending(server, 'full'),
+            lambda server: notes.await_guest(server, 'req-1'),
+            lambda server: notes.note_config(server, False),
+            lambda server: notes.set_outcome(server, 'Partial', 'why'),
+            lambda server: notes.set_outcome(server, 'Overcommitted', 'why'),
+            lambda server: notes.note_task(server, 'req-1 done'),
+            lambda server: notes.note_task(server, 'req-1 offered'),
         ]
 
         def both(one, other):
@@ -176,8 +177,8 @@ class FleetTestCase(test.TestCase):
                 other(server)
             return note
 
-        for one in notes:
-            for other in notes:
+        for one in changes:
+            for other in changes:
                 self.make(note=both(one, other))
         by_condition = {}
         for server in fleet.servers(self.context):
@@ -236,7 +237,7 @@ class FleetTestCase(test.TestCase):
 
         marker = self.make(cell=1)
         for cell in (0, 1):
-            self.make(cell=cell, note=lambda server: size.note_settling(
+            self.make(cell=cell, note=lambda server: notes.note_settling(
                 server, True))
         few = count()
         for _number in range(20):

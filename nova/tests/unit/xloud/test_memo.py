@@ -21,6 +21,7 @@ from nova import test
 from nova.tests.unit.xloud import fakes
 from nova.xloud import guest as elastic_guest
 from nova.xloud import memo
+from nova.xloud import notes
 from nova.xloud import size
 
 GUEST = elastic_guest.GuestState(
@@ -43,8 +44,8 @@ class MemoTestCase(test.NoDBTestCase):
         self.later += datetime.timedelta(seconds=seconds)
 
     def test_a_guest_that_was_paused_has_its_time_again(self):
-        size.mark_started(self.server, 'a-run', timeutils.utcnow())
-        size.note_settling(self.server, True)
+        notes.mark_started(self.server, 'a-run', timeutils.utcnow())
+        notes.note_settling(self.server, True)
         self.server.vm_state = vm_states.PAUSED
         known = self.memo.look_at(self.server, GUEST)
         self.assertEqual((True, False), (known.is_paused, known.begins_anew))
@@ -78,7 +79,7 @@ class MemoTestCase(test.NoDBTestCase):
             self.assertFalse(self.memo.is_without_room())
 
     def test_changes_that_nobody_asked_for_rest(self):
-        size.mark_changed(self.server, timeutils.utcnow())
+        notes.mark_changed(self.server, timeutils.utcnow())
         held = charge = size.Size(2, 2048)
         can_rest = self.memo.can_rest
         self.assertFalse(can_rest(self.server, held, charge))
@@ -102,5 +103,5 @@ class MemoTestCase(test.NoDBTestCase):
         for _ in range(2):
             self.memo.note_unasked(self.server, 256)
         self.assertTrue(self.memo.can_rest(self.server, held, charge))
-        size.mark_changed(self.server, timeutils.utcnow())
+        notes.mark_changed(self.server, timeutils.utcnow())
         self.assertFalse(self.memo.can_rest(self.server, held, charge))

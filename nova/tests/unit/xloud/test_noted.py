@@ -18,8 +18,9 @@ from oslo_utils import fixture as utils_fixture
 from nova import test
 from nova.tests.unit.xloud import test_books
 from nova.xloud import books
+from nova.xloud import entries
 from nova.xloud import noted
-from nova.xloud import size
+from nova.xloud import notes
 
 NOON = datetime.datetime(2026, 11, 26, 12)
 
@@ -41,21 +42,21 @@ class NotedTestCase(test.NoDBTestCase):
 
     def test_of(self):
         self.assert_noted(noted.SETTLED, None)
-        size.note_settling(self.server, True)
+        notes.note_settling(self.server, True)
         self.assert_noted(noted.IN_PROGRESS, 'not finished')
-        size.set_pending(self.server, 'Its host is full.')
+        notes.set_pending(self.server, 'Its host is full.')
         self.assert_noted(noted.IN_PROGRESS, 'Its host is full.')
-        size.set_outcome(self.server, noted.PARTIAL, 'It refused.')
+        notes.set_outcome(self.server, noted.PARTIAL, 'It refused.')
         self.assert_noted(noted.PARTIAL, 'It refused.')
-        size.note_task(self.server, 'req-1 accepted')
+        notes.note_task(self.server, 'req-1 accepted')
         self.assert_noted(noted.IN_PROGRESS, 'req-1')
-        size.note_task(self.server, 'req-1 done')
+        notes.note_task(self.server, 'req-1 done')
         self.assert_noted(noted.PARTIAL, 'It refused.')
-        size.clear_outcome(self.server)
-        size.note_settling(self.server, False)
-        size.set_pending(self.server, None)
+        notes.clear_outcome(self.server)
+        notes.note_settling(self.server, False)
+        notes.set_pending(self.server, None)
         self.assert_noted(noted.SETTLED, None)
-        size.note_config(self.server, False)
+        notes.note_config(self.server, False)
         self.assert_noted(noted.IN_PROGRESS, 'not finished')
 
 
@@ -78,21 +79,21 @@ class SinceTestCase(test_books.BooksTestBase):
 
     def test_since(self):
         self.assert_since(None)
-        self.change(size.mark_started, 'run', NOON)
+        self.change(notes.mark_started, 'run', NOON)
         # It was Settled, and it is.
         self.assert_since(None)
         for hours, function, args in (
-                (0, size.note_settling, (True,)),
-                (0, size.set_pending, ('full',)),
-                (2, size.set_outcome, (noted.PARTIAL, 'why')),
-                (2, size.set_outcome, (noted.PARTIAL, 'why else')),
-                (4, size.set_outcome, (noted.OVERCOMMITTED, 'why'))):
+                (0, notes.note_settling, (True,)),
+                (0, notes.set_pending, ('full',)),
+                (2, notes.set_outcome, (noted.PARTIAL, 'why')),
+                (2, notes.set_outcome, (noted.PARTIAL, 'why else')),
+                (4, notes.set_outcome, (noted.OVERCOMMITTED, 'why'))):
             self.change(function, *args)
             self.assert_since(hours)
             self.time.advance_time_seconds(3600)
 
     def test_other_writers(self):
-        self.change(size.note_settling, True)
+        self.change(notes.note_settling, True)
         self.time.advance_time_seconds(3600)
         instance = self.load()
         instance.system_metadata['other'] = 'x'
@@ -101,13 +102,13 @@ class SinceTestCase(test_books.BooksTestBase):
 
     def test_a_flavor_without_a_range(self):
         """Nothing is left of the books."""
-        self.change(size.note_settling, True)
+        self.change(notes.note_settling, True)
         metadata = dict(self.load().system_metadata)
-        new = {'foreign': 'kept', size.SINCE: metadata[size.SINCE]}
+        new = {'foreign': 'kept', notes.SINCE: metadata[notes.SINCE]}
         noted.note(metadata, new)
         self.assertEqual({'foreign': 'kept'}, new)
 
     def test_books_that_were_never_written(self):
-        new = {size.ELASTIC: '2'}
+        new = {entries.ELASTIC: '2'}
         noted.note({}, new)
         self.assertEqual(NOON, noted.since(new))

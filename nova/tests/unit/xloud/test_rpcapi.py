@@ -16,6 +16,7 @@ import fixtures
 import oslo_messaging as messaging
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova.compute import rpcapi as compute_rpcapi
 from nova import context
 from nova import exception
 from nova import objects
@@ -91,7 +92,8 @@ class XloudAPITestCase(test.NoDBTestCase):
             'nova.xloud.rpcapi._ROUTER', None))
         self.context = context.get_admin_context()
         self.instance = objects.Instance(uuid=uuids.instance, host='host1')
-        self.api = rpcapi.XloudAPI()
+        # Where Nova's developers look for what is said to computes
+        self.api = compute_rpcapi.ComputeAPI().xloud
 
     def _serve(self, endpoint):
         server = rpc.get_server(

@@ -10,19 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import datetime
-
 import hypothesis
 from hypothesis import strategies as st
 
 from nova import objects
 from nova import test
 from nova.tests.unit.xloud import fakes
+from nova.xloud import entries
+from nova.xloud import notes
 from nova.xloud import size
 
 
 def books(instance):
-    return (instance.vcpus, instance.memory_mb, size.entries(instance))
+    return (instance.vcpus, instance.memory_mb, entries.of(instance))
 
 
 class FlavorSizeTestCase(test.NoDBTestCase):
@@ -45,8 +45,6 @@ class FlavorSizeTestCase(test.NoDBTestCase):
         for flavor in (bare, fakes.flavor()):
             self.assertFalse(size.is_elastic(flavor))
             self.assertEqual(fakes.MAXIMUM, size.minimum(flavor))
-            self.assertEqual(fakes.MAXIMUM, size.claim(flavor))
-            self.assertIs(flavor, size.carry_charge(flavor, None))
             size.validate(flavor)
 
     def test_bad_values_are_named_and_never_charged_less(self):
@@ -59,7 +57,6 @@ class FlavorSizeTestCase(test.NoDBTestCase):
             self.assertIn('minimum_cpu', str(ex))
             self.assertIn(text, str(ex))
             self.assertEqual(fakes.MAXIMUM, size.minimum(flavor))
-            self.assertEqual(fakes.MAXIMUM, size.claim(flavor))
         ex = self.assertRaises(
             ValueError, size.validate, fakes.flavor(memory=16385))
         self.assertIn('minimum_memory of the flavor is 16385, above the '
@@ -71,7 +68,6 @@ class FlavorSizeTestCase(test.NoDBTestCase):
         low = size.minimum(flavor)
         self.assertEqual(size.maximum(flavor),
                          size.largest(low, size.maximum(flavor)))
-        self.assertEqual(low, size.claim(flavor))
 
     @hypothesis.given(st.text(), st.text())
     def test_no_stored_value_breaks_the_reader(self, cpu, memory):
@@ -135,15 +131,15 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         hypothesis.assume(size.is_elastic(instance.flavor))
         boot = size.boot(instance)
         self.assertEqual(boot, size.started_anew(instance))
-        size.set_outcome(instance, 'Overcommitted', 'no room')
-        size.set_pending(instance, 'no room')
+        notes.set_outcome(instance, 'Overcommitted', 'no room')
+        notes.set_pending(instance, 'no room')
         size.start_anew(instance)
         self.assertEqual(
             (boot, boot, boot),
             (size.desired(instance), size.boot(instance),
              size.charged(instance)))
-        self.assertIsNone(size.outcome(instance))
-        self.assertIsNone(size.pending(instance))
+        self.assertIsNone(notes.outcome(instance))
+        self.assertIsNone(notes.pending(instance))
         once = books(instance)
         size.start_anew(instance)
         self.assertEqual(once, books(instance))
@@ -153,8 +149,8 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         hypothesis.assume(size.is_elastic(instance.flavor))
         charge, held = size.charged(instance), size.maximum(instance.flavor)
         if is_noted:
-            size.set_outcome(instance, 'Overcommitted', 'No room.')
-            size.note_excess(instance, held)
+            notes.set_outcome(instance, 'Overcommitted', 'No room.')
+            notes.note_excess(instance, held)
         for task_state in ('migrating', 'resize_prep', None):
             instance.task_state = task_state
             self.assertEqual(size.largest(charge, held) if is_noted else
@@ -163,25 +159,8 @@ class InstanceSizeTestCase(test.NoDBTestCase):
             instance.task_state = task_state
             self.assertEqual(size.boot(instance), size.moved(instance))
         instance.task_state = None
-        size.clear_outcome(instance)
+        notes.clear_outcome(instance)
         self.assertEqual(charge, size.moved(instance))
-
-    @hypothesis.given(fakes.used_instances())
-    def test_claim_carries_the_charge_over_rpc(self, instance):
-        flavor = instance.flavor
-        before = dict(flavor.extra_specs)
-        carried = size.carry_charge(flavor, instance)
-        self.assertEqual(size.charged(instance), size.claim(carried))
-        self.assertEqual(before, flavor.extra_specs)
-        # What a request spec of an earlier move carried is replaced.
-        again = size.carry_charge(carried, instance)
-        self.assertEqual(carried.extra_specs, again.extra_specs)
-
-    @hypothesis.given(fakes.used_instances(),
-                      fakes.elastic_flavors(flavor_id=2))
-    def test_a_resize_asks_for_the_new_minimum(self, instance, new):
-        self.assertEqual(size.minimum(new),
-                         size.claim(size.carry_charge(new, instance)))
 
 
 class ResizeTestCase(test.NoDBTestCase):
@@ -282,8 +261,8 @@ class ResizeTestCase(test.NoDBTestCase):
             self.assertEqual(
                 grown, size.counted(instance, instance.flavor, host))
         # Another migration begins anew.
-        before = {key: value for key, value in size.entries(instance).items()
-                  if not size.is_old_size(key)}
+        before = {key: value for key, value in entries.of(instance).items()
+                  if not entries.is_old_size(key)}
         self._migrate(instance)
         self._set_flavor(instance, instance.flavor)
         self.assertEqual((*grown, before), books(instance))
@@ -305,68 +284,3 @@ class ResizeTestCase(test.NoDBTestCase):
         self.assertEqual(fakes.MAXIMUM, size.charged(instance))
         self.assertEqual(fakes.MAXIMUM, size.desired(instance))
         self.assertEqual(fakes.MAXIMUM, size.boot(instance))
-
-    def test_our_metadata_is_recognised(self):
-        instance = fakes.instance(fakes.flavor(cpu=2))
-        size.record(instance, size.Size(4, 16384), size.Size(2, 16384))
-        self.assertEqual(4, len(size.entries(instance)))
-        for key in instance.system_metadata:
-            self.assertTrue(size.is_size_metadata(key))
-        self.assertFalse(size.is_size_metadata('image_min_ram'))
-
-
-class TestRun(test.NoDBTestCase):
-
-    def test_is_kept_as_it_is(self):
-        instance = fakes.instance(fakes.flavor(cpu=2))
-        self.assertIsNone(size.run(instance))
-
-        size.mark_started(
-            instance, '7/boot', datetime.datetime(2026, 1, 1, 12))
-
-        self.assertEqual('7/boot', size.run(instance))
-        self.assertTrue(all(
-            size.is_size_metadata(key) for key in instance.system_metadata))
-
-    def test_a_launch_is_a_start(self):
-        launched = datetime.datetime(
-            2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
-        instance = fakes.instance(
-            fakes.flavor(cpu=2), launched_at=launched)
-        self.assertEqual(datetime.datetime(2026, 1, 1, 12),
-                         size.changed_at(instance))
-
-        later = datetime.datetime(2026, 1, 1, 13)
-        size.mark_changed(instance, later)
-        self.assertEqual(later, size.changed_at(instance))
-
-        size.mark_changed(instance, datetime.datetime(2026, 1, 1, 11))
-        self.assertEqual(datetime.datetime(2026, 1, 1, 12),
-                         size.changed_at(instance))
-
-    def test_a_change_is_no_start(self):
-        instance = fakes.instance(fakes.flavor(cpu=2), launched_at=None)
-        self.assertIsNone(size.started_at(instance))
-
-        started, later = (
-            datetime.datetime(2026, 1, 1, hour) for hour in (12, 13))
-        size.mark_started(instance, 'one', started)
-        size.mark_changed(instance, later)
-
-        self.assertEqual(started, size.started_at(instance))
-        self.assertEqual(later, size.changed_at(instance))
-        size.mark_started(instance, 'other', later)
-        self.assertEqual(later, size.started_at(instance))
-
-    def test_configuration(self):
-        instance = fakes.instance(fakes.flavor(cpu=2))
-        self.assertTrue(size.is_config_current(instance))
-        size.note_config(instance, False)
-        self.assertFalse(size.is_config_current(instance))
-        self.assertTrue(all(
-            size.is_size_metadata(key) for key in instance.system_metadata))
-        before = dict(instance.system_metadata)
-        size.note_config(instance, False)
-        self.assertEqual(before, instance.system_metadata)
-        size.note_config(instance, True)
-        self.assertTrue(size.is_config_current(instance))

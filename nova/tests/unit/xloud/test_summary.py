@@ -17,7 +17,7 @@ from oslo_utils import uuidutils
 from nova import test
 from nova.tests.unit.xloud import fakes
 from nova.xloud import condition
-from nova.xloud import size
+from nova.xloud import notes
 from nova.xloud import summary
 
 
@@ -40,9 +40,9 @@ class SummaryTestCase(test.NoDBTestCase):
         info.assert_not_called()
 
     def test_some_are_not(self, info):
-        size.set_outcome(self.servers[0], condition.PARTIAL, 'why')
-        size.set_outcome(self.servers[1], condition.PARTIAL, 'why')
-        size.note_settling(self.servers[2], True)
+        notes.set_outcome(self.servers[0], condition.PARTIAL, 'why')
+        notes.set_outcome(self.servers[1], condition.PARTIAL, 'why')
+        notes.note_settling(self.servers[2], True)
         summary.log(self.servers, {self.servers[3].uuid})
         info.assert_called_once()
         text, *values = info.call_args.args

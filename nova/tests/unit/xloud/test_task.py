@@ -20,7 +20,8 @@ from nova import exception
 from nova import objects
 from nova import test
 from nova.tests.unit.xloud import fakes
-from nova.xloud import size
+from nova.xloud import entries
+from nova.xloud import notes
 from nova.xloud import task
 
 TOKEN = 'req-1'
@@ -68,12 +69,12 @@ class StateTestCase(test.NoDBTestCase):
             instance = elastic_instance(task_state=None)
             if state:
                 task.note(instance, TOKEN, state)
-            before = size.task(instance)
+            before = notes.task(instance)
             task.forget(instance)
-            self.assertEqual(is_kept, before == size.task(instance), state)
+            self.assertEqual(is_kept, before == notes.task(instance), state)
 
     def test_its_key_belongs_to_the_server(self):
-        self.assertTrue(size.is_size_metadata(size.TASK))
+        self.assertTrue(entries.is_entry(notes.TASK))
 
 
 class RangeTestCase(test.NoDBTestCase):
