@@ -21,7 +21,6 @@ from nova.i18n import _
 from nova.virt.libvirt.xloud import changer
 from nova.virt.libvirt.xloud import listener
 from nova.virt.libvirt.xloud import observer
-from nova.virt.libvirt.xloud import persistent
 from nova.virt.libvirt.xloud import run as guest_run
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
@@ -31,26 +30,24 @@ LOG = logging.getLogger(__name__)
 
 class ElasticGuests:
 
-    def __init__(self, host, emit_event):
+    def __init__(self, host, boot_sizes, emit_event):
         """Ask libvirt nothing before it is asked about an elastic server.
 
         :param host: nova.virt.libvirt.host.Host
+        :param boot_sizes: nova.virt.libvirt.xloud.persistent.BootSizes
         :param emit_event: takes an event for the compute manager
         """
-        self._host = host
+        self._boot_sizes = boot_sizes
+        boot_sizes.then = guest_run.forget_in_configuration
         self._observer = observer.Observer(host)
         self._changer = changer.Changer(host, self._observer)
         self._listener = listener.Listener(
             self._observer, self._changer, emit_event)
-        # Whose configuration could not be given their boot size
-        self._to_mend: ty.Set[str] = set()
 
     def states(self, instances, wait=False, renew=False) -> ty.Dict[
             str, elastic_guest.GuestState]:
         """As ComputeDriver.get_elastic_guests()."""
-        for instance in instances:
-            if instance.uuid in self._to_mend:
-                self.keep_boot_size(instance)
+        self._boot_sizes.mend(instances)
         return self._observer.states(instances, wait, renew)
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
@@ -83,18 +80,6 @@ class ElasticGuests:
             raise exception.InstanceFaultRollback(
                 inner_exception=exception.InstanceSuspendFailure(
                     reason=reason))
-
-    def keep_boot_size(self, instance) -> None:
-        """Correct a configuration that was made from a running domain.
-
-        The operation before this has succeeded, so nothing is raised. If this
-        fails, the next look at the guest tries it again.
-        """
-        if persistent.keep_boot_size(
-                self._host, instance, guest_run.forget_in_configuration):
-            self._to_mend.discard(instance.uuid)
-        else:
-            self._to_mend.add(instance.uuid)
 
     def _reason_to_stay(self, instance) -> ty.Optional[str]:
         """Why the state of a guest must not be saved or sent."""

@@ -61,6 +61,35 @@ def set_boot_size(guest, instance, boot: size.Size) -> None:
             {'boot': boot, 'written': written})
 
 
+class BootSizes:
+    """Keeps the boot size where an operation overwrites it."""
+
+    def __init__(self, host):
+        # nova.virt.libvirt.host.Host
+        self._host = host
+        # What else to correct in the configuration of a guest
+        self.then: ty.Optional[ty.Callable[[libvirt_guest.Guest], None]] = None
+        # Whose configuration could not be given their boot size
+        self._to_mend: ty.Set[str] = set()
+
+    def keep(self, instance) -> None:
+        """Correct a configuration that was made from a running domain.
+
+        The operation before this has succeeded, so nothing is raised. If this
+        fails, :func:`mend` tries it again.
+        """
+        if keep_boot_size(self._host, instance, self.then):
+            self._to_mend.discard(instance.uuid)
+        else:
+            self._to_mend.add(instance.uuid)
+
+    def mend(self, instances) -> None:
+        """Try again what has failed for some of these servers."""
+        for instance in instances:
+            if instance.uuid in self._to_mend:
+                self.keep(instance)
+
+
 def keep_boot_size(
     host, instance,
     then: ty.Optional[ty.Callable[[libvirt_guest.Guest], None]] = None,

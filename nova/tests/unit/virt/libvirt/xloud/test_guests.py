@@ -35,7 +35,7 @@ class GuestsTest(base.GuestsTestCase):
         self._state()
         self.domain.config.metadata = dict(self.domain.live.metadata)
         self.domain.config.set_vcpus(4)
-        self.driver._elastic_guests.keep_boot_size(self.instance)
+        self.driver._boot_sizes.keep(self.instance)
         self.assertEqual({}, self.domain.config.metadata)
         self.assertEqual(3, self.domain.config.current_vcpus)
 
@@ -50,7 +50,7 @@ class GuestsTest(base.GuestsTestCase):
             self.domain.config.set_vcpus(4)
             with mock.patch.object(
                     owner, name, side_effect=fakelibvirt.libvirtError('no')):
-                self.driver._elastic_guests.keep_boot_size(self.instance)
+                self.driver._boot_sizes.keep(self.instance)
                 self._state()
                 self.assertNotEqual({}, self.domain.config.metadata)
             self._state()
