@@ -83,7 +83,7 @@ class XloudCommands:
           'recorded about them. Run it with the computes up, and again when '
           'they are stopped. Returns 0 when nothing is left, 1 otherwise.'))
     @args('--dry-run', dest='dry_run', action='store_true', default=False,
-          help='Only tell what unpatched Nova will do with each server.')
+          help='Only print what unpatched Nova will do with each server.')
     def leave(self, dry_run=False):
         context = nova_context.get_admin_context()
         return leave.Departure(context, print).run(

@@ -10,15 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The condition of a server as its books tell it, without asking its host.
+"""The condition of a server by its books, without asking its host.
 
 It is what the last reconcile or the running request has noted. Only the status
 of a server asks the host, so it can be newer, and only it can be Unknown.
 
-The books have no entry for the condition itself. Their entries tell it, so the
-two cannot differ. Since when it holds is an entry of its own. The function
-through which every change of the books goes writes that with the change that
-causes it, so it costs no write of its own.
+The books have no entry for the condition itself. It follows from their other
+entries, so the two cannot differ. Since when it holds is an entry of its own.
+The function through which every change of the books goes writes that with the
+change that causes it, so it costs no write of its own.
 """
 
 import datetime
@@ -34,12 +34,12 @@ SETTLED = 'Settled'
 IN_PROGRESS = 'InProgress'
 PARTIAL = 'Partial'
 OVERCOMMITTED = 'Overcommitted'
-# Those that books can tell. nova.xloud.condition says what they mean.
+# Those that the books can give. nova.xloud.condition says what they mean.
 CONDITIONS = (SETTLED, IN_PROGRESS, PARTIAL, OVERCOMMITTED)
 
 
 def of(books: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
-    """The condition that the books of a server tell, and its reason.
+    """The condition of a server by its books, and its reason.
 
     :param books: the system_metadata of the server, or its books alone
     """

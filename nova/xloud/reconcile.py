@@ -100,7 +100,7 @@ class Reconciler:
         servers = {instance.uuid: instance for instance in instances
                    if self._is_ours(instance)}
         for instance in instances:
-            # What leaves, moves or fails may be charged otherwise then.
+            # What leaves, moves or fails may have another charge then.
             if not self._is_quiet(instance):
                 self._executor.doubt(instance)
         if not servers:

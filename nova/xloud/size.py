@@ -47,8 +47,8 @@ _MINIMUM_VCPUS = 'minimum_cpu'
 _MINIMUM_MEMORY = 'minimum_memory'
 MINIMUM_KEYS = (_MINIMUM_VCPUS, _MINIMUM_MEMORY)
 
-# What a server does while it is scheduled to start anew, with its flavor: it
-# is evacuated or unshelved. A rebuild stays and asks for nothing.
+# The task states in which a server is scheduled to start from its image, with
+# its flavor: evacuate and unshelve. A rebuild stays and asks for nothing.
 STARTS_ANEW = (task_states.REBUILDING, task_states.UNSHELVING)
 
 _OLD_WORDS = ('old_charged', 'old_desired', 'old_boot')

@@ -185,7 +185,7 @@ def _verify_entry_points(site_packages, manifest):
     for path in listed:
         parsed = configparser.ConfigParser(
             delimiters=('=',), interpolation=None, strict=False)
-        # Names of entry points tell upper from lower case.
+        # Names of entry points are case-sensitive.
         parsed.optionxform = str  # type: ignore[assignment,method-assign]
         parsed.read(path, encoding='utf-8')
         for group, name, value in manifest['entry_points']:
@@ -204,7 +204,7 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='xloud-nova-verify',
         description='Say whether an installation of XLoud Nova is whole.',
-        epilog='exit codes: 0 whole, 1 damaged, 2 it cannot be told')
+        epilog='exit codes: 0 whole, 1 damaged, 2 unknown')
     parser.add_argument(
         '--site-packages', type=Path, metavar='DIR',
         help='the folder that has nova in it (default: that of this Python)')
