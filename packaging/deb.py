@@ -19,7 +19,6 @@ one package that is added, xloud-nova, has xloud-nova-verify and the file that
 keeps APT from taking a newer stock version.
 """
 
-import argparse
 import email.utils
 import json
 import os
@@ -31,6 +30,7 @@ import sys
 import tempfile
 import typing as ty
 
+import command as _command
 import source as _source
 
 HERE = Path(__file__).resolve().parent
@@ -226,24 +226,10 @@ def _run(command, folder, fits='', epoch=None):
 
 
 def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--tree', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--patches', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--dsc', type=Path, required=True, metavar='FILE')
-    parser.add_argument('--maintainer', required=True,
-                        metavar='NAME <ADDRESS>')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
-    asked = parser.parse_args(arguments)
-    try:
-        with _source.of_tree(asked.tree) as source:
-            made = build(source, asked.patches, asked.dsc, asked.maintainer,
-                         asked.output)
-    except _source.Refused as reason:
-        print(f'build: {reason}', file=sys.stderr)
-        return 1
-    print(f'{os.path.relpath(made)}: build it as any source package, with '
-          'sbuild, or dpkg-buildpackage after dpkg-source --extract')
-    return 0
+    return _command.run(_command.Kind(
+        __doc__.splitlines()[0], '--dsc', 'FILE', build,
+        'build it as any source package, with sbuild, or '
+        'dpkg-buildpackage after dpkg-source --extract'), arguments)
 
 
 if __name__ == '__main__':

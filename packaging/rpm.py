@@ -20,7 +20,6 @@ xloud-nova-verify and demands the very version of python3-nova: dnf says so
 instead of taking a newer stock version.
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -31,6 +30,7 @@ import sys
 import time
 import typing as ty
 
+import command as _command
 import source as _source
 
 HERE = Path(__file__).resolve().parent
@@ -244,24 +244,10 @@ def _run(command, epoch=None):
 
 
 def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--tree', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--patches', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--distgit', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--maintainer', required=True,
-                        metavar='NAME <ADDRESS>')
-    parser.add_argument('--output', type=Path, required=True, metavar='DIR')
-    asked = parser.parse_args(arguments)
-    try:
-        with _source.of_tree(asked.tree) as source:
-            made = build(source, asked.patches, asked.distgit,
-                         asked.maintainer, asked.output)
-    except _source.Refused as reason:
-        print(f'build: {reason}', file=sys.stderr)
-        return 1
-    print(f'{os.path.relpath(made)}: build it as any source RPM, with mock, '
-          'or rpmbuild --rebuild')
-    return 0
+    return _command.run(_command.Kind(
+        __doc__.splitlines()[0], '--distgit', 'DIR', build,
+        'build it as any source RPM, with mock, or rpmbuild --rebuild'),
+        arguments)
 
 
 if __name__ == '__main__':

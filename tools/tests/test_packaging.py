@@ -12,6 +12,7 @@
 
 """packaging/build.sh says what it can do, and refuses what it cannot."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -32,6 +33,7 @@ from tools import tree
 # A folder of scripts, not a package: a package of this name is on PyPI.
 sys.path.insert(0, str(tree.ROOT / 'packaging'))
 import clients as _clients  # noqa: E402
+import command as _command  # noqa: E402
 import deb as _deb  # noqa: E402
 import rpm as _rpm  # noqa: E402
 import source as _source  # noqa: E402
@@ -164,6 +166,25 @@ class SourceTest(unittest.TestCase):
         self.git('add', '--all')
         self.git('-c', 'user.name=A', '-c', 'user.email=a@example.org',
                  'commit', '--quiet', '--message', 'x')
+
+    def test_command_of_a_kind_of_packages(self):
+        arguments = ['--tree', str(self.tree), '--patches', 'p', '--dsc', 'd',
+                     '--maintainer', 'A <a@b>', '--output', 'o']
+        kind = _command.Kind('What.', '--dsc', 'FILE', mock.Mock(
+            return_value=Path('o', 'made')), 'take it')
+        said, refused = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(said):
+            self.assertEqual(0, _command.run(kind, arguments))
+        self.assertEqual('o/made: take it\n', said.getvalue())
+        source, *others = kind.build.call_args.args
+        self.assertEqual(7, source.number)
+        self.assertEqual(
+            [Path('p'), Path('d'), 'A <a@b>', Path('o')], others)
+
+        kind.build.side_effect = _source.Refused('no')
+        with contextlib.redirect_stderr(refused):
+            self.assertEqual(1, _command.run(kind, arguments))
+        self.assertEqual('build: no\n', refused.getvalue())
 
     def test_version_is_the_base_and_the_number(self):
         with _source.of_tree(self.tree) as source:
