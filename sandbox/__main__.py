@@ -106,7 +106,7 @@ def restart(name: str) -> int:
         return UNFIT
     with stack.lock():
         supervisor = stack.supervisor_of(site)
-        supervisor.stop(name)
+        supervisor.stop(name, 60)  # as long as Nova itself would wait
         compute.start_one(site, supervisor, name)
     return 0
 

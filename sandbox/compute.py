@@ -14,6 +14,7 @@
 """Nova, from the tree with our series: API, scheduler, conductor, computes."""
 
 import datetime
+import typing as ty
 
 from sandbox import configuration
 from sandbox import hosts
@@ -97,23 +98,28 @@ def configure(site: layout.Layout) -> None:
         _configure_host(site, host)
 
 
+def manage(site: layout.Layout, *words: str) -> ty.List[str]:
+    """The command of nova-manage."""
+    return [str(word) for word in (
+        nodes.program(site, nodes.CONTROL, 'nova-manage'),
+        *_configured(site, nodes.CONTROL), *words)]
+
+
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
-    def manage(*words):
-        supervisor.run('nova-schema', [
-            nodes.program(site, nodes.CONTROL, 'nova-manage'),
-            *_configured(site, nodes.CONTROL), *words])
+    def run(*words):
+        supervisor.run('nova-schema', manage(site, *words))
 
     def migrations():
-        manage('api_db', 'sync')
-        manage('cell_v2', 'map_cell0',
-               '--database_connection', f'{_SERVER}/nova_cell0?{{query}}')
+        run('api_db', 'sync')
+        run('cell_v2', 'map_cell0',
+            '--database_connection', f'{_SERVER}/nova_cell0?{{query}}')
         cell = site.site / 'done' / 'cell1'
         if not cell.exists():  # a second one of this name would be refused
-            manage('cell_v2', 'create_cell', '--name', 'cell1',
-                   '--database_connection', f'{_SERVER}/nova?{{query}}',
-                   '--transport-url', f'{_SERVER}/{{path}}')
+            run('cell_v2', 'create_cell', '--name', 'cell1',
+                '--database_connection', f'{_SERVER}/nova?{{query}}',
+                '--transport-url', f'{_SERVER}/{{path}}')
             cell.touch()
-        manage('db', 'sync')
+        run('db', 'sync')
 
     schemas.fill(site, ['nova_api', 'nova', 'nova_cell0'], migrations)
 

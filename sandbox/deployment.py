@@ -16,9 +16,12 @@ The playbooks of deploy/ do it, service by service, as an operator would. A
 client boots, lists and deletes servers all the time; what fails is counted.
 """
 
+import collections
+import contextlib
 import json
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -34,6 +37,7 @@ from sandbox import probes
 from sandbox import processes
 
 _PREFIX = 'deployment-'
+_NAME = _PREFIX + 'client'
 _GROUPS = ('nova-conductor', 'nova-scheduler', 'nova-api')
 # How the sandbox calls the process of a service.
 _PROCESS = ("{{ {'nova-api': 'nova', 'nova-compute': 'nova-' ~ "
@@ -71,36 +75,47 @@ class Clients(threading.Thread):
     def run(self):
         cloud = client.connect(self._site, probes.OWNER)
         while not self._over.is_set():
-            try:
+            with self._counted():
+                self._remove_old(cloud)
                 self._one(cloud)
-            except Exception as error:  # it goes on, whatever happens
-                self.failed.append(str(error).partition('\n')[0][:200])
-                time.sleep(1)
 
-    def _one(self, cloud):
-        name = _PREFIX + 'client'
-        for old in cloud.compute.servers(name=name):
+    @contextlib.contextmanager
+    def _counted(self):
+        """It goes on, whatever happens."""
+        try:
+            yield
+        except Exception as error:
+            self.failed.append(str(error).partition('\n')[0][:200])
+            time.sleep(1)
+
+    def _remove_old(self, cloud):
+        """What a request left whose answer was lost."""
+        for old in cloud.compute.servers(name=_NAME):
+            if old.status == 'ERROR':
+                self.lost.append(f'{old.id}: ERROR')
             cloud.compute.delete_server(old)
             cloud.compute.wait_for_delete(old, wait=_PATIENCE)
-        server = self._ask(cloud.compute.create_server, name=name,
+
+    def _one(self, cloud):
+        server = self._ask(cloud.compute.create_server, name=_NAME,
                            flavor_id=cloud.compute.find_flavor('fixed').id,
                            image_id=cloud.image.find_image('tiny').id,
                            networks=[{'uuid': cloud.network.find_network(
                                network.NETWORK).id}])
         deadline = time.monotonic() + _PATIENCE
-        while True:
-            # A list each second, as a dashboard does.
-            listed = {found.id: found for found in self._ask(
-                lambda: list(cloud.compute.servers()))}
-            found = listed.get(server.id)
-            if found is None or found.status == 'ERROR' or (
-                    time.monotonic() > deadline):
-                self.lost.append(f'{server.id}: {found and found.status}')
-                break
-            if found.status == 'ACTIVE':
-                self.booted += 1
-                break
+        found = server
+        while found is not None and found.status == 'BUILD' and (
+                time.monotonic() < deadline):
             time.sleep(1)
+            # A list each second, as a dashboard does. A request that fails
+            # says nothing of the server.
+            with self._counted():
+                found = {each.id: each for each in self._ask(
+                    lambda: list(cloud.compute.servers()))}.get(server.id)
+        if found is not None and found.status == 'ACTIVE':
+            self.booted += 1
+        else:
+            self.lost.append(f'{server.id}: {found and found.status}')
         self._ask(cloud.compute.delete_server, server)
         cloud.compute.wait_for_delete(server, wait=_PATIENCE)
 
@@ -120,14 +135,7 @@ class Proof(probes.Probes):
         self.clients = Clients(site)
 
     def run(self):
-        for server in self.owner.compute.servers():
-            self.owner.compute.delete_server(server)
-            self.owner.compute.wait_for_delete(server, wait=_PATIENCE)
-        self._runs(False)
-        for name in ('old-a', 'old-b'):
-            self._boot(name, 'fixed')
-        self.show('stock Nova, two servers')
-        self.clients.start()
+        self._begin()
         self._play('deploy', 'deployed service by service')
         self._runs(True)
         self._boot('elastic', compute.ELASTIC)
@@ -141,40 +149,78 @@ class Proof(probes.Probes):
         self._all_there()
         self._change('elastic', probes.Sizes(2, 448))
         self.show('the elastic server is there, and shrank')
+        self._end_clients()
+        self._validate()
+        self._leave('elastic')
+        self._end()
+
+    def _begin(self):
+        for server in self.owner.compute.servers():
+            self.owner.compute.delete_server(server)
+            self.owner.compute.wait_for_delete(server, wait=_PATIENCE)
+        self._runs(False)
+        for name in ('old-a', 'old-b'):
+            self._boot(name, 'fixed')
+        self.show('stock Nova, two servers')
+        self.clients.start()
+
+    def _end_clients(self):
         self.clients.end()
         self.show(
             f'the client booted {self.clients.booted} servers with '
             f'{self.clients.asked} requests; {len(self.clients.failed)} '
             f'failed, {len(self.clients.lost)} servers were lost')
-        for text in [*self.clients.failed[:10], *self.clients.lost[:10]]:
-            self.show(f'    {text}')
+        kinds = collections.Counter(map(kind, self.clients.failed))
+        for text, number in kinds.most_common():
+            self.show(f'    {number} x {text}')
+        for text in self.clients.lost:
+            self.show(f'    lost: {text}')
+
+    def _end(self):
         for server in self.servers.values():
             self.owner.compute.delete_server(server)
         self._expect(self.clients.lost, [], 'what the client lost')
 
-    def _play(self, name, title):
-        started, before = time.monotonic(), len(self.clients.failed)
+    def _play(self, name, title, *words):
+        begun, before = time.time(), len(self.clients.failed)
+        with self._playing(name, *words) as playing:
+            said, _ = playing.communicate()
+        (self.site.logs / f'{name}.log').write_text(said)
+        if playing.returncode:
+            raise processes.Failed(f'{name}.yml: {said[-4000:]}')
+        self.show(f'{title} ({time.time() - begun:.0f} s, '
+                  f'{len(self.clients.failed) - before} requests failed)')
+        for done, service, node in self._history(begun):
+            self.show(f'    {done - begun:4.0f} s  {service} on {node}')
+            begun = done
+
+    def _history(self, begun):
+        """When each service was done, as its node has recorded it."""
+        return sorted(
+            (line['time'], line['service'], node) for node in nodes.NODES
+            for line in map(json.loads, (
+                nodes.prefix(self.site, node) / 'xloud-nova/history.jsonl'
+            ).read_text().splitlines()) if line['time'] > begun)
+
+    @contextlib.contextmanager
+    def _playing(self, name, *words):
         with tempfile.NamedTemporaryFile('w', suffix='.json') as inventory:
             json.dump(_inventory(self.site), inventory)
             inventory.flush()
-            done = subprocess.run(
+            yield subprocess.Popen(
                 [str(layout.ROOT / 'build/deploy-env/bin/ansible-playbook'),
                  '-i', inventory.name,
-                 str(layout.ROOT / 'deploy' / f'{name}.yml')],
+                 str(layout.ROOT / 'deploy' / f'{name}.yml'), *words],
                 env={**os.environ, 'OS_CLIENT_CONFIG_FILE':
                      str(self.site.clouds), 'ANSIBLE_CONFIG':
                      str(layout.ROOT / 'deploy/ansible.cfg')},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True)
-        (self.site.logs / f'{name}.log').write_text(done.stdout)
-        if done.returncode:
-            raise processes.Failed(f'{name}.yml: {done.stdout[-4000:]}')
-        self.show(f'{title} ({time.monotonic() - started:.0f} s, '
-                  f'{len(self.clients.failed) - before} requests failed)')
 
-    def _runs(self, ours):
+    def _runs(self, ours, names=(
+            *compute.CONTROL, *map(compute.service, layout.HOSTS))):
         """Each service's log names the version since its last start."""
-        for name in (*compute.CONTROL, *map(compute.service, layout.HOSTS)):
+        for name in names:
             line = [line for line in self.supervisor.log(
                 name).read_text(errors='replace').splitlines()
                 if 'Starting ' in line and '(version ' in line][-1]
@@ -200,12 +246,6 @@ class Proof(probes.Probes):
     def _change(self, name, sizes):
         server = self.servers[name]
 
-        def settled():
-            status = self._status(server)
-            return status['condition'] == 'Settled' and (
-                status['actual_vcpus'],
-                status['actual_memory_mb']) == tuple(asked)
-
         def adjusted():
             answer = self.owner.compute.post(
                 f'/os-xloud-adjust/{server}', json={
@@ -214,9 +254,88 @@ class Proof(probes.Probes):
             return answer.status_code == 202
 
         # The guest of software emulation needs its time to boot.
-        asked = sizes
         self._wait(adjusted, lambda: self._status(server))
-        self._wait(settled, lambda: self._status(server))
+        self._settle(name, sizes)
+
+    def _settle(self, name, sizes):
+        def settled():
+            status = self._status(self.servers[name])
+            return status['condition'] == 'Settled' and sizes == (
+                status['actual_vcpus'], status['actual_memory_mb'])
+
+        self._wait(settled, lambda: self._status(self.servers[name]))
+
+    def _validate(self):
+        """deploy/validate.py passes, and takes away what it made."""
+        done = subprocess.run(
+            [str(layout.ENV / 'bin/python'),
+             str(layout.ROOT / 'deploy/validate.py'), client.ADMIN, '--json',
+             '--image', 'tiny', '--network', network.NETWORK,
+             '--memory', '768', '--minimum-memory', '320',
+             '--seconds', str(_PATIENCE), '--logs', str(self.site.logs)],
+            env={**os.environ,
+                 'OS_CLIENT_CONFIG_FILE': str(self.site.clouds)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        (self.site.logs / 'validate.log').write_text(done.stdout)
+        self._expect([row for row in json.loads(done.stdout)['steps']
+                      if row['result'] != 'ok'], [], 'what did not pass')
+        left = [found.name for found in (
+            *self.admin.compute.servers(all_projects=True),
+            *self.admin.compute.flavors(is_public=None))
+            if found.name.startswith('xloud-validate-')]
+        self._expect((done.returncode, left), (0, []), 'what it left')
+        self.show('deploy/validate.py passed')
+
+    def _leave(self, name):
+        """Out of the series for good, as its page of the manual says."""
+        most = probes.Sizes(2, 768)
+        code, said = self._manage('leave', '--dry-run')
+        self._expect((code, self.servers[name] in said), (1, True), said)
+        self._expect(self._allocation(self.servers[name]),
+                     probes.Sizes(2, 448), 'what it is charged')
+        code, said = self._manage('leave')
+        self._expect((code, 'It has grown' in said), (1, True), said)
+        self._settle(name, most)
+        for host in layout.HOSTS:
+            self.supervisor.stop(compute.service(host))
+        self._wait(lambda: not any(
+            found.state == 'up' for found in self.admin.compute.services(
+                binary='nova-compute')), 'a compute is still up')
+        code, said = self._manage('leave')
+        self._expect((code, 'Nothing is left' in said), (0, True), said)
+        # All computes at once: none of them runs.
+        self._play('rollback', 'left, and rolled back to stock',
+                   '-e', f'xloud_nova_batch={len(layout.HOSTS)}')
+        self._runs(False)
+        self._all_there()
+        self._expect(self._allocation(self.servers[name]), most,
+                     'what it is charged')
+        self.owner.compute.reboot_server(self.servers[name], 'HARD')
+        self._wait(lambda: self._is_at_rest(name), 'it does not start')
+        self._wait(lambda: self._guest(name) == most.vcpus,
+                   lambda: f'the guest has {self._guest(name)} vCPUs')
+        self._expect(self._allocation(self.servers[name]), most,
+                     'what it is charged')
+        self.show('stock Nova starts it with what it is charged')
+
+    def _guest(self, name):
+        seen = self._seen(name)
+        return seen and seen.vcpus
+
+    def _manage(self, *words):
+        """What nova-manage xloud says, with its exit code."""
+        done = subprocess.run(
+            compute.manage(self.site, 'xloud', *words), text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
+        (self.site.logs / 'leave.log').write_text(done.stdout + done.stderr)
+        return done.returncode, done.stdout
+
+
+def kind(text: str) -> str:
+    """A message without what differs each time."""
+    return re.sub(r'[0-9a-f]{8}-[0-9a-f-]{27}|req-\S+|0x[0-9a-f]+|\d{7,}',
+                  '#', text)
 
 
 def _inventory(site):
