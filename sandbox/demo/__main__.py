@@ -31,7 +31,7 @@ import time
 from sandbox.demo import picture
 from sandbox.demo import screen
 from sandbox.demo import words
-from tools import lane
+from tools.lane import suites
 from tools import tree
 
 UNFIT, INTERRUPTED = 2, 130
@@ -143,8 +143,8 @@ def run(show: Show, log: Path) -> int:
 
 def _environ():
     """Have the services run as this release has them by default."""
-    return {lane.CONCURRENCY_VARIABLE:
-            lane.CONCURRENCY[tree.LANES.concurrency[0]]}
+    return {suites.CONCURRENCY_VARIABLE:
+            suites.CONCURRENCY[tree.LANES.concurrency[0]]}
 
 
 @contextlib.contextmanager

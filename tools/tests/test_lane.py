@@ -18,7 +18,13 @@ import tempfile
 import unittest
 from unittest import mock
 
-from tools import lane
+from tools.lane import checks
+from tools.lane import command
+from tools.lane import counting
+from tools.lane import projects
+from tools.lane import running
+from tools.lane import suites
+from tools.lane import upstream
 from tools import selection
 from tools.tests.patience import wait_for
 from tools import tree
@@ -120,10 +126,11 @@ class Slow(unittest.TestCase):
 STOPPED = """
 import pathlib
 import sys
-from tools import lane
+from tools.lane import command
+from tools.lane import running
 
-lane.stop_when_told()
-lane.run_stestr(pathlib.Path(sys.argv[1]), './suite')
+command.stop_when_told()
+running.run_stestr(pathlib.Path(sys.argv[1]), './suite')
 """
 
 
@@ -135,7 +142,7 @@ class RunStestrTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.shown = []
-        patch = mock.patch.object(lane, '_show', self.shown.append)
+        patch = mock.patch.object(counting, 'show', self.shown.append)
         patch.start()
         self.addCleanup(patch.stop)
 
@@ -144,7 +151,7 @@ class RunStestrTest(unittest.TestCase):
         package.mkdir()
         (package / '__init__.py').touch()
         (package / 'test_some.py').write_text(text)
-        return lane.run_stestr(self.folder, './suite', *what)
+        return running.run_stestr(self.folder, './suite', *what)
 
     def test_counts(self):
         outcome = self.run_tests(TESTS)
@@ -186,7 +193,7 @@ class RunStestrTest(unittest.TestCase):
         package.mkdir()
         (package / '__init__.py').touch()
         (package / 'test_some.py').write_text(text)
-        return lane.run_lane(lane_name, self.folder, './suite', *what)
+        return running.run_lane(lane_name, self.folder, './suite', *what)
 
     def assert_failed(self, *tests, of):
         self.assertEqual(sorted(tests), sorted(
@@ -212,10 +219,10 @@ class RunStestrTest(unittest.TestCase):
                          outcome.closing_line('x'))
 
     def test_nothing_runs_beside_what_runs_again(self):
-        with mock.patch.object(lane, 'run_stestr',
-                               side_effect=lane.run_stestr) as run:
+        with mock.patch.object(running, 'run_stestr',
+                               side_effect=running.run_stestr) as run:
             self.run_lane('Flaky')
-        self.assertEqual([lane.WORKERS, '1'],
+        self.assertEqual([running.WORKERS, '1'],
                          [call[1]['workers'] for call in run.call_args_list])
 
     def test_what_runs_again_waits_for_the_lanes_beside_it(self):
@@ -230,16 +237,16 @@ class RunStestrTest(unittest.TestCase):
             seen.append((locked('--shared'), locked('--exclusive')))
             return run(*args, **kwargs)
 
-        run = lane.run_stestr
-        with mock.patch.dict(os.environ, {lane.LOCK: str(lock)}), \
-                mock.patch.object(lane, 'run_stestr', run_stestr):
+        run = running.run_stestr
+        with mock.patch.dict(os.environ, {running.LOCK: str(lock)}), \
+                mock.patch.object(running, 'run_stestr', run_stestr):
             self.run_lane('Flaky')
         self.assertEqual([(True, False), (False, False)], seen)
 
     def test_a_lane_in_a_test_does_not_wait_for_that_of_the_test(self):
-        self.assertNotIn(lane.LOCK, os.environ)
-        with mock.patch.dict(os.environ, {lane.LOCK: 'x'}):
-            self.assertNotIn(lane.LOCK, lane._test_environ())
+        self.assertNotIn(running.LOCK, os.environ)
+        with mock.patch.dict(os.environ, {running.LOCK: 'x'}):
+            self.assertNotIn(running.LOCK, running._test_environ())
 
     def test_no_worker_outlives_a_lane_that_is_stopped(self):
         package = self.folder / 'suite'
@@ -265,7 +272,7 @@ class RunStestrTest(unittest.TestCase):
         self.assert_failed('setUpClass (NoStart)', of=outcome)
 
     def test_more_failures_than_the_limit_are_not_run_again(self):
-        with mock.patch.dict(lane.AGAIN, unit=2):
+        with mock.patch.dict(running.AGAIN, unit=2):
             outcome = self.run_lane('Flaky')
         self.assert_failed('Flaky.test_bad', 'Flaky.test_once',
                            'Flaky.test_skips_then', of=outcome)
@@ -290,9 +297,10 @@ class RunStestrTest(unittest.TestCase):
 
     def test_each_lane_of_tests_has_a_limit(self):
         self.assertEqual(
-            set(lane.LANES) - {'pep8', 'docs', 'machine', 'horizon', 'clients',
-                               'browser', *lane.PROOFS},
-            set(lane.AGAIN))
+            set(command.LANES) - {
+                'pep8', 'docs', 'machine', 'horizon', 'clients', 'browser',
+                *projects.PROOFS},
+            set(running.AGAIN))
 
     def test_what_is_picked_runs_and_what_is_not_known_is_named(self):
         package = self.folder / 'nova' / 'tests' / 'unit'
@@ -304,8 +312,8 @@ class RunStestrTest(unittest.TestCase):
             [], [], ['nova.tests.unit.test_some.Some.test_good'],
             ['nova/a.py:A.b'])
         with mock.patch.object(tree, 'TREE', self.folder), (
-                mock.patch.object(lane, 'pick', lambda name: picked)):
-            outcome = lane.suite('unit', [])
+                mock.patch.object(suites, 'pick', lambda name: picked)):
+            outcome = suites.suite('unit', [])
         self.assertEqual('x: 1 passed, 0 failed, 0 skipped',
                          outcome.closing_line('x'))
         self.assertIn('nova/a.py:A.b', '\n'.join(self.shown))
@@ -314,9 +322,9 @@ class RunStestrTest(unittest.TestCase):
 class CheckTest(unittest.TestCase):
     def test_all_are_run_and_what_they_say_is_shown_in_order(self):
         shown = []
-        with mock.patch.object(lane, '_show', shown.append):
-            outcome = lane.check_all(*(
-                [lane.Check(name, [sys.executable, '-c', text])
+        with mock.patch.object(counting, 'show', shown.append):
+            outcome = checks.check_all(*(
+                [checks.Check(name, [sys.executable, '-c', text])
                  for name, text in chain] for chain in (
                     [('slow', 'import time; time.sleep(0.5); print("done")'),
                      ('bad', 'import sys; sys.exit("wrong")')],
@@ -329,7 +337,7 @@ class CheckTest(unittest.TestCase):
 
 class OutcomeTest(unittest.TestCase):
     def test_the_slowest_ten(self):
-        outcome = lane.Outcome(seconds={f't{n}': n for n in range(12)})
+        outcome = counting.Outcome(seconds={f't{n}': n for n in range(12)})
         lines = outcome.slowest()
         self.assertEqual('  11.0 s  t11', lines[0])
         self.assertEqual(10, len(lines))
@@ -339,7 +347,7 @@ class CollectorTest(unittest.TestCase):
     def test_signs_of_life(self):
         now = [0]
         shown = []
-        collector = lane.Collector(shown.append, clock=lambda: now[0])
+        collector = counting.Collector(shown.append, clock=lambda: now[0])
         for now[0] in (10, 29, 31, 32):
             collector.ended({'id': 't', 'status': 'success', 'details': {},
                              'timestamps': [None, None]})
@@ -349,7 +357,7 @@ class CollectorTest(unittest.TestCase):
 class UpstreamTest(unittest.TestCase):
     def test_only_what_fails_with_us_alone_counts(self):
         both, ours = 'nova.both', 'nova.ours'
-        failures, verdicts = lane.judge(
+        failures, verdicts = upstream.judge(
             [both, ours, 'process-returncode'], base=[both])
         self.assertEqual([ours, 'process-returncode'], failures)
         self.assertEqual(3, len(verdicts))

@@ -15,7 +15,7 @@ import re
 import unittest
 
 from tools import constraints
-from tools import lane
+from tools.lane import suites
 from tools import releases
 
 
@@ -32,7 +32,7 @@ class ReleasesTest(unittest.TestCase):
 
     def test_modes_are_those_that_the_lanes_know(self):
         for one in self.lanes:
-            self.assertLessEqual(set(one.concurrency), set(lane.CONCURRENCY))
+            self.assertLessEqual(set(one.concurrency), set(suites.CONCURRENCY))
             self.assertTrue(one.concurrency)
         # Native threads are the default of the newest.
         self.assertEqual({'threading', 'eventlet'},

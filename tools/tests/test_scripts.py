@@ -29,7 +29,7 @@ import sys
 import tempfile
 import unittest
 
-from tools import lane
+from tools.lane import command as lane
 from tools.tests.patience import wait_for
 from tools import tree
 
