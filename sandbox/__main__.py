@@ -37,10 +37,10 @@ There is no KVM here. What is then different when a vCPU leaves is in
 doc/source/xloud/operators.rst, "Hosts without KVM"."""
 
 
-def up(stock: bool = False) -> int:
+def up(stock: bool = False, dashboard: bool = False) -> int:
     started = time.monotonic()
     with stack.lock():
-        site = stack.Up(_show, stock).run()
+        site = stack.Up(_show, stock, dashboard).run()
     _show(f'\nThe sandbox is ready ({time.monotonic() - started:.0f} s).\n\n'
           f'{_what_next(site)}')
     return 0
@@ -66,10 +66,23 @@ def status() -> int:
     return 0
 
 
-def test() -> int:
+def test(only_dashboard: bool = False) -> int:
+    from sandbox import browse
     from sandbox import check
 
-    return _with_all(lambda site: check.run(site, _show))
+    def run(site):
+        checks = [] if only_dashboard else [check.Check]
+        if site.dashboard.exists():
+            checks.append(browse.Browse)
+        elif only_dashboard:
+            _show('This sandbox has no dashboard. tools/sandbox.sh up '
+                  '--dashboard adds it.')
+            return UNFIT
+        # Not the next one if this one fails.
+        return next(filter(None, (
+            check.run(kind(site, _show), _show) for kind in checks)), 0)
+
+    return _with_all(run)
 
 
 def measure() -> int:
@@ -148,8 +161,16 @@ Make it grow, and see how it is:
 
 The administrator is OS_CLOUD={client.ADMIN}; a user of another project is
 OS_CLOUD={client.cloud(identity.PERSONS[1])}.
-tools/sandbox.sh test checks all of it; tools/sandbox.sh down ends and
+{_dashboard(site)}tools/sandbox.sh test checks all of it; \
+tools/sandbox.sh down ends and
 removes it.{_WITHOUT_KVM if compute.is_emulated(site) else ''}"""
+
+
+def _dashboard(site):
+    if not site.dashboard.exists():
+        return ''
+    return (f'The dashboard is {site.url("horizon")}; the passwords are in\n'
+            f'{_short(site.clouds)}.\n')
 
 
 def _fail(error: processes.Failed) -> None:
@@ -180,10 +201,13 @@ def main() -> int:
     parser.add_argument('command', choices=[*COMMANDS, 'restart'])
     parser.add_argument('name', nargs='?')
     parser.add_argument('--stock', action='store_true')
+    parser.add_argument('--dashboard', action='store_true')
     asked = parser.parse_args()
     command = COMMANDS.get(asked.command, lambda: restart(asked.name))
-    if asked.stock:
-        command = functools.partial(up, stock=True)
+    if command is test:
+        command = functools.partial(test, asked.dashboard)
+    if command is up:
+        command = functools.partial(up, asked.stock, asked.dashboard)
     os.environ['PATH'] = machine.PATH  # also of Neutron's agents
     try:
         return command()

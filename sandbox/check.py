@@ -39,23 +39,30 @@ from sandbox import processes
 _PREFIX = 'check-'
 
 
-def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
-    check = Check(site, show)
+def run(check: 'Check', show: ty.Callable[[str], None]) -> int:
+    """Take the steps of a check; it stops at the first that fails."""
+    try:
+        return _run(check, show)
+    finally:
+        check.tidy()
+
+
+def _run(check, show):
     check.remove_servers()
-    passed = 0
-    for name in STEPS:
+    passed, steps = 0, check.STEPS
+    for name in steps:
         started = time.monotonic()
-        title = getattr(Check, name).__doc__.strip().partition('\n')[0]
+        title = getattr(check, name).__doc__.strip().partition('\n')[0]
         try:
             getattr(check, name)()
         except (probes.Mismatch, client.CommandFailed, processes.Failed,
-                *client.errors()) as error:
+                *check.errors()) as error:
             show(f'FAILED  {title}\n\n{error}\n')
             show(f'The servers are left as they are, and the logs in '
-                 f'{site.logs}.\nIf something does not run any more, '
+                 f'{check.site.logs}.\nIf something does not run any more, '
                  'tools/sandbox.sh up starts it.')
             show(f'test: {passed} passed, 1 failed, '
-                 f'{len(STEPS) - passed - 1} not run')
+                 f'{len(steps) - passed - 1} not run')
             return 1
         passed += 1
         show(f'ok  {title} ({time.monotonic() - started:.1f} s)')
@@ -81,6 +88,13 @@ class Check(probes.Probes):
     def __init__(self, site: layout.Layout, show: ty.Callable[[str], None]):
         super().__init__(site, show)
         self._uptimes: ty.Dict[str, float] = {}
+
+    def errors(self) -> ty.Tuple[ty.Type[Exception], ...]:
+        """What else a step raises when something is not as it should be."""
+        return client.errors()
+
+    def tidy(self) -> None:
+        """Undo what the steps need, whatever has happened."""
 
     # The steps, in this order
 
@@ -484,9 +498,9 @@ class Check(probes.Probes):
             raise probes.Mismatch(f'the guest of {name} was started again')
         self._uptimes[name] = uptime
 
-
-STEPS = ('create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',
-         'migrate_cold', 'resize', 'shelve', 'shelve_shrunk', 'evacuate',
-         'evacuate_shrunk', 'keep_quota', 'hide', 'kill_compute',
-         'restart_libvirt', 'restart_broker', 'kill_database',
-         'give_vcpu_back', 'ask_agent', 'delete')
+    STEPS: ty.Tuple[str, ...] = (
+        'create', 'grow', 'show_sizes', 'shrink', 'refuse', 'migrate',
+        'migrate_cold', 'resize', 'shelve', 'shelve_shrunk', 'evacuate',
+        'evacuate_shrunk', 'keep_quota', 'hide', 'kill_compute',
+        'restart_libvirt', 'restart_broker', 'kill_database',
+        'give_vcpu_back', 'ask_agent', 'delete')

@@ -50,14 +50,20 @@ def clouds(site: layout.Layout) -> str:
         } for user in ('admin', *identity.USERS)}}, indent=2) + '\n'
 
 
-def connect(site: layout.Layout, name: str = ADMIN):
-    """A connection of openstacksdk; each thread needs one of its own."""
+def connect(site: layout.Layout, name: str = ADMIN,
+            any_microversion: bool = False):
+    """A connection of openstacksdk; each thread needs one of its own.
+
+    :param any_microversion: whether Nova may be older than clouds.yaml says
+    """
     import openstack
 
-    return openstack.connection.Connection(
-        config=openstack.config.OpenStackConfig(
-            config_files=[str(site.clouds)], load_envvars=False
-        ).get_one(name))
+    cloud = openstack.config.OpenStackConfig(
+        config_files=[str(site.clouds)], load_envvars=False).get_one(name)
+    if any_microversion:
+        for option in ('compute_api_version', 'compute_default_microversion'):
+            del cloud.config[option]
+    return openstack.connection.Connection(config=cloud)
 
 
 def errors() -> ty.Tuple[ty.Type[Exception], ...]:

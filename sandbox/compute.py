@@ -14,6 +14,7 @@
 """Nova, from the tree with our series: API, scheduler, conductor, computes."""
 
 import datetime
+from pathlib import Path
 import typing as ty
 
 from sandbox import configuration
@@ -128,6 +129,21 @@ def start_control(site: layout.Layout,
                   supervisor: processes.Supervisor) -> None:
     for name in (API, *CONTROL):
         start_one(site, supervisor, name)
+    wsgi.wait(site, supervisor, API)
+
+
+def start_watched(site: layout.Layout, supervisor: processes.Supervisor,
+                  record: Path, newest: str) -> None:
+    """Start the API so that it notes what it is asked.
+
+    :param newest: the newest microversion that it has, if not its own
+    """
+    supervisor.start(
+        API, [nodes.program(site, nodes.CONTROL, 'python'), '-m',
+              'sandbox.watched', record, newest,
+              *_configured(site, nodes.CONTROL)],
+        {'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(layout.NOVA_TREE)},
+        cwd=layout.ROOT)
     wsgi.wait(site, supervisor, API)
 
 

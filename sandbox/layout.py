@@ -39,10 +39,12 @@ LONGEST_ROOT = 50
 _STANDARD_PORTS = {
     'mariadb': 3306, 'rabbitmq': 5672, 'erlang': 25672, 'epmd': 4369,
     'keystone': 5000, 'glance': 9292, 'placement': 8778, 'neutron': 9696,
-    'nova': 8774}
+    'nova': 8774,
+    # Chromium refuses 10080.
+    'horizon': 8000}
 _SHIFT = 10000
 _ACCOUNTS = ('admin', 'demo', 'other', 'check', 'check-other', 'mariadb',
-             'rabbitmq', 'glance', 'placement', 'neutron', 'nova')
+             'rabbitmq', 'glance', 'placement', 'neutron', 'nova', 'horizon')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Layout:
     @property
     def logs(self) -> Path:
         return self.site / 'logs'
+
+    @property
+    def dashboard(self) -> Path:
+        """Of Horizon, if this sandbox has one."""
+        return self.site / 'dashboard'
 
     @property
     def clouds(self) -> Path:

@@ -47,14 +47,16 @@ def site_packages(folder: Path) -> Path:
 def create(site: layout.Layout) -> None:
     wheel = _wheel()
     for node in NODES:
-        folder = prefix(site, node)
-        _run(layout.NOVA_ENV / 'bin/python', '-m', 'venv', '--clear',
-             '--without-pip', folder)
-        _run(layout.NOVA_ENV / 'bin/python', '-m', 'pip', '-q', '--python',
-             folder / 'bin/python3', 'install', '--no-deps', '--no-index',
-             wheel)
-        (site_packages(folder) / 'requirements.pth').write_text(
-            f'{site_packages(layout.NOVA_ENV)}\n')
+        install(prefix(site, node), layout.NOVA_ENV, wheel)
+
+
+def install(folder: Path, env: Path, wheel: Path) -> None:
+    """Make an environment that has a wheel, and all else of another one."""
+    _run(env / 'bin/python', '-m', 'venv', '--clear', '--without-pip', folder)
+    _run(env / 'bin/python', '-m', 'pip', '-q', '--python',
+         folder / 'bin/python3', 'install', '--no-deps', '--no-index', wheel)
+    (site_packages(folder) / 'requirements.pth').write_text(
+        f'{site_packages(env)}\n')
 
 
 def _wheel():

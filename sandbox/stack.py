@@ -23,6 +23,7 @@ from sandbox import broker
 from sandbox import client
 from sandbox import compute
 from sandbox import copying
+from sandbox import dashboard
 from sandbox import database
 from sandbox import hosts
 from sandbox import identity
@@ -40,7 +41,7 @@ _LOGS = {'catalogue': identity.NAME, 'network': network.NAME,
          'image': image.NAME, 'flavors': compute.API,
          'heartbeats': compute.API}
 _CONFIGURED = (broker, identity, image, placement, network, compute, hosts,
-               copying)
+               copying, dashboard)
 
 
 class Row(ty.NamedTuple):
@@ -76,9 +77,10 @@ class Up:
     """Start what does not run; what does is left alone."""
 
     def __init__(self, show: ty.Callable[[str], None] = print,
-                 stock: bool = False):
+                 stock: bool = False, with_dashboard: bool = False):
         self._show = show
         self._stock = stock
+        self._with_dashboard = with_dashboard
         self._begin = time.monotonic()
 
     def run(self) -> layout.Layout:
@@ -91,6 +93,8 @@ class Up:
             raise Unfit('There is a sandbox with our series. First: '
                         'tools/sandbox.sh down')
         self.supervisor = supervisor_of(self.site)
+        if self._with_dashboard:
+            self.site.dashboard.mkdir(exist_ok=True)
         if self.site.stock:
             self._once('nodes with stock Nova',
                        lambda site, supervisor: nodes.create(site))
@@ -127,7 +131,9 @@ class Up:
         self._step('network', lambda _site, _supervisor:
                    network.fill(cloud))
         agents = self._begin_step('agents of Neutron', self._start_agents)
-        self._join([agents, *(
+        horizon = [self._pool.submit(self._start_dashboard)
+                   ] if site.dashboard.exists() else []
+        self._join([agents, *horizon, *(
             self._begin_step(f'nova-compute on {host}',
                              self._start_compute, host)
             for host in layout.HOSTS)])
@@ -142,6 +148,11 @@ class Up:
             hosts.start(site, supervisor, host)
         wire.connect(site, supervisor)
         copying.start(site, supervisor)
+
+    def _start_dashboard(self):
+        self._once('dashboard', lambda site, supervisor:
+                   dashboard.install(site, supervisor))
+        self._step('Horizon', dashboard.start)
 
     # Connections are not shared between threads.
 
@@ -183,7 +194,7 @@ class Up:
             step.result()  # the first that failed says so
 
 
-def names() -> ty.List[str]:
+def names(site: layout.Layout) -> ty.List[str]:
     """All processes of a sandbox that is up."""
     on_hosts = [
         name for host in layout.HOSTS
@@ -191,12 +202,13 @@ def names() -> ty.List[str]:
                      compute.service(host))]
     return [database.NAME, broker.MAPPER, broker.NAME, identity.NAME,
             image.NAME, placement.NAME, network.NAME, compute.API,
-            *compute.CONTROL, wire.RELAY, *on_hosts, *network.AGENTS]
+            *compute.CONTROL, wire.RELAY, *on_hosts, *network.AGENTS,
+            *([dashboard.NAME] if site.dashboard.exists() else [])]
 
 
 def rows(site: layout.Layout) -> ty.List[Row]:
     supervisor = supervisor_of(site)
-    return [_row(supervisor, name) for name in names()]
+    return [_row(supervisor, name) for name in names(site)]
 
 
 def down(show: ty.Callable[[str], None] = print) -> None:

@@ -17,6 +17,7 @@
 """
 
 import importlib
+from pathlib import Path
 import socketserver
 import sys
 import typing as ty
@@ -45,11 +46,12 @@ class _Handler(simple_server.WSGIRequestHandler):
 
 
 def start(site: layout.Layout, supervisor: processes.Supervisor, name: str,
-          application: str, environ: ty.Dict[str, str]) -> None:
+          application: str, environ: ty.Dict[str, str],
+          env: Path = layout.ENV, cwd: Path = layout.ROOT) -> None:
     supervisor.start(
-        name, [layout.ENV / 'bin' / 'python', '-m', __name__, application,
+        name, [env / 'bin' / 'python', '-m', __name__, application,
                site.ports[name]],
-        {'PYTHONUNBUFFERED': '1', **environ}, cwd=layout.ROOT)
+        {'PYTHONUNBUFFERED': '1', **environ}, cwd=cwd)
     wait(site, supervisor, name)
 
 

@@ -14,9 +14,10 @@
 
 ``python3 -m tools.horizon test [RELEASE ...]`` runs Horizon's own tests of
 what the series touches, on the oldest and the newest release if none is
-named.  ``matrix`` fills in Horizon's forms against a Nova of each newest
-microversion, has Nova's own controller take what was sent, and writes
-``guide/live-migration.inc``; with ``--check`` it only compares.
+named; ``env RELEASE`` makes what they run in.  ``matrix`` fills in Horizon's
+forms against a Nova of each newest microversion, has Nova's own controller
+take what was sent, and writes ``guide/live-migration.inc``; with ``--check``
+it only compares.
 
 Trees and environments are made when they are missing.  Nova's, which matrix
 needs, are those of ``python3 -m tools.tree``.
@@ -262,10 +263,15 @@ def main() -> int:
     verbs = parser.add_subparsers(dest='verb', required=True)
     one = verbs.add_parser('test', allow_abbrev=False)
     one.add_argument('releases', nargs='*', metavar='RELEASE')
+    one = verbs.add_parser('env', allow_abbrev=False)
+    one.add_argument('release', choices=TESTED)
     one = verbs.add_parser('matrix', allow_abbrev=False)
     one.add_argument('--check', action='store_true',
                      help='write nothing; exit 1 if it would')
     asked = parser.parse_args()
+    if asked.verb == 'env':
+        make_env(asked.release)
+        return 0
     if asked.verb == 'test':
         unknown = set(asked.releases) - set(TESTED)
         if unknown:

@@ -4,10 +4,12 @@
 # The fork for real on this machine, with every service a process of its own:
 #     tools/sandbox.sh up       install what is missing, start what does not run
 #     tools/sandbox.sh up --stock    the same with Nova as upstream released it
+#     tools/sandbox.sh up --dashboard    the same with Horizon
 #     tools/sandbox.sh deployment    deploy the series onto that and back, while
 #                                    a client boots and deletes servers
 #     tools/sandbox.sh status   what runs, and what to type next
 #     tools/sandbox.sh test     check it from end to end
+#     tools/sandbox.sh test --dashboard    only in the browser
 #     tools/sandbox.sh measure  how long an adjust takes, and a resize
 #     tools/sandbox.sh down     end and remove it
 # It needs root. All of it lies in build, and listens on loopback or in network
@@ -38,8 +40,13 @@ case ${1:-} in
 *) die "there is no command or option $1; the commands are up status test" \
     "measure deployment down, or none for the demo" ;;
 esac
-stock=()
-[ "${1:-} ${2:-}" != 'up --stock' ] || { stock=(--stock); set -- up "${@:3}"; }
+with=()
+case "${1:-} ${2:-}" in
+'up --stock' | 'up --dashboard' | 'test --dashboard')
+    with=("$2")
+    set -- "$1" "${@:3}"
+    ;;
+esac
 [ $# -le 1 ] || die "one command at a time, not also ${*:2}"
 
 python=$(python3 tools/pythons.py) || exit 2
@@ -67,7 +74,7 @@ prepare() {
 }
 
 prepare_services() {
-    prepare sandbox
+    prepare sandbox "$@"
     cmp -s sandbox/requirements.txt "$ENV/installed" || {
         say "installing the services in $ENV (the first time: minutes)"
         # All of them are listed, so there is nothing to resolve.
@@ -75,6 +82,13 @@ prepare_services() {
             die "could not install sandbox/requirements.txt"
         cp sandbox/requirements.txt "$ENV/installed"
     }
+}
+
+# Horizon with our series, and the package that a user installs.
+prepare_dashboard() {
+    prepare_services browser
+    "$ENV/bin/python" -m tools.horizon env 2024.1 &&
+        packaging/build.sh clients || die "Horizon is not ready"
 }
 
 prepare_demo() {
@@ -97,12 +111,16 @@ case ${1:-} in
     exec "$TREE_ENV/bin/python" -m sandbox.demo
     ;;
 up)
-    prepare_services
-    exec "$ENV/bin/python" -m sandbox up "${stock[@]}"
+    if [ "${with[*]}" = --dashboard ]; then
+        prepare_dashboard
+    else
+        prepare_services
+    fi
+    exec "$ENV/bin/python" -m sandbox up "${with[@]}"
     ;;
 test | measure)
     [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up"
-    exec "$ENV/bin/python" -m sandbox "$1"
+    exec "$ENV/bin/python" -m sandbox "$1" "${with[@]}"
     ;;
 deployment)
     [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up --stock"

@@ -18,22 +18,26 @@ import lzma
 import os
 from pathlib import Path
 import re
+import runpy
 import stat
 import tempfile
 import unittest
 from unittest import mock
 
 from sandbox import __main__ as main
+from sandbox import browse
 from sandbox import check
 from sandbox import client
 from sandbox import compute
 from sandbox import configuration
+from sandbox import dashboard
 from sandbox.guest import tiny_guest
 from sandbox import layout
 from sandbox import machine
 from sandbox import measure
 from sandbox import network
 from sandbox import probes
+from sandbox import stack
 
 STATUS = {
     'condition': 'Settled', 'reason': None,
@@ -256,6 +260,80 @@ class LayoutTest(unittest.TestCase):
     def test_every_host_has_an_address(self):
         addresses = {layout.address(host) for host in layout.HOSTS}
         self.assertEqual(len(layout.HOSTS), len(addresses))
+
+
+class StepsTest(unittest.TestCase):
+    """The checks take them in order, up to the first that fails."""
+
+    class Few:
+        STEPS = ('one', 'two', 'three')
+        site = mock.Mock(logs='logs')
+
+        def __init__(self):
+            self.done = []
+
+        def remove_servers(self):
+            self.done.append('remove')
+
+        def one(self):
+            """one thing"""
+            self.done.append('one')
+
+        def two(self):
+            """another thing"""
+            raise probes.Mismatch('it is not')
+
+        def errors(self):
+            return ()
+
+        def tidy(self):
+            self.done.append('tidy')
+
+    def test_one_fails(self):
+        few, said = self.Few(), []
+        self.assertEqual(1, check.run(few, said.append))
+        self.assertEqual(['remove', 'one', 'tidy'], few.done)
+        self.assertIn('test: 1 passed, 1 failed, 1 not run', said)
+
+    def test_all_pass(self):
+        few, said = self.Few(), []
+        few.STEPS = ('one',)
+        self.assertEqual(0, check.run(few, said.append))
+        self.assertEqual(['remove', 'one', 'remove', 'tidy'], few.done)
+
+    def test_all_are_there(self):
+        for kind in (check.Check, browse.Browse):
+            for name in kind.STEPS:
+                self.assertTrue(getattr(kind, name).__doc__, name)
+        self.assertEqual(
+            {f'migrate_{name.replace(".", "_")}' for name in browse.OFFERS},
+            {name for name in browse.Browse.STEPS
+             if name.startswith('migrate_')})
+
+
+class DashboardTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.site = layout.create(Path(temporary.name))
+
+    def test_only_where_it_was_asked_for(self):
+        dashboard.configure(self.site)
+        self.assertFalse(self.site.dashboard.exists())
+        self.assertNotIn(dashboard.NAME, stack.names(self.site))
+
+    def test_settings_are_python_and_its_owners(self):
+        self.site.dashboard.mkdir()
+        dashboard.configure(self.site)
+        (path,) = self.site.dashboard.rglob('local_settings.py')
+        self.assertEqual(0o600, stat.S_IMODE(path.stat().st_mode))
+        settings = runpy.run_path(str(path))
+        self.assertEqual(self.site.identity_url,
+                         settings['OPENSTACK_KEYSTONE_URL'])
+        self.assertEqual(self.site.passwords['horizon'],
+                         settings['SECRET_KEY'])
+        self.assertTrue(Path(settings['SESSION_FILE_PATH']).is_dir())
+        self.assertIn(dashboard.NAME, stack.names(self.site))
 
 
 class HostsTest(unittest.TestCase):

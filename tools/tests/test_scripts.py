@@ -360,6 +360,7 @@ class UsageTest(Case):
                 ('--up', 'sandbox.sh', '--up'),
                 ('down', 'sandbox.sh', 'up', 'down'),
                 ('down', 'sandbox.sh', 'up', '--stock', 'down'),
+                ('--dashboard', 'sandbox.sh', 'down', '--dashboard'),
                 ('--stock', 'sandbox.sh', '--stock'),
                 ('status', 'deploy_to_containers.sh'),
                 ('--force', 'deploy_to_containers.sh', '--force'),

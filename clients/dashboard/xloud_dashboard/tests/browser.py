@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support import ui
 
 # A busy machine compresses Horizon's style for the first page.
-_PATIENCE = int(os.environ.get('XLOUD_BROWSER_PATIENCE', '90'))
+_PATIENCE = int(os.environ.get('XLOUD_BROWSER_PATIENCE', '240'))
 # Where pictures are wanted, if anywhere.
 _SCREENSHOTS = os.environ.get('XLOUD_SCREENSHOTS')
 FORM = '#xloud-adjust-form'
@@ -56,12 +56,15 @@ class Browser:
     def open(self, path):
         self.driver.get(self.url + path)
 
-    def login(self, name, password, path):
-        """Log in and go to a page."""
+    def send_login(self, name, password, path):
         self.driver.delete_all_cookies()
         self.open('/auth/login/?next=' + path)
         self.find('#id_username').send_keys(name)
         self.find('#id_password').send_keys(password + Keys.RETURN)
+
+    def login(self, name, password, path):
+        """Log in and go to a page."""
+        self.send_login(name, password, path)
         self.until(lambda: self.driver.current_url == self.url + path)
 
     def until(self, holds):
@@ -91,10 +94,10 @@ class Browser:
         self.find(_row(server_id))
         return self.exists(_row(server_id) + ' .btn-xloud-adjust')
 
-    def click_action(self, server_id):
+    def click_action(self, object_id, action='.btn-xloud-adjust'):
         """Open the menu of a row, and *Adjust Size* in it."""
-        self.find(_row(server_id) + ' .dropdown-toggle').click()
-        self.find(_row(server_id) + ' .btn-xloud-adjust').click()
+        self.find(_row(object_id) + ' .dropdown-toggle').click()
+        self.find(_row(object_id) + ' ' + action).click()
         # It moves into the page.
         self.until(lambda: self.driver.execute_script(
             'return $(".modal:visible").css("opacity") == 1'))
@@ -111,8 +114,24 @@ class Browser:
     def value(self, selector):
         return self.find(selector).get_attribute('value')
 
-    def submit(self):
-        self.find(FORM + ' [type=submit]').click()
+    def choose(self, name, value):
+        """Open one of Horizon's lists, and click what it offers."""
+        self.find(_list(name) + ' .dropdown-toggle').click()
+        self.find(_list(name) + ' [data-select-value="%s"]' % value).click()
+
+    def options(self, name):
+        """What such a list offers, as soon as it is there."""
+        self.find(_list(name))
+        return [option.get_attribute('value') for option in
+                self.driver.find_elements(
+                    By.CSS_SELECTOR, 'select[name=%s] option' % name)]
+
+    def tick(self, name):
+        # The style puts its label over a box.
+        self.find('label[for=id_%s]' % name).click()
+
+    def submit(self, form=FORM):
+        self.find(form + ' [type=submit]').click()
 
     def open_tab(self, slug):
         self.find('a[href*="tab=instance_details__%s"], '
@@ -132,5 +151,9 @@ class Browser:
         self.driver.set_window_size(1280, 900)
 
 
-def _row(server_id):
-    return 'tr[data-object-id="%s"]' % server_id
+def _row(object_id):
+    return 'tr[data-object-id="%s"]' % object_id
+
+
+def _list(name):
+    return '.themable-select:has(select[name=%s])' % name
