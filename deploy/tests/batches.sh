@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# Prove what the playbooks do on three computes: batches, --limit, a compute
+# that is busy, one that an operator has disabled, and one that fails:
+#     deploy/tests/batches.sh
+# A node is an environment of stock Nova. Its service is a log, and os-services
+# is a folder of files, so it needs neither root nor a cloud.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=packaging/tests/claims.sh
+. packaging/tests/claims.sh
+
+nodes='node-a node-b node-c'
+env=$PWD/build/env-2024.1
+playbook=$PWD/build/deploy-env/bin/ansible-playbook
+[ -x "$playbook" ] || die "no build/deploy-env: see deploy/requirements.txt"
+work=$(mktemp -d)
+cleanup() {
+    # What ends a build waits for a run that may have failed.
+    kill $! 2>/dev/null || true
+    rm -rf --one-file-system "$work"
+}
+trap cleanup EXIT
+: &
+export XLOUD_FAKE_CLOUD=$work/cloud ANSIBLE_CONFIG=$PWD/deploy/ansible.cfg
+export XLOUD_OWNER=proof
+
+say "three nodes with stock Nova"
+stock=$(ls build/deploy/nova-29.4.0-py3-none-any.whl 2>/dev/null) || {
+    "$env/bin/python" -m pip wheel -q --no-deps --no-build-isolation \
+        --no-index -w build/deploy build/.cache/sdist/nova-29.4.0.tar.gz
+    stock=build/deploy/nova-29.4.0-py3-none-any.whl
+}
+packaging/build.sh wheel >/dev/null
+XLOUD_WHEEL=$(ls "$PWD"/build/dist/nova-*+xloud.*.whl)
+export XLOUD_WHEEL
+ours=29.4.0+xloud.1
+mkdir "$work/cloud" "$work/logs"
+echo '[]' >"$work/cloud/servers.json"
+site() { echo "$work"/"$1"/lib/python3*/site-packages; }
+for node in $nodes; do
+    "$env/bin/python" -m venv --without-pip "$work/$node"
+    "$env/bin/python" -m pip -q --python "$work/$node/bin/python3" install \
+        --no-deps --no-index "$stock"
+    echo "$env"/lib/python3*/site-packages \
+        >"$(site "$node")/requirements.pth"
+    echo '{"status": "enabled", "disabled_reason": null}' \
+        >"$work/cloud/$node.json"
+done
+
+# Log what runs now, and how os-services has the host meanwhile.
+cat >"$work/restart" <<PROGRAM
+#!/bin/sh
+"$work/\$1/bin/python3" -I - "\$1" >>"$work/logs/\$1.log" <<'PYTHON'
+import json, os, sys
+import nova.version
+version = nova.version.version_string()
+service = json.load(open('$work/cloud/%s.json' % sys.argv[1]))
+print('INFO %s runs, %s' % (version, service['status']))
+if os.path.exists('$work/broken-' + sys.argv[1]) and 'xloud' in version:
+    print('ERROR %s does not work' % version)
+PYTHON
+echo "\$1" >>"$work/restarts"
+PROGRAM
+cat >"$work/python" <<PROGRAM
+#!/bin/sh
+PYTHONPATH=$PWD/deploy/tests/cloud exec "$env/bin/python" "\$@"
+PROGRAM
+chmod +x "$work/restart" "$work/python"
+cat >"$work/inventory.yml" <<INVENTORY
+all:
+  children: {compute: {hosts: {node-a: {}, node-b: {}, node-c: {}}}}
+  vars:
+    ansible_connection: local
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+    xloud_nova_become: false
+    xloud_nova_engine: venv
+    xloud_nova_site_packages: "$work/{{ inventory_hostname }}/lib/\
+$(basename "$(dirname "$(site node-a)")")/site-packages"
+    xloud_nova_host: "{{ inventory_hostname }}"
+    xloud_nova_cloud: fake
+    xloud_nova_sdk_python: $work/python
+    xloud_nova_backup_dir: $work/backups/{{ inventory_hostname }}
+    xloud_nova_log: $work/logs/{{ inventory_hostname }}.log
+    xloud_nova_restart_command: [$work/restart, "{{ inventory_hostname }}"]
+    xloud_nova_settle_seconds: 1
+    xloud_nova_drain_seconds: 60
+    xloud_nova_batch: [1, 2]
+INVENTORY
+
+play() { # PLAYBOOK OPTION ...
+    "$playbook" -i "$work/inventory.yml" "deploy/$1.yml" "${@:2}" \
+        >"$work/log" 2>&1
+}
+plays() { play "$@" || { tail -n 60 "$work/log" >&2; return 1; }; }
+fails() { ! play "$@"; }
+says() { grep -qF -- "$1" "$work/log"; }
+runs() { # VERSION STATUS NODE ...: in this state since its last restart
+    local node
+    for node in "${@:3}"; do
+        tail -n 1 "$work/logs/$node.log" | grep -qx "INFO $1 runs, $2" ||
+            return 1
+    done
+}
+enabled() {
+    local node
+    for node in "$@"; do
+        grep -q '"status": "enabled"' "$work/cloud/$node.json" || return 1
+    done
+}
+# Without RECORD, which knows the path of the environment.
+content() {
+    (cd "$(site "$1")" && find nova nova-* -type f ! -name '*.pyc' \
+        ! -name RECORD -print0 | sort -z | xargs -0 sha256sum)
+}
+is() { cmp -s "$work/$1" <(content "$2"); }
+whole() { is stock "$1" || is ours "$1"; }
+restarted() { # NODE ...: these, in this order, since the last call
+    local found
+    found=$(tr '\n' ' ' <"$work/restarts")
+    : >"$work/restarts"
+    [ "${found% }" = "$*" ]
+}
+: >"$work/restarts"
+content node-a >"$work/stock"
+
+say "batches, and what an operator has disabled"
+echo '{"status": "disabled", "disabled_reason": "its disk is broken"}' \
+    >"$work/cloud/node-c.json"
+claim 'with --check nothing changes' plays deploy --check
+is stock node-a
+enabled node-a
+# One of these builds ends, and nothing is restarted before.
+cat >"$work/cloud/servers.json" <<'SERVERS'
+[{"id": "1", "compute_host": "node-b", "status": "BUILD", "task_state": null}]
+SERVERS
+plays deploy --limit node-a
+claim '--limit deploys to one of them, disabled meanwhile' restarted node-a
+runs $ours disabled node-a
+enabled node-a
+is stock node-b
+content node-a >"$work/ours"
+(
+    until grep -q '"disabled"' "$work/cloud/node-b.json"; do sleep 1; done
+    sleep 5
+    cp "$work/restarts" "$work/restarts-before"
+    echo '[]' >"$work/cloud/servers.json"
+) &
+claim 'it deploys to the others' plays deploy
+wait
+claim '  each is restarted once, disabled' runs $ours disabled node-b node-c
+sort -o "$work/restarts" "$work/restarts"
+claim '  the one that runs it already is not' restarted node-b node-c
+claim '  not before its build ended' \
+    sh -c "! grep node-b '$work/restarts-before'"
+claim '  what was enabled is' enabled node-a node-b
+claim '  what an operator has disabled is not' \
+    grep -q 'its disk is broken' "$work/cloud/node-c.json"
+cp -a "$work/cloud" "$work/before"
+claim 'a second run does nothing' plays deploy
+claim '  it restarts none' restarted
+claim '  it disables none' diff -r "$work/before" "$work/cloud"
+claim 'it rolls back, the first one alone' plays rollback
+claim '  to the same bytes' is stock node-c
+runs 29.4.0 disabled node-a node-b node-c
+enabled node-a node-b
+claim '  what an operator has disabled stays so' \
+    grep -q 'its disk is broken' "$work/cloud/node-c.json"
+echo '{"status": "enabled", "disabled_reason": null}' \
+    >"$work/cloud/node-c.json"
+
+say "one of a batch fails"
+touch "$work/broken-node-b"
+claim 'errors in its log end the run' fails deploy
+claim '  it runs stock Nova again' runs 29.4.0 disabled node-b
+is stock node-b
+claim '  the one of the batch before is done' runs $ours disabled node-a
+claim '  the other one of its batch is as before' is stock node-c
+claim '  all are enabled' enabled $nodes
+rm "$work/broken-node-b"
+claim 'the next run ends in ours' plays deploy
+is ours node-b
+is ours node-c
+runs $ours disabled $nodes
+
+say "one stays busy"
+cat >"$work/cloud/servers.json" <<'SERVERS'
+[{"id": "1", "compute_host": "node-b", "status": "ACTIVE",
+  "task_state": "deleting"}]
+SERVERS
+: >"$work/restarts"
+claim 'the run ends' fails rollback -e xloud_nova_drain_seconds=3
+claim '  it says which server' says '1 (deleting)'
+claim '  it is not restarted' sh -c "! grep node-b '$work/restarts'"
+claim '  nothing of it is changed' is ours node-b
+claim '  the other one of its batch is whole' whole node-c
+claim '  all are enabled' enabled $nodes
+claim 'it is restarted if that is asked for' plays rollback \
+    -e xloud_nova_drain_seconds=3 -e xloud_nova_drain_late=restart
+is stock node-b
+is stock node-c
+enabled $nodes
