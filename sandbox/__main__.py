@@ -99,7 +99,7 @@ def measure() -> int:
     return _with_all(run)
 
 
-def deployment() -> int:
+def deployment(killed: bool = False) -> int:
     from sandbox import deployment
 
     site = layout.load()
@@ -109,7 +109,7 @@ def deployment() -> int:
               'tools/sandbox.sh up --stock')
         return UNFIT
     # Not under the lock: its playbooks restart services.
-    return deployment.run(site, _show)
+    return deployment.run(site, _show, killed)
 
 
 def restart(name: str) -> int:
@@ -202,12 +202,15 @@ def main() -> int:
     parser.add_argument('name', nargs='?')
     parser.add_argument('--stock', action='store_true')
     parser.add_argument('--dashboard', action='store_true')
+    parser.add_argument('--killed', action='store_true')
     asked = parser.parse_args()
     command = COMMANDS.get(asked.command, lambda: restart(asked.name))
     if command is test:
         command = functools.partial(test, asked.dashboard)
     if command is up:
         command = functools.partial(up, asked.stock, asked.dashboard)
+    if command is deployment:
+        command = functools.partial(deployment, asked.killed)
     os.environ['PATH'] = machine.PATH  # also of Neutron's agents
     try:
         return command()

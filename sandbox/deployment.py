@@ -14,14 +14,19 @@
 
 The playbooks of deploy/ do it, service by service, as an operator would. A
 client boots, lists and deletes servers all the time; what fails is counted.
+The second proof kills each playbook at each step of a compute.
 """
 
 import collections
 import contextlib
+import hashlib
+import itertools
 import json
 import logging
 import os
+from pathlib import Path
 import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -45,12 +50,25 @@ _PROCESS = ("{{ {'nova-api': 'nova', 'nova-compute': 'nova-' ~ "
             "xloud_nova_service) }}")
 _PATIENCE = 600
 _OURS = '+xloud.'
+_HOST = layout.HOSTS[0]
+# The tasks that change something, or wait for it, by the names that Ansible
+# prints when they begin.
+STEPS = {
+    'deploy': ('Keep others out', 'Back up', 'Disable the compute, and let it '
+               'finish what it has begun', 'Put the wheel in place',
+               'Verify the files, and that the services import', 'Restart',
+               'Remember that it was restarted', 'Wait until it is up',
+               'Enable the compute', 'Record what was done'),
+    'rollback': ('Disable the compute, and let it finish what it has begun',
+                 'Put the backup back', 'Restart', 'Wait until it is up',
+                 'Enable the compute')}
 
 
-def run(site: layout.Layout, show: ty.Callable[[str], None]) -> int:
+def run(site: layout.Layout, show: ty.Callable[[str], None],
+        killed: bool = False) -> int:
     # Each attempt that the SDK repeats would be a line.
     logging.getLogger('keystoneauth').setLevel(logging.ERROR)
-    proof = Proof(site, show)
+    proof = (KilledProof if killed else Proof)(site, show)
     try:
         proof.run()
     except (probes.Mismatch, processes.Failed, *client.errors()) as error:
@@ -213,7 +231,9 @@ class Proof(probes.Probes):
                  str(layout.ROOT / 'deploy' / f'{name}.yml'), *words],
                 env={**os.environ, 'OS_CLIENT_CONFIG_FILE':
                      str(self.site.clouds), 'ANSIBLE_CONFIG':
-                     str(layout.ROOT / 'deploy/ansible.cfg')},
+                     str(layout.ROOT / 'deploy/ansible.cfg'),
+                     # The same for all runs, so that a lock is the next one's.
+                     'XLOUD_OWNER': 'sandbox'},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True)
 
@@ -330,6 +350,101 @@ class Proof(probes.Probes):
             stderr=subprocess.PIPE)
         (self.site.logs / 'leave.log').write_text(done.stdout + done.stderr)
         return done.returncode, done.stdout
+
+
+class KilledProof(Proof):
+    """Each step of a compute killed, and what the next run makes of it."""
+
+    _WORDS = ('--limit', _HOST, '-e', 'xloud_nova_settle_seconds=1')
+
+    def run(self):
+        self._begin()
+        # What it shall be, without a kill.
+        stock = self._content()
+        self._end_in('deploy', True)
+        ours = self._content()
+        self._end_in('rollback', False)
+        self._expect(self._content(), stock, 'what a rollback left')
+        left = {name: list(steps) for name, steps in STEPS.items()}
+        # In turn, so that both follow each kind of step.
+        ways = itertools.cycle(['deploy', 'rollback', 'rollback', 'deploy'])
+        is_ours = False
+        while any(left.values()):
+            name = 'rollback' if is_ours else 'deploy'
+            if not left[name]:
+                self._end_in(name, not is_ours)
+                is_ours = not is_ours
+                continue
+            step, then = left[name].pop(0), next(ways)
+            self._kill(name, step)
+            is_ours = then == 'deploy'
+            self._end_in(then, is_ours)
+            self._expect(self._content(), ours if is_ours else stock,
+                         f'the installation after {then}')
+            self._all_there()
+            self.show(f'{name} killed in "{step}": {then} ends in '
+                      f'{"ours" if is_ours else "stock"}')
+        if is_ours:
+            self._end_in('rollback', False)
+        self._end_clients()
+        self._end()
+
+    def _end_in(self, name, ours):
+        with self._playing(name, *self._WORDS) as playing:
+            said, _ = playing.communicate()
+        (self.site.logs / f'{name}.log').write_text(said)
+        if playing.returncode:
+            raise processes.Failed(f'{name}.yml: {said[-4000:]}')
+        self._runs(ours, [compute.service(_HOST)])
+        (service,) = (
+            found for found in self.admin.compute.services(
+                binary='nova-compute') if found.host == _HOST)
+        self._expect((service.state, service.status), ('up', 'enabled'),
+                     f'nova-compute on {_HOST}')
+
+    def _kill(self, name, step):
+        """Kill it, and all that it started but a service, in this task."""
+        with self._playing(name, *self._WORDS) as playing:
+            for line in playing.stdout:
+                if re.match(rf'TASK \[(.* : )?{re.escape(step)}\]', line):
+                    time.sleep(1)  # until it is at work
+                    break
+            else:
+                raise processes.Failed(f'{name}.yml has no "{step}"')
+            self._kill_all(playing.pid)
+            playing.wait()
+            playing.stdout.close()
+
+    def _kill_all(self, first):
+        services = {process.session for process in map(
+            self.supervisor.running, self.supervisor.names()) if process}
+        os.kill(first, signal.SIGSTOP)
+        for pid in [first, *descendants(first)]:
+            found = processes.stat(pid)
+            if found and found.session not in services:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _content(self):
+        """Each file of Nova on the host, without bytecode."""
+        folder = nodes.site_packages(nodes.prefix(self.site, _HOST))
+        return {
+            str(path.relative_to(folder)):
+                hashlib.sha256(path.read_bytes()).hexdigest()
+            for top in folder.glob('nova*') for path in top.rglob('*')
+            if path.is_file() and path.suffix != '.pyc'}
+
+
+def descendants(pid: int) -> ty.List[int]:
+    """All processes that a process has started, whatever their session."""
+    found = []
+    for process in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            after = (process / 'stat').read_text().rpartition(')')[2]
+            if int(after.split()[1]) == pid:
+                child = int(process.name)
+                found += [child, *descendants(child)]
+    return found
 
 
 def kind(text: str) -> str:

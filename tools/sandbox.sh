@@ -7,6 +7,8 @@
 #     tools/sandbox.sh up --dashboard    the same with Horizon
 #     tools/sandbox.sh deployment    deploy the series onto that and back, while
 #                                    a client boots and deletes servers
+#     tools/sandbox.sh deployment --killed    the same on one host, killed in
+#                                    each step
 #     tools/sandbox.sh status   what runs, and what to type next
 #     tools/sandbox.sh test     check it from end to end
 #     tools/sandbox.sh test --dashboard    only in the browser
@@ -42,7 +44,8 @@ case ${1:-} in
 esac
 with=()
 case "${1:-} ${2:-}" in
-'up --stock' | 'up --dashboard' | 'test --dashboard')
+'up --stock' | 'up --dashboard' | 'test --dashboard' | \
+    'deployment --killed')
     with=("$2")
     set -- "$1" "${@:3}"
     ;;
@@ -132,7 +135,7 @@ deployment)
             die "could not install deploy/requirements.txt"
     }
     packaging/build.sh wheel || die "the wheel does not build"
-    exec "$ENV/bin/python" -m sandbox deployment
+    exec "$ENV/bin/python" -m sandbox deployment "${with[@]}"
     ;;
 status | down)
     exec "$python" -m sandbox "$1"

@@ -10,10 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import re
+import subprocess
+import sys
 import unittest
 from unittest import mock
 
 from sandbox import deployment
+from sandbox import layout
+from sandbox import probes
 
 
 class ClientsTest(unittest.TestCase):
@@ -65,3 +70,75 @@ class KindTest(unittest.TestCase):
                 'GET http://127.0.0.1:18774/servers/'
                 '4a7c0a9e-7f8d-4d3a-9a77-2f7d6b1c0c51: <object at '
                 '0x7f12ab> req-4a7c0a9e-7f8d-4d3a-9a77-2f7d6b1c0c51'))
+
+
+class Walk(deployment.KilledProof):
+    """What it kills, and how it goes on, without a sandbox."""
+
+    def __init__(self, broken=None):
+        self.is_ours = False
+        self.killed, self.ended = [], []
+        self.show = mock.Mock()
+        self._begin = self._end = self._end_clients = mock.Mock()
+        self._all_there = mock.Mock()
+        self._broken = broken
+
+    def _content(self):
+        return {'nova': 'half' if self._broken in self.killed
+                else self.is_ours}
+
+    def _end_in(self, name, ours):
+        assert ours == (name == 'deploy')
+        self.is_ours = ours
+        self.ended.append(name)
+
+    def _kill(self, name, step):
+        assert self.is_ours == (name == 'rollback')
+        self.killed.append((name, step))
+
+
+class KilledTest(unittest.TestCase):
+    def test_each_step_is_killed_and_both_ways_follow(self):
+        walk = Walk()
+        walk.run()
+        self.assertEqual(
+            {(name, step) for name, steps in deployment.STEPS.items()
+             for step in steps}, set(walk.killed))
+        self.assertEqual(len(set(walk.killed)), len(walk.killed))
+        for name in deployment.STEPS:
+            self.assertLess(5, walk.ended.count(name))
+
+    def test_half_of_something_ends_it(self):
+        with self.assertRaises(probes.Mismatch):
+            Walk(('rollback', 'Restart')).run()
+
+    def test_each_step_is_a_task_of_the_role(self):
+        tasks = layout.ROOT / 'deploy/roles/xloud_nova/tasks'
+
+        def names(name):
+            """Of all tasks that a file has or takes in."""
+            text = (tasks / name).read_text()
+            found = set(re.findall(r'- name: (.*)', text))
+            for taken in re.findall(r'_tasks: (.*)', text):
+                found |= names(taken)
+            return found
+
+        for playbook, begin in (('deploy', 'main.yml'),
+                                ('rollback', 'rollback.yml')):
+            self.assertEqual(set(), {*deployment.STEPS[playbook]} -
+                             names(begin))
+
+    def test_what_a_process_has_started(self):
+        program = ('import subprocess, sys; '
+                   'child = subprocess.Popen(["sleep", "60"], '
+                   'start_new_session=True); '
+                   'print(child.pid, flush=True); child.wait()')
+        with subprocess.Popen([sys.executable, '-c', program], text=True,
+                              stdout=subprocess.PIPE) as started:
+            child = int(started.stdout.readline())
+            try:
+                self.assertEqual([child],
+                                 deployment.descendants(started.pid))
+                self.assertEqual([], deployment.descendants(child))
+            finally:
+                subprocess.run(['kill', str(child)], check=True)
