@@ -12,6 +12,7 @@
 
 """A hypervisor whose guests do what a test says."""
 
+import contextlib
 import itertools
 import math
 
@@ -208,6 +209,17 @@ class GuestsTestCase(base.ElasticServersTestCase):
             self.useFixture(fixtures.MonkeyPatch(name, value))
         super().setUp()
 
+    @property
+    def guests(self):
+        return ScriptedFakeDriver.guests
+
+    @contextlib.contextmanager
+    def cell(self, host='host1'):
+        with context.target_cell(
+                context.get_admin_context(),
+                self.host_mappings[host].cell_mapping) as cell:
+            yield cell
+
 
 class ReconciledTestCase(GuestsTestCase):
     """The same, where reconcile runs with the audit of each host."""
@@ -218,9 +230,7 @@ class ReconciledTestCase(GuestsTestCase):
 
     def reconcile_all(self):
         for host, compute in self.computes.items():
-            with context.target_cell(
-                    context.get_admin_context(),
-                    self.host_mappings[host].cell_mapping) as cell:
+            with self.cell(host) as cell:
                 compute.manager._elastic.reconcile(cell)
 
     def books(self, server):
@@ -233,7 +243,7 @@ class ReconciledTestCase(GuestsTestCase):
     def change_sizes(self, server, desired, boot=None):
         # What its start leaves to do is done before that.
         self.reconcile_all()
-        guest = ScriptedFakeDriver.guests[server['id']]
+        guest = self.guests[server['id']]
         guest.held = guest.target = desired
         guest.config = boot or desired
         return super().change_sizes(server, desired, boot)

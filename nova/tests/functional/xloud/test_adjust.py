@@ -12,7 +12,6 @@
 
 """Adjust and reconcile on a compute, with a real database and Placement."""
 
-import contextlib
 import datetime
 import threading
 import time
@@ -27,7 +26,6 @@ import sqlalchemy
 
 from nova.compute import power_state
 from nova.compute import task_states
-from nova import context
 from nova import exception
 from nova import objects
 from nova.scheduler.client import report
@@ -66,14 +64,7 @@ class AdjustTestCase(scripted.GuestsTestCase):
 
     @property
     def guest(self):
-        return self.driver.guests[self.server['id']]
-
-    @contextlib.contextmanager
-    def cell(self):
-        with context.target_cell(
-                context.get_admin_context(),
-                self.host_mappings['host1'].cell_mapping) as cell:
-            yield cell
+        return self.guests[self.server['id']]
 
     def reconcile(self):
         with self.cell() as cell:

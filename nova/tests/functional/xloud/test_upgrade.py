@@ -17,7 +17,6 @@ in the databases, in Placement, on its hosts and on the way to them, and the
 others begin with that. See nova.tests.functional.xloud.recording.
 """
 
-import contextlib
 import datetime
 import os
 from unittest import mock
@@ -31,7 +30,6 @@ from nova.compute import power_state
 from nova import context
 from nova.objects import base as objects_base
 from nova.tests.fixtures import libvirt as fakelibvirt
-from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import recording
 from nova.tests.functional.xloud import scripted
 from nova import version
@@ -52,30 +50,12 @@ OTHER_MINIMUM = size.Size(1, 512)
 BOOTED, DOMAIN_ID = (1, 1), 7
 
 
-class CloudTestCase(base.ElasticServersTestCase):
-
-    compute_driver = 'fake.ScriptedFakeDriver'
+class CloudTestCase(scripted.GuestsTestCase):
 
     def setUp(self):
         super().setUp()
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.fake.ScriptedFakeDriver', scripted.ScriptedFakeDriver))
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.tests.functional.xloud.scripted.ScriptedFakeDriver.guests',
-            {}))
         for host in ('host1', 'host2'):
             self.start_host(host)
-
-    @property
-    def guests(self):
-        return scripted.ScriptedFakeDriver.guests
-
-    @contextlib.contextmanager
-    def cell(self):
-        with context.target_cell(
-                context.get_admin_context(),
-                self.host_mappings['host1'].cell_mapping) as cell:
-            yield cell
 
     def _cell_uuid(self):
         return self.host_mappings['host1'].cell_mapping.uuid
