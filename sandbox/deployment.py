@@ -121,9 +121,9 @@ class Clients(threading.Thread):
                            networks=[{'uuid': cloud.network.find_network(
                                network.NETWORK).id}])
         deadline = time.monotonic() + _PATIENCE
-        found = server
-        while found is not None and found.status == 'BUILD' and (
-                time.monotonic() < deadline):
+        found = server  # whose status the answer does not have
+        while found is not None and found.status not in (
+                'ACTIVE', 'ERROR') and time.monotonic() < deadline:
             time.sleep(1)
             # A list each second, as a dashboard does. A request that fails
             # says nothing of the server.

@@ -29,7 +29,7 @@ class ClientsTest(unittest.TestCase):
         """
         clients, cloud = deployment.Clients(None), mock.Mock()
         cloud.compute.create_server.return_value = mock.Mock(
-            id='one', status='BUILD')
+            id='one', status=None)
         cloud.compute.servers.side_effect = [
             found if isinstance(found, Exception) else
             [mock.Mock(id='one', status=found)] if found else []
