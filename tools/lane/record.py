@@ -63,5 +63,6 @@ def _record(name, anew):
         counting.show(f'{file} stays as it is: tests failed')
     else:
         callers.add({test: called & unknown for test, called in met.items()},
-                    unknown).without(in_tree).save(file)
+                    unknown, selection.COMMON[name]).without(in_tree).save(
+                        file)
     return outcome
