@@ -107,11 +107,14 @@ class ElasticServersTestCase(
     def books(self, server):
         """All that is recorded about the sizes of a server."""
         instance = self.instance(server)
+        return (instance.vcpus, instance.memory_mb, self.recorded(instance))
+
+    def recorded(self, instance):
         found = entries.of(instance)
         # Who made the last change, and when, is not a size.
         for key in (notes.TASK, notes.SINCE):
             found.pop(key, None)
-        return (instance.vcpus, instance.memory_mb, found)
+        return found
 
     @staticmethod
     def opened_books(charge):

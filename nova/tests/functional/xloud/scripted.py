@@ -17,12 +17,14 @@ import itertools
 import math
 
 import fixtures
+from oslo_utils import timeutils
 
 from nova.compute import power_state
 from nova import context
 from nova import exception
 from nova.tests.functional.xloud import base
 from nova.xloud import guest as elastic_guest
+from nova.xloud import notes
 from nova.xloud import size
 
 # How a guest can react to a request to change.
@@ -165,7 +167,9 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
 
     def reboot(self, context, instance, network_info, reboot_type,
                *args, **kwargs):
-        config = self.guests[instance.uuid].config
+        # None of a guest that was destroyed, which only a hard reboot starts.
+        guest = self.guests.get(instance.uuid)
+        config = guest and guest.config
         super().reboot(context, instance, network_info, reboot_type,
                        *args, **kwargs)
         if reboot_type == 'SOFT':
@@ -233,16 +237,18 @@ class ReconciledTestCase(GuestsTestCase):
             with self.cell(host) as cell:
                 compute.manager._elastic.reconcile(cell)
 
-    def books(self, server):
-        vcpus, memory_mb, entries = super().books(server)
+    def recorded(self, instance):
         # Each start and each move of a guest leaves a note as well.
-        return vcpus, memory_mb, {
-            key: value for key, value in entries.items()
-            if key.startswith(('xloud_desired_', 'xloud_boot_'))}
+        return {key: value for key, value in super().recorded(instance).items()
+                if key.startswith(('xloud_desired_', 'xloud_boot_'))}
 
     def change_sizes(self, server, desired, boot=None):
         # What its start leaves to do is done before that.
         self.reconcile_all()
+        # What was asked for does not wait for what nobody did.
+        instance = self.instance(server)
+        notes.mark_changed(instance, timeutils.utcnow())
+        instance.save()
         guest = self.guests[server['id']]
         guest.held = guest.target = desired
         guest.config = boot or desired

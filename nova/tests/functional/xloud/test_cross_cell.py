@@ -18,14 +18,15 @@ from nova import objects
 from nova.policies import base as base_policies
 from nova.policies import servers as servers_policies
 from nova.tests.functional.xloud import base
-from nova.xloud import entries
+from nova.tests.functional.xloud import scripted
 from nova.xloud import size
 
 NOTHING = size.Size(0, 0)
 NEW = size.Size(4, 1024)
+BOOT = size.Size(3, 6144)
 
 
-class CrossCellTestCase(base.ElasticServersTestCase):
+class CrossCellTestCase(scripted.ReconciledTestCase):
     """Moves from one cell to another, where the server gets another row."""
 
     NUMBER_OF_CELLS = 2
@@ -41,9 +42,17 @@ class CrossCellTestCase(base.ElasticServersTestCase):
         self.start_host('host2', cell_name='cell2')
         self.flavor = self.create_elastic_flavor()
         self.server = self.create_server(self.flavor)
-        self.charge = self.change_sizes(
-            self.server, desired=size.Size(6, 4096), boot=size.Size(3, 6144))
+        self.hold(size.Size(6, 4096))
+
+    def hold(self, desired):
+        """Let the guest hold this from now on, and start with BOOT."""
+        self.charge = self.change_sizes(self.server, desired, BOOT)
         self.before = self.books(self.server)
+
+    def starts_anew(self):
+        """From now on it has what its start gives."""
+        self.charge = BOOT
+        self.before = self.opened_books(BOOT)
 
     def resize(self, minimum=NEW):
         """Resize to a flavor that may be fixed: minimum is None then."""
@@ -68,7 +77,7 @@ class CrossCellTestCase(base.ElasticServersTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell_context, self.server['id'],
                 expected_attrs=['system_metadata'])
-        return instance.vcpus, instance.memory_mb, entries.of(instance)
+        return instance.vcpus, instance.memory_mb, self.recorded(instance)
 
     def confirm(self, charge):
         self.server = self._confirm_resize(self.server, cross_cell=True)
@@ -79,6 +88,11 @@ class CrossCellTestCase(base.ElasticServersTestCase):
 
     def revert(self):
         self.server = self._revert_resize(self.server)
+        self.starts_anew()
+        # An earlier revert is 'reverted' already.
+        self._wait_for_server_parameter(
+            self.server, {'OS-EXT-STS:task_state': None})
+        self._run_periodics()
         self.assert_unchanged()
         self.assertRaises(
             exception.InstanceNotFound, self.get_row, 'cell2')
@@ -132,24 +146,26 @@ class CrossCellTestCase(base.ElasticServersTestCase):
 
     def migrate(self):
         self.server = self._migrate_server(self.server, host='host2')
-        self.assert_resized(self.charge)
+        self._run_periodics()
+        self.assert_resized(BOOT)
 
     def test_cold_migration(self):
         self.migrate()
         self.revert()
         self.migrate()
-        self.confirm(self.charge)
+        self.confirm(BOOT)
         self.assertEqual(self.before, self.books(self.server))
 
     def test_cold_migration_and_another_charge(self):
-        """The source keeps what it was charged, and a revert restores it."""
-        boot = size.boot(self.instance(self.server))
-        for desired in (boot, base.MAXIMUM):
+        """The source keeps what it was charged until the server is back."""
+        for desired in (BOOT, base.MAXIMUM):
             self.migrate()
-            charge = self.change_sizes(self.server, desired, boot)
+            charge = self.change_sizes(self.server, desired, BOOT)
             self.assert_resized(charge)
             self.revert()
+            self.hold(size.Size(6, 4096))
         self.migrate()
+        boot = size.Size(5, 3072)
         self.change_sizes(self.server, boot)
         self.assert_resized(boot)
         self.confirm(boot)
@@ -171,6 +187,7 @@ class CrossCellTestCase(base.ElasticServersTestCase):
             exception.InstanceNotFound, self.get_row, 'cell2')
         # The guest was destroyed on the source, a reboot brings it back.
         self.server = self._reboot_server(self.server, hard=True)
+        self.starts_anew()
         # The tracker of the destination sees the end at its next audit.
         self._run_periodics()
         self.assert_unchanged()

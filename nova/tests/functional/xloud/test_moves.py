@@ -46,9 +46,12 @@ class MovesTestCase(base.ElasticServersTestCase):
         self.start_host('host2', elastic=self.elastic)
         self.flavor = self.create_elastic_flavor()
         self.server = self.create_server(self.flavor, host='host1')
-        self.charge = self.change_sizes(
-            self.server, desired=size.Size(6, 4096), boot=BOOT)
+        self.hold(size.Size(6, 4096))
         self.assertEqual((6, 6144), self.charge)
+
+    def hold(self, desired):
+        """Let the guest hold this from now on, and start with BOOT."""
+        self.charge = self.change_sizes(self.server, desired, boot=BOOT)
         self.before = self.books(self.server)
 
     def act(self, action, body=None, microversion=None):
@@ -100,6 +103,7 @@ class MovesTestCase(base.ElasticServersTestCase):
         The resource tracker of a host sees a live migration and some
         failures only then.
         """
+        self.assert_idle()
         self._run_periodics()
         self.assert_idle()
         self.assert_unchanged(host, **used)
@@ -113,10 +117,8 @@ class MovesTestCase(base.ElasticServersTestCase):
 
     def grow_until_the_next_start(self):
         """Nothing of the growth is to be claimed where the server starts."""
-        self.charge = self.change_sizes(
-            self.server, desired=size.Size(8, 8192), boot=BOOT)
+        self.hold(size.Size(8, 8192))
         self.assertEqual((8, 8192), self.charge)
-        self.before = self.books(self.server)
 
     def assert_idle(self):
         """Nothing that was started holds the server."""
@@ -265,7 +267,7 @@ class EvacuateTestCase(GuestsMoveTestCase):
         self.assert_settled()
 
 
-class ShelveTestCase(MovesTestCase):
+class ShelveTestCase(GuestsMoveTestCase):
 
     def test_offloaded_at_once(self):
         self.server = self._shelve_server(self.server)
@@ -286,7 +288,8 @@ class ShelveTestCase(MovesTestCase):
         self.flags(shelved_offload_time=-1)
         self.server = self._shelve_server(
             self.server, expected_state='SHELVED')
-        self.assert_unchanged()
+        self.starts_anew()
+        self.assert_settled()
         self.server = self._unshelve_server(self.server)
         self.assert_unchanged()
 
@@ -294,7 +297,6 @@ class ShelveTestCase(MovesTestCase):
             self.server, expected_state='SHELVED')
         self._shelve_offload_server(self.server)
         self.assert_used(host1=NOTHING, host2=NOTHING)
-        self.starts_anew()
         self.assertEqual(self.before, self.books(self.server))
         self.server = self._unshelve_server(self.server)
         self.assert_unchanged()
@@ -356,12 +358,14 @@ class RebuildTestCase(MovesTestCase):
         self.assert_unchanged(host1=full)
 
 
-class ColdMigrationTestCase(MovesTestCase):
+class ColdMigrationTestCase(GuestsMoveTestCase):
     """What test_placement does not have."""
 
     def test_stopped(self):
         """Both hosts hold the charge; either keeps it after a restart."""
         self._stop_server(self.server)
+        self.starts_anew()
+        self.assert_settled()
         self.server = self._migrate_server(self.server, host='host2')
         for host in ('host1', 'host2'):
             self.computes[host] = self.restart_compute_service(
@@ -393,10 +397,11 @@ class ColdMigrationTestCase(MovesTestCase):
         self.delete()
 
     def migrate_and_change(self, desired):
-        """Let it hold something else where it has come to."""
+        """Let it hold something else where it has started again."""
         self.server = self._migrate_server(self.server, host='host2')
-        self.assert_charged(self.server, self.charge, 'host2')
-        self.assert_used(host1=self.charge, host2=self.charge)
+        self._run_periodics()
+        self.assert_charged(self.server, BOOT, 'host2')
+        self.assert_used(host1=self.charge, host2=BOOT)
         charge = self.change_sizes(self.server, desired, boot=BOOT)
         self.assertEqual(size.largest(desired, BOOT), charge)
         self.assert_used(host1=self.charge, host2=charge)
@@ -407,11 +412,13 @@ class ColdMigrationTestCase(MovesTestCase):
         return charge
 
     def test_it_is_charged_something_else_there(self):
-        """The source keeps what it was charged, and a revert restores it."""
+        """The source keeps what it was charged until the server is back."""
         for desired in (BOOT, base.MAXIMUM):
             self.migrate_and_change(desired)
             self.server = self._revert_resize(self.server)
-            self.assert_unchanged()
+            self.starts_anew()
+            self.assert_settled()
+            self.hold(size.Size(6, 4096))
 
     def test_confirmed_with_another_charge(self):
         charge = self.migrate_and_change(BOOT)
@@ -422,7 +429,7 @@ class ColdMigrationTestCase(MovesTestCase):
         self.delete()
 
 
-class ResizeTestCase(MovesTestCase):
+class ResizeTestCase(GuestsMoveTestCase):
     """What test_placement does not have."""
 
     def resize(self, maximum, minimum):
@@ -446,7 +453,8 @@ class ResizeTestCase(MovesTestCase):
 
     def revert(self):
         self.server = self._revert_resize(self.server)
-        self.assert_unchanged()
+        self.starts_anew()
+        self.assert_settled()
 
     def test_to_a_smaller_flavor(self):
         """Its maximum is less than what the server is charged."""
@@ -534,7 +542,8 @@ class ResizeTestCase(MovesTestCase):
         self.assert_charged(self.server, new, 'host3')
         self.assert_used(host1=self.charge, host2=NOTHING, host3=new)
         self.server = self._revert_resize(self.server)
-        self.assert_unchanged(host3=NOTHING)
+        self.starts_anew()
+        self.assert_settled(host3=NOTHING)
         # And a cold migration takes the charge along.
         self.server = self._migrate_server(self.server)
         self.assert_charged(self.server, self.charge, 'host3')
@@ -576,7 +585,7 @@ class ResizeTestCase(MovesTestCase):
         self.assert_used(host1=NOTHING, host2=NOTHING)
 
 
-class DeleteTestCase(MovesTestCase):
+class DeleteTestCase(GuestsMoveTestCase):
     """Whatever a server was doing, it leaves nothing behind."""
 
     def renew(self):
@@ -584,12 +593,12 @@ class DeleteTestCase(MovesTestCase):
         self.delete()
         self.assert_used(host1=NOTHING, host2=NOTHING)
         self.server = self.create_server(self.flavor, host='host1')
-        self.change_sizes(
-            self.server, desired=size.Size(6, 4096), boot=size.Size(3, 6144))
+        self.hold(size.Size(6, 4096))
 
     def test_where_it_is(self):
         self._stop_server(self.server)
-        self.assert_unchanged()
+        self.starts_anew()
+        self.assert_settled()
         self.renew()
         self._suspend_server(self.server)
         self.assert_unchanged()
@@ -600,7 +609,8 @@ class DeleteTestCase(MovesTestCase):
         self.renew()
         self.act('rescue')
         self._wait_for_state_change(self.server, 'RESCUE')
-        self.assert_unchanged()
+        self.starts_anew()
+        self.assert_settled()
         self.act('unrescue')
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assert_unchanged()
@@ -610,7 +620,8 @@ class DeleteTestCase(MovesTestCase):
 
     def test_on_the_move(self):
         self._migrate_server(self.server)
-        self.assert_used(host1=self.charge, host2=self.charge)
+        self._run_periodics()
+        self.assert_used(host1=self.charge, host2=BOOT)
         self.renew()
         new = size.Size(1, 512)
         self._resize_server(self.server, self.create_elastic_flavor(
@@ -623,7 +634,8 @@ class DeleteTestCase(MovesTestCase):
         self.renew()
         self.flags(shelved_offload_time=-1)
         self._shelve_server(self.server, expected_state='SHELVED')
-        self.assert_unchanged()
+        self.starts_anew()
+        self.assert_settled()
         self.renew()
 
     def test_host_down(self):
