@@ -176,7 +176,7 @@ claim 'a lost entry point is found' damaged 'entry point' \
 
 say "what pip makes of the source archive, as in an image of kolla"
 make_env kolla "$(sed -n "s/^$release //p" packaging/tests/kolla.txt)" podman
-pip_in env wheel --no-deps --wheel-dir "$work/wheel" \
+pip_in env wheel --use-pep517 --no-deps --wheel-dir "$work/wheel" \
     "build/dist/nova-$version.tar.gz"
 wheels=0
 for wheel in "$work"/wheel/*.whl build/dist/nova-"$version"-*.whl; do
