@@ -65,27 +65,32 @@ debian_archive() {
     echo "$found"
 }
 
-# The Debian with which this release runs, and the one that has what is too old
-# there. They are Python alone.
+# The Debian with which this release runs, and the one, if any, that has what is
+# too old there. They are Python alone.
 suite=bookworm
 newer=trixie
 from_newer='python3-oslo.messaging python3-os-traits python3-os-vif'
 
 # A Debian as a folder, with the packages that are named.
 make_debian() {
-    local archive root=$1
+    local archive archives root=$1
     archive=$(debian_archive) || exit
-    printf '%s\n' 'Package: *' "Pin: release n=$newer" 'Pin-Priority: 100' \
-        '' "Package: $from_newer" "Pin: release n=$newer" \
-        'Pin-Priority: 990' >"$root.preferences"
+    archives=("deb $archive $suite main")
+    : >"$root.preferences"
+    if [ "$newer" ]; then
+        archives+=("deb $archive $newer main")
+        printf '%s\n' 'Package: *' "Pin: release n=$newer" \
+            'Pin-Priority: 100' '' "Package: $from_newer" \
+            "Pin: release n=$newer" 'Pin-Priority: 990' >"$root.preferences"
+    fi
     mmdebstrap --variant=apt --mode=root \
         --aptopt='APT::Install-Recommends "false"' \
         --aptopt='APT::Sandbox::User "root"' \
         --dpkgopt=force-unsafe-io --include="$2" \
         --setup-hook="cp '$root.preferences' \
             \"\$1/etc/apt/preferences.d/newer\"" \
-        "$suite" "$root" "deb $archive $suite main" \
-        "deb $archive $newer main" >"$root.log" 2>&1 || die "no Debian was made:
+        "$suite" "$root" "${archives[@]}" >"$root.log" 2>&1 ||
+        die "no Debian was made:
 $(tail -n 30 "$root.log")"
 }
 
