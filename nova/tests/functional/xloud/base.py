@@ -32,6 +32,7 @@ CONF = conf.CONF
 
 MAXIMUM = size.Size(8, 8192)
 MINIMUM = size.Size(2, 2048)
+BOOT = size.Size(3, 6144)
 
 
 class ElasticFakeDriver(fake.FakeDriver):
@@ -110,11 +111,22 @@ class ElasticServersTestCase(
         return (instance.vcpus, instance.memory_mb, self.recorded(instance))
 
     def recorded(self, instance):
+        """The entries of its books about sizes."""
         found = entries.of(instance)
         # Who made the last change, and when, is not a size.
         for key in (notes.TASK, notes.SINCE):
             found.pop(key, None)
         return found
+
+    def hold(self, desired):
+        """Let the guest hold this from now on, and start with BOOT."""
+        self.charge = self.change_sizes(self.server, desired, boot=BOOT)
+        self.before = self.books(self.server)
+
+    def starts_anew(self):
+        """From now on it has what its start gives."""
+        self.charge = BOOT
+        self.before = self.opened_books(BOOT)
 
     @staticmethod
     def opened_books(charge):

@@ -23,7 +23,7 @@ from nova.xloud import size
 
 NOTHING = size.Size(0, 0)
 NEW = size.Size(4, 1024)
-BOOT = size.Size(3, 6144)
+BOOT = base.BOOT
 
 
 class CrossCellTestCase(scripted.ReconciledTestCase):
@@ -43,16 +43,6 @@ class CrossCellTestCase(scripted.ReconciledTestCase):
         self.flavor = self.create_elastic_flavor()
         self.server = self.create_server(self.flavor)
         self.hold(size.Size(6, 4096))
-
-    def hold(self, desired):
-        """Let the guest hold this from now on, and start with BOOT."""
-        self.charge = self.change_sizes(self.server, desired, BOOT)
-        self.before = self.books(self.server)
-
-    def starts_anew(self):
-        """From now on it has what its start gives."""
-        self.charge = BOOT
-        self.before = self.opened_books(BOOT)
 
     def resize(self, minimum=NEW):
         """Resize to a flavor that may be fixed: minimum is None then."""

@@ -25,7 +25,7 @@ from nova import utils
 from nova.xloud import size
 
 NOTHING = size.Size(0, 0)
-BOOT = size.Size(3, 6144)
+BOOT = base.BOOT
 OTHER_IMAGE = 'a2459075-d96c-40d5-893e-577ff92e721c'
 
 
@@ -48,11 +48,6 @@ class MovesTestCase(base.ElasticServersTestCase):
         self.server = self.create_server(self.flavor, host='host1')
         self.hold(size.Size(6, 4096))
         self.assertEqual((6, 6144), self.charge)
-
-    def hold(self, desired):
-        """Let the guest hold this from now on, and start with BOOT."""
-        self.charge = self.change_sizes(self.server, desired, boot=BOOT)
-        self.before = self.books(self.server)
 
     def act(self, action, body=None, microversion=None):
         with utils.temporary_mutation(
@@ -107,13 +102,6 @@ class MovesTestCase(base.ElasticServersTestCase):
         self._run_periodics()
         self.assert_idle()
         self.assert_unchanged(host, **used)
-
-    def starts_anew(self):
-        """From now on it has what its start gives."""
-        self.charge = BOOT
-        self.before = (*BOOT, {
-            **self.before[2], 'xloud_desired_vcpus': '3',
-            'xloud_desired_memory_mb': '6144'})
 
     def grow_until_the_next_start(self):
         """Nothing of the growth is to be claimed where the server starts."""
