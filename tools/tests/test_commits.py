@@ -14,27 +14,20 @@
 
 import ast
 from pathlib import Path
-import re
 import unittest
 
+from xloud_series import patchfile
+from xloud_series import series
+
 ROOT = Path(__file__).resolve().parents[2]
-CLAIM = 'Overlay: '
-PATHS = re.compile(r'^diff --git a/\S+ b/(\S+)$', re.MULTILINE)
+PATCHES = ROOT / 'patches'
 
 
 def patches():
-    """The names of the patches in their order, each with its text."""
-    lines = (ROOT / 'patches' / 'series').read_text().splitlines()
-    names = [line.partition('#')[0].strip() for line in lines]
-    return {name: (ROOT / 'patches' / name).read_text()
-            for name in names if name}
-
-
-def claimed(text):
-    """The overlay files that a patch claims."""
-    header = text.partition('\n\n')[0]
-    return [line[len(CLAIM):] for line in header.splitlines()
-            if line.startswith(CLAIM)]
+    """The patches in their order, by name."""
+    names = series.parse((PATCHES / 'series').read_bytes()).names
+    return {name: patchfile.parse((PATCHES / name).read_bytes(), name)
+            for name in names}
 
 
 def module_of(path):
@@ -51,49 +44,43 @@ def imported(path):
             yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def hunks(text):
-    """The lines of a patch, by the file that it changes."""
-    _, *found = PATHS.split(text)
-    return dict(zip(found[::2], found[1::2]))
-
-
-def changed(hunk, sign):
+def changed(diff, sign):
     """The lines that a patch adds or removes, without those that recur."""
-    return {line[1:].strip() for line in hunk.splitlines()
-            if line.startswith(sign) and len(line.strip()) > 20 and
-            not line.startswith(3 * sign)}
+    return {line[1:].strip() for hunk in diff.hunks for line in hunk.lines
+            if line.startswith(sign) and len(line.strip()) > 20}
 
 
 class CommitsTest(unittest.TestCase):
 
     def test_none_imports_what_a_later_one_adds(self):
         """Else the tests that it adds fail, which compiling does not show."""
-        names = list(patches())
-        added_by = {module_of(path): name for name, text in patches().items()
-                    for path in claimed(text) if path.endswith('.py')}
+        commits = patches()
+        names = list(commits)
+        added_by = {module_of(path): name for name, patch in commits.items()
+                    for path in patch.overlay if path.endswith('.py')}
         wrong = [
             (name, path, module, added_by[module])
-            for name, text in patches().items() for path in claimed(text)
+            for name, patch in commits.items() for path in patch.overlay
             if path.endswith('.py') for module in imported(path)
             if names.index(added_by.get(module, name)) > names.index(name)]
         self.assertEqual([], wrong)
 
     def test_none_takes_back_what_an_earlier_one_added(self):
         added, wrong = {}, []
-        for name, text in patches().items():
-            for path, hunk in hunks(text).items():
-                lines = added.setdefault(path, {})
-                wrong += [(name, path, line, lines[line])
-                          for line in changed(hunk, '-') if line in lines]
-                lines.update(dict.fromkeys(changed(hunk, '+'), name))
+        for name, patch in patches().items():
+            for diff in patch.files:
+                lines = added.setdefault(diff.path, {})
+                wrong += [(name, diff.path, line, lines[line])
+                          for line in changed(diff, '-') if line in lines]
+                lines.update(dict.fromkeys(changed(diff, '+'), name))
         self.assertEqual([], wrong)
 
     def test_only_tests_say_what_they_need(self):
         """A commit of tests alone proves several, or it belongs to one."""
-        for name, text in patches().items():
+        for name, patch in patches().items():
             if name.startswith('tests-'):
                 with self.subTest(name):
-                    self.assertRegex(text, r'\n\nIt needs all of ')
+                    self.assertIn('\n\nIt needs all of ', patch.message)
 
 
 if __name__ == '__main__':
