@@ -9,10 +9,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh
+# shellcheck source=deploy/tests/stock.sh
+. deploy/tests/stock.sh
 
 nodes='node-a node-b node-c'
-env=$PWD/build/env-2024.1
-playbook=$PWD/build/deploy-env/bin/ansible-playbook
 [ -x "$playbook" ] || die "no build/deploy-env: see deploy/requirements.txt"
 work=$(mktemp -d)
 cleanup() {
@@ -26,24 +26,14 @@ export XLOUD_FAKE_CLOUD=$work/cloud ANSIBLE_CONFIG=$PWD/deploy/ansible.cfg
 export XLOUD_OWNER=proof
 
 say "three nodes with stock Nova"
-stock=$(ls build/deploy/nova-29.4.0-py3-none-any.whl 2>/dev/null) || {
-    "$env/bin/python" -m pip wheel -q --no-deps --no-build-isolation \
-        --no-index -w build/deploy build/.cache/sdist/nova-29.4.0.tar.gz
-    stock=build/deploy/nova-29.4.0-py3-none-any.whl
-}
-packaging/build.sh wheel >/dev/null
-XLOUD_WHEEL=$(ls "$PWD"/build/dist/nova-*+xloud.*.whl)
+stock=$(stock_wheel)
+XLOUD_WHEEL=$(our_wheel)
 export XLOUD_WHEEL
-ours=29.4.0+xloud.1
 mkdir "$work/cloud" "$work/logs"
 echo '[]' >"$work/cloud/servers.json"
 site() { echo "$work"/"$1"/lib/python3*/site-packages; }
 for node in $nodes; do
-    "$env/bin/python" -m venv --without-pip "$work/$node"
-    "$env/bin/python" -m pip -q --python "$work/$node/bin/python3" install \
-        --no-deps --no-index "$stock"
-    echo "$env"/lib/python3*/site-packages \
-        >"$(site "$node")/requirements.pth"
+    make_stock_env "$work/$node" "$stock"
     echo '{"status": "enabled", "disabled_reason": null}' \
         >"$work/cloud/$node.json"
 done

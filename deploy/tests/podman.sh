@@ -10,12 +10,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh
+# shellcheck source=deploy/tests/stock.sh
+. deploy/tests/stock.sh
 
 image=localhost/xloud-nova-stock
 unset TARGET_HOST NOVA_SITE_PACKAGES SOURCE_REPO BACKUP_DIR
 services='nova_conductor nova_api nova_compute'
 export CONTAINER_NAME=$services
-env=$PWD/build/env-2024.1
 python=$("$env/bin/python" -c 'import sys; print(sys.base_prefix)')
 venv=/var/lib/kolla/venv
 site=$venv/lib/$(basename "$(dirname "$("$env/bin/python" -c \
@@ -46,11 +47,7 @@ service() {
 }
 
 say "an image with stock Nova in kolla's folders"
-stock=$(ls build/deploy/nova-29.4.0-py3-none-any.whl 2>/dev/null) || {
-    "$env/bin/python" -m pip wheel -q --no-deps --no-build-isolation \
-        --no-index -w build/deploy build/.cache/sdist/nova-29.4.0.tar.gz
-    stock=build/deploy/nova-29.4.0-py3-none-any.whl
-}
+stock=$(stock_wheel)
 mkdir -p "$work/root"/{usr,etc,tmp,var/lib/kolla,var/log/kolla/nova,root,run}
 for name in bin lib lib64 sbin; do ln -s "usr/$name" "$work/root/$name"; done
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$work/root/etc/passwd"
@@ -111,8 +108,7 @@ verify() {
 for name in $services; do service "$name"; done
 content nova_api >"$work/stock"
 packaging/build.sh verify >/dev/null
-packaging/build.sh wheel >/dev/null
-XLOUD_WHEEL=$(ls build/dist/nova-*+xloud.*.whl)
+XLOUD_WHEEL=$(our_wheel)
 export XLOUD_WHEEL
 
 say "there and back"
@@ -123,7 +119,7 @@ begun=$(date +%s)
 claim 'it deploys to three containers' deploy deploy
 echo "   $((($(date +%s) - begun))) s for three services"
 # shellcheck disable=SC2086
-claim 'each runs ours' runs 29.4.0+xloud.1 $services
+claim 'each runs ours' runs $ours $services
 claim 'xloud-nova-verify finds nothing' verify nova_api
 content nova_api >"$work/ours"
 started >"$work/before"

@@ -10,11 +10,10 @@ here=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../..")
 cd "$here"
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh
+# shellcheck source=deploy/tests/stock.sh
+. deploy/tests/stock.sh
 
-env=$PWD/build/env-2024.1
 python=$("$env/bin/python" -c 'import sys; print(sys.base_prefix)')
-playbook=$PWD/build/deploy-env/bin/ansible-playbook
-ours=29.4.0+xloud.1
 
 # What happens in it. Its log is a unit's, so that of a service is a file.
 if [ "${1:-}" = inside ]; then
@@ -68,13 +67,8 @@ command -v systemd-nspawn >/dev/null || die "no systemd-nspawn here"
 [ -x "$playbook" ] || die "no build/deploy-env: see deploy/requirements.txt"
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
-stock=$(ls build/deploy/nova-29.4.0-py3-none-any.whl 2>/dev/null) || {
-    "$env/bin/python" -m pip wheel -q --no-deps --no-build-isolation \
-        --no-index -w build/deploy build/.cache/sdist/nova-29.4.0.tar.gz
-    stock=build/deploy/nova-29.4.0-py3-none-any.whl
-}
-packaging/build.sh wheel >/dev/null
-wheel=$(ls "$PWD"/build/dist/nova-*+xloud.*.whl)
+stock=$(stock_wheel)
+wheel=$(our_wheel)
 
 say "a host whose systemd runs stock Nova"
 root=$work/host
@@ -85,11 +79,7 @@ cp -L /etc/os-release /etc/ld.so.cache "$root/etc/"
 : >"$root/etc/machine-id"
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\n' >"$root/etc/group"
-"$env/bin/python" -m venv --without-pip "$root/opt/nova"
-"$env/bin/python" -m pip -q --python "$root/opt/nova/bin/python3" install \
-    --no-deps --no-index "$stock"
-echo "$env"/lib/python3*/site-packages >"$(
-    echo "$root"/opt/nova/lib/python3*/site-packages)/requirements.pth"
+make_stock_env "$root/opt/nova" "$stock"
 cat >"$root/service" <<'PROGRAM'
 import os, time
 import nova.version
