@@ -16,7 +16,7 @@ import collections
 import statistics
 import time
 
-from nova.tests.functional.xloud import test_adjust  # noqa: I100
+from nova.tests.functional.xloud import adjust_base  # noqa: I100
 
 from oslo_utils import timeutils
 from oslo_utils import uuidutils
@@ -32,7 +32,7 @@ from nova.xloud import size
 SMALL, LARGE = (2, 2048), (4, 4096)
 
 
-class Bench(test_adjust.AdjustTestCase):
+class Bench(adjust_base.AdjustTestCase):
 
     def __init__(self, rounds, counts):
         super().__init__()

@@ -16,7 +16,7 @@ import datetime
 import statistics
 import time
 
-from nova.tests.functional.xloud import test_adjust_api  # noqa: I100
+from nova.tests.functional.xloud import api_base  # noqa: I100
 
 from oslo_utils import uuidutils
 import sqlalchemy
@@ -69,7 +69,7 @@ def _copy(cctxt, template, first, count):
         cctxt.session.execute(model.__table__.insert(), rows)
 
 
-class Bench(test_adjust_api.AdjustTestBase):
+class Bench(api_base.AdjustTestBase):
 
     ADMIN_API = True
 

@@ -50,16 +50,17 @@ def play(seed):
     from hypothesis import stateful
     import testtools
 
-    from nova.tests.functional.xloud import test_machine
+    from nova.tests.functional.xloud import machine
+    from nova.tests.functional.xloud import two_hosts
 
     steps = []
 
-    class CountedServers(test_machine.Servers):
+    class CountedServers(machine.Servers):
         @stateful.invariant()
         def one_more_step(self):
             steps.append(1)
 
-    class Long(test_machine.World):
+    class Long(two_hosts.World):
         def test_long(self):
             gc.freeze()
             stateful.run_state_machine_as_test(

@@ -43,7 +43,7 @@ sys.path[0] = ''  # nova of the working directory, tools of nobody
 os.environ['OS_TEST_TIMEOUT'] = '0'
 _OUTPUT, sys.stdout = sys.stdout, sys.stderr
 
-from nova.tests.hypervisor import test_moves  # noqa: E402,I100
+from nova.tests.hypervisor import two_hosts  # noqa: E402,I100
 
 import fixtures  # noqa: E402
 
@@ -71,7 +71,7 @@ def tell(kind, *fields):
     print(json.dumps([kind, *fields]), file=_OUTPUT, flush=True)
 
 
-class Demo(test_moves.MovesTestCase):
+class Demo(two_hosts.TwoHostsTestCase):
     """What a guest does late is settled as in a new cloud.
 
     That is by libvirt's events and a reconcile each minute, not by the test.
@@ -117,7 +117,7 @@ class Demo(test_moves.MovesTestCase):
         self.show(server, SHRUNK)
 
         tell('step', 'migrate live', 'Migrate it live to the other host')
-        self._migrate_live(server, self.other)
+        self.migrate_live(server, self.other)
         self.show(server, SHRUNK)
         tell('note', 'The guest runs on, up %d s: it did not boot again.' %
              self.seen(server).uptime)

@@ -12,15 +12,14 @@
 
 """The commits of the series, one after the other."""
 
-import ast
-from pathlib import Path
 import unittest
 
+from tools.tests import imports
+from tools import tree
 from xloud_series import patchfile
 from xloud_series import series
 
-ROOT = Path(__file__).resolve().parents[2]
-PATCHES = ROOT / 'patches'
+PATCHES = tree.ROOT / 'patches'
 
 
 def patches():
@@ -28,20 +27,6 @@ def patches():
     names = series.parse((PATCHES / 'series').read_bytes()).names
     return {name: patchfile.parse((PATCHES / name).read_bytes(), name)
             for name in names}
-
-
-def module_of(path):
-    return path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
-
-
-def imported(path):
-    """All that may be a module that a file imports."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
 def changed(diff, sign):
@@ -56,12 +41,13 @@ class CommitsTest(unittest.TestCase):
         """Else the tests that it adds fail, which compiling does not show."""
         commits = patches()
         names = list(commits)
-        added_by = {module_of(path): name for name, patch in commits.items()
-                    for path in patch.overlay if path.endswith('.py')}
+        added_by = {
+            imports.module_of(path): name for name, patch in commits.items()
+            for path in patch.overlay if path.endswith('.py')}
         wrong = [
             (name, path, module, added_by[module])
             for name, patch in commits.items() for path in patch.overlay
-            if path.endswith('.py') for module in imported(path)
+            if path.endswith('.py') for module in imports.imported(path)
             if names.index(added_by.get(module, name)) > names.index(name)]
         self.assertEqual([], wrong)
 

@@ -16,19 +16,19 @@ import fixtures
 import libvirt
 
 from nova import exception
+from nova.tests.hypervisor import domain_base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
-from nova.tests.hypervisor import test_domain
 from nova.virt import fake
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
-MINIMUM = test_domain.MINIMUM
-BOOT = test_domain.BOOT
-MAXIMUM = test_domain.MAXIMUM
+MINIMUM = domain_base.MINIMUM
+BOOT = domain_base.BOOT
+MAXIMUM = domain_base.MAXIMUM
 
 
-class ElasticGuestsTest(test_domain.DomainTestBase):
+class ElasticGuestsTest(domain_base.DomainTestBase):
 
     def setUp(self):
         super().setUp()

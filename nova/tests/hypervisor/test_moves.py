@@ -16,43 +16,19 @@ import libvirt
 
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
+from nova.tests.hypervisor import two_hosts
 from nova.xloud import size
 
 GROWN = size.Size(2, 512)
 
 
-class MovesTestCase(base.HypervisorTestCase):
-
-    HOSTS = 2
-
-    def setUp(self):
-        super().setUp()
-        self.other = self.libvirtds[1].address
-        # There is one configuration in this process, thus one folder with
-        # the disks, and libvirt cannot know that it is the same file.
-        for compute in self.computes.values():
-            compute.driver._live_migration_flags |= libvirt.VIR_MIGRATE_UNSAFE
-
-    def _migrate_live(self, server, host):
-        before = self.seen(server)
-        self.api.post_server_action(server['id'], {'os-migrateLive': {
-            'host': host, 'block_migration': 'auto'}})
-        self.wait_until_active(server, **{'OS-EXT-SRV-ATTR:host': host})
-
-        def goes_on():
-            seen = self.seen(server)
-            return seen and (seen.boot != before.boot or
-                             seen.uptime > before.uptime)
-
-        # The other host has begun another log of the console.
-        fixtures.wait_for(goes_on, 60, 'the guest goes on')
-        self.assert_runs_on(server)
+class MovesTestCase(two_hosts.TwoHostsTestCase):
 
     def test_live_migration_of_a_grown_server(self):
         server = self.boot()
         self.adjust(server, *GROWN, persist=False)
         self.assert_all_see(server, GROWN, boot=base.MINIMUM)
-        self._migrate_live(server, self.other)
+        self.migrate_live(server, self.other)
         self.assert_all_see(server, GROWN, boot=base.MINIMUM)
 
         self.adjust(server, *base.MAXIMUM, persist=False)
@@ -131,7 +107,7 @@ class MovesTestCase(base.HypervisorTestCase):
         shrunk = size.Size(2, 384)
         self.adjust(server, *shrunk)
         self.assert_all_see(server, shrunk)
-        self._migrate_live(server, self.other)
+        self.migrate_live(server, self.other)
         self.assert_all_see(server, shrunk)
 
         self.adjust(server, 4, 768)
@@ -156,7 +132,7 @@ class MovesTestCase(base.HypervisorTestCase):
             self.restart(server, 'hard')
             self.assert_all_see(server, left)
 
-        self._migrate_live(server, self.other)
+        self.migrate_live(server, self.other)
         self.assert_all_see(server, left)
         self._suspend_server(server)
         self._resume_server(server)

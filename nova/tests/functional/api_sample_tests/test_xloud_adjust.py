@@ -13,12 +13,12 @@
 from oslo_utils import timeutils
 
 from nova.tests.functional.api_sample_tests import api_sample_base
-from nova.tests.functional.xloud import test_adjust_api
+from nova.tests.functional.xloud import api_base
 from nova.xloud import notes
 
 
 class XloudAdjustSampleJsonTest(
-    test_adjust_api.AdjustTestBase, api_sample_base.ApiSampleTestBaseV21,
+    api_base.AdjustTestBase, api_sample_base.ApiSampleTestBaseV21,
 ):
     microversion = None
     networks = []
@@ -44,8 +44,8 @@ class XloudAdjustSampleJsonTest(
         instance = self._instance(self.server)
         notes.mark_changed(instance, timeutils.utcnow())
         instance.save()
-        self.endpoint.actual = test_adjust_api.MINIMUM._replace(
-            memory_mb=test_adjust_api.MAXIMUM.memory_mb)
+        self.endpoint.actual = api_base.MINIMUM._replace(
+            memory_mb=api_base.MAXIMUM.memory_mb)
         self.endpoint.balloon = False
         response = self._do_get('servers/%s/xloud-status' % self.server['id'])
         self._verify_response('xloud-status-get-resp', {}, response, 200)

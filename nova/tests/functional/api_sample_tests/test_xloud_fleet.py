@@ -11,13 +11,13 @@
 # under the License.
 
 from nova.tests.functional.api_sample_tests import api_sample_base
-from nova.tests.functional.xloud import test_adjust_api
+from nova.tests.functional.xloud import api_base
 from nova.xloud import notes
 from nova.xloud import size
 
 
 class XloudFleetSampleJsonTest(
-    test_adjust_api.AdjustTestBase, api_sample_base.ApiSampleTestBaseV21,
+    api_base.AdjustTestBase, api_sample_base.ApiSampleTestBaseV21,
 ):
     ADMIN_API = True
     microversion = None

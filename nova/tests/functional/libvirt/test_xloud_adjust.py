@@ -22,11 +22,11 @@ from lxml import etree
 from nova import context as nova_context
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
-from nova.tests.functional.libvirt import test_vcpu_current
+from nova.tests.functional.libvirt import xloud_base
 from nova.xloud import size
 
-MINIMUM = test_vcpu_current.MINIMUM
-MAXIMUM = test_vcpu_current.MAXIMUM
+MINIMUM = xloud_base.MINIMUM
+MAXIMUM = xloud_base.MAXIMUM
 
 GPU = """\
 <hostdev mode='subsystem' type='pci' managed='yes'>
@@ -37,7 +37,7 @@ GPU = """\
 """
 
 
-class AdjustTestBase(test_vcpu_current.ElasticServersTestBase):
+class AdjustTestBase(xloud_base.ElasticServersTestBase):
 
     def setUp(self):
         super().setUp()

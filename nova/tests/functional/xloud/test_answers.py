@@ -17,104 +17,30 @@ guest.
 """
 
 import fixtures
-import jsonschema
 from oslo_limit import fixture as limit_fixture
 from oslo_messaging._drivers import impl_fake
 from oslo_utils.fixture import uuidsentinel as uuids
 from placement import db_api as placement_db
 import sqlalchemy
 
-from nova.api.openstack.compute.schemas import xloud_adjust as schema
 import nova.conf
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
-from nova.tests.functional.api import client
+from nova.tests.functional.xloud import adjust_base
+from nova.tests.functional.xloud import answers_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_adjust
-from nova.tests.unit.xloud import test_exception
+from nova.tests.unit.xloud import broker
 from nova import utils
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import traits
 
 CONF = nova.conf.CONF
-GROWN = test_adjust.GROWN
+GROWN = adjust_base.GROWN
 
 
-def forget_namespace(compute):
-    """Make a compute service one of upstream's."""
-    endpoints = compute.rpcserver.dispatcher.endpoints
-    endpoints[:] = [
-        endpoint for endpoint in endpoints
-        if getattr(endpoint, 'target', None) is None or
-        endpoint.target.namespace != 'xloud']
-
-
-class AnswersBase(test_adjust.AdjustTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.owner = self.api_fixture.api
-        self.owner.microversion = self.microversion
-
-    def client(self, user, project_id=None, roles=('reader', 'member')):
-        made = client.TestOpenStackClient(
-            user, self.owner.base_url, project_id or self.owner.project_id,
-            list(roles))
-        made.microversion = self.microversion
-        return made
-
-    def post(self, status, server=None, api=None, **body):
-        """Adjust; the status of the server, or why it was refused."""
-        server = server or self.server
-        return self.read(status, (api or self.owner).api_post(
-            '/os-xloud-adjust/%s' % server['id'], body,
-            check_response_status=[status]))
-
-    def get(self, status=200, server=None, api=None,
-            url='/os-xloud-adjust/%s'):
-        server = server or self.server
-        return self.read(status, (api or self.owner).api_get(
-            url % server['id'], check_response_status=[status]))
-
-    def read(self, status, response):
-        self.assertEqual(status, response.status)
-        if status >= 400:
-            (fault,) = response.body.values()
-            self.assertEqual(status, fault['code'])
-            return fault['message']
-        jsonschema.validate(response.body, schema.show_response)
-        return response.body['xloud_status']
-
-    def all_of(self, server):
-        """All that an adjust may change."""
-        instance = self.instance(server)
-        guest = self.driver.guests[server['id']]
-        return (self.books(server), instance.task_state, instance.vm_state,
-                self.allocated(server['id']), guest.held, guest.config)
-
-    def refuse(self, status, text, server=None, api=None, **body):
-        server = server or self.server
-        body = body or {'current_vcpus': 4}
-        before = self.all_of(server)
-        self.assertIn(text, self.post(status, server, api, **body))
-        self.assertEqual(before, self.all_of(server))
-        self.assert_hosts_agree()
-
-    def assert_blocked(self, code, dimensions=('memory_mb', 'vcpus')):
-        status = self.get()
-        self.assertEqual(
-            sorted((code, dimension) for dimension in dimensions),
-            sorted((blocker['code'], blocker['dimension'])
-                   for blocker in status['blockers']))
-        return status
-
-    def action(self, name):
-        self.admin_api.post_server_action(self.server['id'], {name: None})
-
-
-class AcceptedTestCase(AnswersBase):
+class AcceptedTestCase(answers_base.AnswersBase):
 
     def test_grow_and_shrink(self):
         status = self.post(202, current_vcpus=6, current_memory_mb=6144,
@@ -207,7 +133,7 @@ class AcceptedTestCase(AnswersBase):
         self.assertEqual(6, self.get()['actual_vcpus'])
 
 
-class RefusedTestCase(AnswersBase):
+class RefusedTestCase(answers_base.AnswersBase):
 
     def test_bad_request(self):
         for body in ({}, {'persist': True}, {'current_vcpus': 'four'},
@@ -404,13 +330,13 @@ class RefusedTestCase(AnswersBase):
             self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_not_upgraded(self):
-        forget_namespace(self.compute)
+        answers_base.forget_namespace(self.compute)
         self.refuse(409, 'not upgraded')
         self.assertEqual(
             'Unknown', self.assert_blocked('host_not_upgraded')['condition'])
 
 
-class PolicyTestCase(AnswersBase):
+class PolicyTestCase(answers_base.AnswersBase):
 
     def setUp(self):
         # As nova sets them. Other tests leave something else behind.
@@ -433,7 +359,7 @@ class PolicyTestCase(AnswersBase):
             self.post(202, api=api, current_vcpus=2)
 
 
-class BrokerTestCase(AnswersBase):
+class BrokerTestCase(answers_base.AnswersBase):
     """The answers for which an exception crosses a message broker."""
 
     def setUp(self):
@@ -443,7 +369,7 @@ class BrokerTestCase(AnswersBase):
 
         def serialized(message, result=None, failure=None):
             if failure:
-                failure = None, test_exception.over_a_broker(failure[1]), None
+                failure = None, broker.as_received(failure[1]), None
             reply(message, result, failure)
 
         self.useFixture(fixtures.MonkeyPatch(
@@ -468,7 +394,7 @@ class BrokerTestCase(AnswersBase):
                 side_effect=NotImplementedError):
             self.refuse(409, 'cannot change it')
             self.assert_blocked('host_cannot')
-        forget_namespace(self.compute)
+        answers_base.forget_namespace(self.compute)
         self.refuse(409, 'not upgraded')
         self.assertEqual(
             'Unknown', self.assert_blocked('host_not_upgraded')['condition'])
@@ -485,7 +411,7 @@ class BrokerTestCase(AnswersBase):
         self.assert_nothing_left(self.server['id'])
 
 
-class TracesTestCase(AnswersBase):
+class TracesTestCase(answers_base.AnswersBase):
     """What an adjust leaves for those who look later."""
 
     def events(self, api):
@@ -580,7 +506,7 @@ class TracesTestCase(AnswersBase):
         self.assertEqual([GROWN], told())
 
 
-class CostTestCase(AnswersBase):
+class CostTestCase(answers_base.AnswersBase):
     """What an answer costs others: the database, Placement, the broker."""
 
     def setUp(self):

@@ -18,16 +18,16 @@ from unittest import mock
 from nova.api.metadata import password
 from nova.compute import api as compute_api
 from nova import objects
+from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
-from nova.tests.functional.xloud import test_adjust
 from nova import utils
 from nova.xloud import entries
 from nova.xloud import size
 
-GROWN = test_adjust.GROWN
+GROWN = adjust_base.GROWN
 
 
-class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
+class UnwrittenBooksTestCase(adjust_base.AdjustTestCase):
     """A server that is older than the series, whose flavor has minima."""
 
     def age(self, server, charge=base.MAXIMUM):
@@ -213,7 +213,7 @@ class UnwrittenBooksTestCase(test_adjust.AdjustTestCase):
         self.assert_charged(self.server, base.MAXIMUM, 'host2')
 
 
-class OtherWritersTestCase(test_adjust.AdjustTestCase):
+class OtherWritersTestCase(adjust_base.AdjustTestCase):
 
     def test_a_password_during_an_adjust(self):
         request = mock.Mock(method='POST', body=b'secret', content_length=6)

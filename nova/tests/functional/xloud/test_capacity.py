@@ -26,50 +26,18 @@ from nova.compute import utils as compute_utils
 from nova import exception
 from nova import objects
 from nova.scheduler.client import report
+from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_adjust
 from nova.xloud import guest as elastic_guest
 from nova.xloud import notes
 from nova.xloud import size
 
-GROWN = test_adjust.GROWN
+GROWN = adjust_base.GROWN
 
 
-class CapacityBase(test_adjust.AdjustTestCase):
-
-    def change_inventory(self, name, host='host1', **changes):
-        rp_uuid = self._get_provider_uuid_by_host(host)
-        url = '/resource_providers/%s/inventories/%s' % (rp_uuid, name)
-        inventory = self.placement.get(url, version='1.28').body
-        inventory.update(changes)
-        response = self.placement.put(url, inventory, version='1.28')
-        self.assertEqual(200, response.status, response.body)
-
-    def change_allocation(self, allocations=None, **resources):
-        """Somebody writes it with another tool."""
-        url = '/allocations/%s' % self.server['id']
-        body = self.placement.get(url, version='1.28').body
-        for allocation in body['allocations'].values():
-            allocation['resources'].update(resources)
-        body['allocations'].update(allocations or {})
-        response = self.placement.put(url, body, version='1.28')
-        self.assertEqual(204, response.status, response.body)
-
-    def fill(self, memory_mb):
-        return self.create_server(self.create_elastic_flavor(
-            maximum=size.Size(2, memory_mb), minimum=size.Size(2, memory_mb)))
-
-    def assert_pending(self, desired, charge, name):
-        instance = self.instance(self.server)
-        self.assertEqual(desired, size.desired(instance))
-        self.assertEqual(desired, self.guest.held)
-        self.assertIn(name, notes.pending(instance))
-        self.assert_charged(self.server, charge, 'host1')
-        self.assert_idle()
-
-
-class OverCapacityTestCase(CapacityBase):
+class OverCapacityTestCase(capacity_base.CapacityBase):
 
     def shrink_where_placement_refuses(self, name, **changes):
         self.adjust(6, 6144)
@@ -205,7 +173,7 @@ class OverCapacityTestCase(CapacityBase):
             base.MINIMUM, self.allocated(self.server['id'])['host2'])
 
 
-class LessThanHeldTestCase(CapacityBase):
+class LessThanHeldTestCase(capacity_base.CapacityBase):
     """What a guest takes by itself is charged where it can be."""
 
     def take(self, vcpus, memory_mb):

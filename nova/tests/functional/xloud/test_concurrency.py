@@ -20,9 +20,9 @@ import fixtures
 
 from nova import objects
 from nova.scheduler.client import report
+from nova.tests.functional.xloud import answers_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_answers
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -32,7 +32,7 @@ REQUESTS = 2
 ROOM_MB = 3072
 
 
-class ConcurrencyTestCase(test_answers.AnswersBase):
+class ConcurrencyTestCase(answers_base.AnswersBase):
 
     def setUp(self):
         super().setUp()

@@ -20,7 +20,7 @@ beside.
 
 from oslo_serialization import jsonutils
 
-from nova.tests.functional.xloud import test_adjust_api
+from nova.tests.functional.xloud import api_base
 
 # (method, path, body; status, what the answer contains), in this order.
 CONVERSATION = (
@@ -70,7 +70,7 @@ CONVERSATION = (
 )
 
 
-class ExistingClientsTestCase(test_adjust_api.AdjustTestBase):
+class ExistingClientsTestCase(api_base.AdjustTestBase):
 
     # They send none.
     microversion = None

@@ -21,8 +21,8 @@ import jsonschema
 from oslo_serialization import jsonutils
 
 from nova.api.openstack.compute.schemas import xloud_adjust as schema
+from nova.tests.functional.xloud import answers_base
 from nova.tests.functional.xloud import base
-from nova.tests.functional.xloud import test_answers
 from nova.xloud import size
 
 FIELDS = schema.adjust['properties']
@@ -108,7 +108,7 @@ def fuzz(examples):
         suppress_health_check=list(hypothesis.HealthCheck))
 
 
-class FuzzTestCase(test_answers.AnswersBase):
+class FuzzTestCase(answers_base.AnswersBase):
 
     def setUp(self):
         super().setUp()

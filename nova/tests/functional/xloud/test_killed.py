@@ -35,9 +35,9 @@ from nova.db.main import api as db
 from nova import exception
 from nova.scheduler.client import report
 from nova.tests.fixtures import notifications
+from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_adjust
 from nova.xloud import action
 from nova.xloud import size
 from nova.xloud import task
@@ -120,7 +120,7 @@ class MortalDriver(scripted.ScriptedFakeDriver):
                 guest.config = boot
 
 
-class KilledTestCase(test_adjust.AdjustTestCase):
+class KilledTestCase(adjust_base.AdjustTestCase):
 
     compute_driver = 'fake.MortalDriver'
 

@@ -15,15 +15,15 @@ import io
 import fixtures
 from oslo_serialization import jsonutils
 
+from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
-from nova.tests.functional.xloud import test_adjust
 from nova.xloud import entries
 from nova.xloud import manage
 from nova.xloud import size
 from nova.xloud import traits
 
 
-class LeaveTestCase(test_adjust.AdjustTestCase):
+class LeaveTestCase(adjust_base.AdjustTestCase):
     """nova-manage xloud, with services that run"""
 
     def start_host(self, *args, **kwargs):

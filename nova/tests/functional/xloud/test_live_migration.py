@@ -20,22 +20,22 @@ import fixtures
 
 from nova import exception
 from nova.scheduler.client import report
+from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_adjust
-from nova.tests.functional.xloud import test_capacity
 from nova import utils
 from nova.xloud import guest as elastic_guest
 from nova.xloud import ledger
 from nova.xloud import size
 
-GROWN = test_adjust.GROWN
+GROWN = adjust_base.GROWN
 HALFWAY = size.Size(6, 4096)
 NOTHING = size.Size(0, 0)
 
 
 @ddt.ddt
-class MovingBalloonTestCase(test_adjust.AdjustTestCase):
+class MovingBalloonTestCase(adjust_base.AdjustTestCase):
     """A guest on its way from GROWN to the minimum, live on its way, too."""
 
     def setUp(self):
@@ -188,7 +188,7 @@ class MovingBalloonTestCase(test_adjust.AdjustTestCase):
                 self.assertEqual(number, calls.count(server['id']))
 
 
-class OvercommittedTestCase(test_capacity.CapacityBase):
+class OvercommittedTestCase(capacity_base.CapacityBase):
     """A move asks for what the guest holds, not for what fitted in before."""
 
     def setUp(self):

@@ -15,16 +15,16 @@
 from unittest import mock
 
 from nova.tests.functional.api import client as api_client
+from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_adjust
 from nova.xloud import notes
 from nova.xloud import size
 
 GROWN = size.Size(2, 6144)
 
 
-class MemoryTestCase(test_adjust.AdjustTestCase):
+class MemoryTestCase(adjust_base.AdjustTestCase):
 
     def test_outdated_statistics_are_renewed(self):
         self.adjust(memory_mb=6144)
@@ -142,7 +142,7 @@ class MemoryTestCase(test_adjust.AdjustTestCase):
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
 
-class LeastTestCase(test_adjust.AdjustTestCase):
+class LeastTestCase(adjust_base.AdjustTestCase):
     """128 MiB, 3/128 of 8192 MiB, 8 vCPUs, and 104 MiB for a high zone."""
 
     LEAST = 432

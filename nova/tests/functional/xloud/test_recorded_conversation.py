@@ -22,7 +22,7 @@ from pathlib import Path
 
 from oslo_serialization import jsonutils
 
-from nova.tests.functional.xloud import test_adjust_api
+from nova.tests.functional.xloud import api_base
 from nova.xloud import size
 
 RECORDING = Path(__file__).parent / 'recordings' / 'conversation.json'
@@ -34,7 +34,7 @@ FIELDS = ('min_vcpus', 'min_memory_mb', 'max_vcpus', 'max_memory_mb',
           'has_virtiomem', 'code')
 
 
-class RecordedConversationTestCase(test_adjust_api.AdjustTestBase):
+class RecordedConversationTestCase(api_base.AdjustTestBase):
 
     # They send none.
     microversion = None

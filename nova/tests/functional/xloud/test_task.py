@@ -18,87 +18,32 @@ release before run beside these. What was refused changes nothing, then or
 later, and what is not ours stays.
 """
 
-import contextlib
 import threading
 import time
 from unittest import mock
 
-import fixtures
 from oslo_concurrency import lockutils
+from oslo_limit import fixture as limit_fixture
 import oslo_messaging as messaging
 
 from nova import exception
 from nova import objects
+from nova.tests.functional.api import client
+from nova.tests.functional.xloud import adjust_base
+from nova.tests.functional.xloud import answers_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
-from nova.tests.functional.xloud import test_answers
+from nova.tests.functional.xloud import task_base
 from nova.xloud import action
 from nova.xloud import manager
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
 
-GROWN = test_answers.GROWN
+GROWN = adjust_base.GROWN
 
 
-class TaskBase(test_answers.AnswersBase):
-
-    def setUp(self):
-        super().setUp()
-        # Nobody waits that long here.
-        self.useFixture(fixtures.MonkeyPatch('nova.xloud.task.LOCK_WAIT', 1))
-
-    @contextlib.contextmanager
-    def before(self, name, work, owner=rpcapi.XloudAPI):
-        """Do something right before the first call of a function."""
-        real = getattr(owner, name)
-        done = []
-
-        def late(*args, **kwargs):
-            if not done:
-                done.append(name)
-                work()
-            return real(*args, **kwargs)
-
-        with mock.patch.object(owner, name, late):
-            yield
-        self.assertEqual([name], done)
-
-    @contextlib.contextmanager
-    def after(self, name, error, owner=rpcapi.XloudAPI):
-        """The first call does its work and its answer is lost."""
-        real = getattr(owner, name)
-        done = []
-
-        def lossy(*args, **kwargs):
-            answer = real(*args, **kwargs)
-            if not done:
-                done.append(name)
-                raise error
-            return answer
-
-        with mock.patch.object(owner, name, lossy):
-            yield
-        self.assertEqual([name], done)
-
-    def take(self, token='req-of-somebody', state=task.OFFERED):
-        """The task is taken by a request of which no more comes."""
-        with self.cell() as cell:
-            instance = self.instance(self.server)
-            task.take(cell, instance, token)
-            if state != task.OFFERED:
-                instance = self.instance(self.server)
-                task.note(instance, token, state)
-                instance.save()
-
-    def assert_no_task(self):
-        instance = self.instance(self.server)
-        self.assertIsNone(instance.task_state)
-        known = task.of(instance)
-        self.assertIn(known.state if known else task.DONE, [task.DONE])
-
-
-class StaleInstanceTestCase(TaskBase):
+class StaleInstanceTestCase(task_base.TaskBase):
     """nova-api has read the server before a resize of it ends."""
 
     def setUp(self):
@@ -157,7 +102,7 @@ class StaleInstanceTestCase(TaskBase):
         """Neither of them is disturbed by the other."""
         def resize():
             error = self.assertRaises(
-                test_answers.client.OpenStackApiException,
+                client.OpenStackApiException,
                 self.api.post_server_action, self.server['id'],
                 {'resize': {'flavorRef': self.other}})
             self.assertEqual(409, error.response.status_code)
@@ -201,7 +146,7 @@ class StaleInstanceTestCase(TaskBase):
             'resize_prep', self.instance(self.server).task_state)
 
 
-class LockTestCase(TaskBase):
+class LockTestCase(task_base.TaskBase):
     """Something holds the lock of the server, and no task state."""
 
     def test_it_is_refused_soon_and_never_happens(self):
@@ -283,7 +228,7 @@ class LockTestCase(TaskBase):
             self.assertEqual([], self.driver.requests)
 
 
-class SeveralAtOnceTestCase(TaskBase):
+class SeveralAtOnceTestCase(task_base.TaskBase):
 
     CALLERS = 6
 
@@ -328,7 +273,7 @@ class SeveralAtOnceTestCase(TaskBase):
         self.assert_no_task()
 
 
-class ShownTestCase(TaskBase):
+class ShownTestCase(task_base.TaskBase):
 
     def test_the_status_of_the_server_stays(self):
         seen = []
@@ -340,7 +285,7 @@ class ShownTestCase(TaskBase):
                 seen.append(
                     (found['status'], found['OS-EXT-STS:task_state']))
             error = self.assertRaises(
-                test_answers.client.OpenStackApiException,
+                client.OpenStackApiException,
                 self.api.post_server_action, self.server['id'],
                 {'confirmResize': None})
             self.assertEqual(409, error.response.status_code)
@@ -364,7 +309,7 @@ class ShownTestCase(TaskBase):
             self.server['id'])['status'])
 
 
-class GivenBackTestCase(TaskBase):
+class GivenBackTestCase(task_base.TaskBase):
     """What nobody ends any more is given back, and nothing else."""
 
     def test_the_answer_to_the_take_is_lost(self):
@@ -448,7 +393,7 @@ class GivenBackTestCase(TaskBase):
             instance.save()
 
 
-class QuotaTestCase(TaskBase):
+class QuotaTestCase(task_base.TaskBase):
 
     def setUp(self):
         super().setUp()
@@ -486,7 +431,7 @@ class QuotaTestCase(TaskBase):
 
     def test_two_at_once_with_unified_limits(self):
         self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
-        self.useFixture(test_answers.limit_fixture.LimitFixture(
+        self.useFixture(limit_fixture.LimitFixture(
             {'class:VCPU': 10, 'class:MEMORY_MB': 65536, 'servers': 9,
              'class:DISK_GB': 99}, {}))
         self.check_two_at_once()
@@ -527,7 +472,7 @@ class QuotaTestCase(TaskBase):
             self.adjust_other(2)
 
 
-class LostReplyTestCase(TaskBase):
+class LostReplyTestCase(task_base.TaskBase):
     """nova-conductor does each save, and its answer to one is lost."""
 
     def lose(self, number, work):
@@ -609,12 +554,12 @@ class FirstElasticServers:
         self.called.append(instance.uuid)
 
 
-class RollingUpgradeTestCase(TaskBase):
+class RollingUpgradeTestCase(task_base.TaskBase):
 
     def test_old_compute(self):
         """It is shown, and refused without having been asked."""
         endpoints = self.compute.rpcserver.dispatcher.endpoints
-        test_answers.forget_namespace(self.compute)
+        answers_base.forget_namespace(self.compute)
         old = FirstElasticServers(self.compute.manager)
         endpoints.append(old)
         self.refuse(409, 'not upgraded')

@@ -13,7 +13,6 @@
 import unittest
 
 import fixtures
-from oslo_policy import opts as policy_opts
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 
@@ -22,18 +21,13 @@ from nova.compute import vm_states
 from nova import exception
 from nova.policies import base as base_policy
 from nova.policies import xloud_adjust as policies
-from nova.tests.unit.api.openstack.compute import test_xloud_adjust
 from nova.tests.unit.api.openstack import fakes
 from nova.tests.unit import fake_instance
-from nova.tests.unit.policies import base
+from nova.tests.unit.policies import xloud_base
+from nova.tests.unit.xloud import fake_status
 
 
-# Until 33.0.0; after that oslo.policy always enforces it.
-SCOPE_IS_OPTIONAL = any(
-    option.name == 'enforce_scope' for option in policy_opts._options)
-
-
-class XloudAdjustPolicyTest(base.BasePolicyTest):
+class XloudAdjustPolicyTest(xloud_base.XloudPolicyTest):
     """Test the policies of elastic servers with all possible contexts.
 
     This class defines the sets of contexts with different roles which are
@@ -57,23 +51,18 @@ class XloudAdjustPolicyTest(base.BasePolicyTest):
         for name in ('nova.xloud.api.status',
                      'nova.compute.api.API.xloud_adjust'):
             self.useFixture(fixtures.MockPatch(
-                name, return_value=test_xloud_adjust.STATUS))
+                name, return_value=fake_status.STATUS))
 
         # With legacy rules and no scope checks, all admins and everyone in
         # the project of the server can see and change it.
         self.project_member_authorized_contexts = self._contexts(
             'legacy_admin', 'project_admin', 'project_manager',
             'project_member', 'project_reader', 'project_foo')
-        if SCOPE_IS_OPTIONAL:
+        if xloud_base.SCOPE_IS_OPTIONAL:
             self.project_member_authorized_contexts += self._contexts(
                 'system_admin')
         self.project_reader_authorized_contexts = (
             self.project_member_authorized_contexts)
-
-    def _contexts(self, *names):
-        """Those of them that this release has."""
-        return [getattr(self, name + '_context') for name in names
-                if hasattr(self, name + '_context')]
 
     def test_adjust_policy(self):
         self.common_policy_auth(self.project_member_authorized_contexts,
@@ -121,14 +110,15 @@ class XloudAdjustNoLegacyNoScopePolicyTest(XloudAdjustPolicyTest):
     def setUp(self):
         super().setUp()
         # With no legacy rule, only members change and readers see it.
-        scope = 'no_scope' if SCOPE_IS_OPTIONAL else 'scope'
+        scope = 'no_scope' if xloud_base.SCOPE_IS_OPTIONAL else 'scope'
         self.project_member_authorized_contexts = getattr(
             self, f'project_member_or_admin_with_{scope}_no_legacy')
         self.project_reader_authorized_contexts = getattr(
             self, f'project_reader_or_admin_with_{scope}_no_legacy')
 
 
-@unittest.skipUnless(SCOPE_IS_OPTIONAL, 'all other tests here check scope')
+@unittest.skipUnless(xloud_base.SCOPE_IS_OPTIONAL,
+                     'all other tests here check scope')
 class XloudAdjustScopeTypePolicyTest(XloudAdjustPolicyTest):
     """Test the policies of elastic servers with system scope enabled.
 

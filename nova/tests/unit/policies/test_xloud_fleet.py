@@ -20,8 +20,7 @@ from nova import exception
 from nova.policies import base as base_policy
 from nova.policies import xloud_fleet as policies
 from nova.tests.unit.api.openstack import fakes
-from nova.tests.unit.policies import base
-from nova.tests.unit.policies import test_xloud_adjust
+from nova.tests.unit.policies import xloud_base
 
 # A whole answer: since 30.0.0 tests validate what is answered.
 SERVER = {
@@ -31,7 +30,7 @@ SERVER = {
 
 
 @mock.patch('nova.xloud.fleet.servers', return_value=[])
-class XloudFleetPolicyTest(base.BasePolicyTest):
+class XloudFleetPolicyTest(xloud_base.XloudPolicyTest):
     """Who lists whose elastic servers, with the defaults of new clouds."""
 
     without_deprecated_rules = True
@@ -40,7 +39,7 @@ class XloudFleetPolicyTest(base.BasePolicyTest):
 
     def setUp(self):
         super().setUp()
-        if test_xloud_adjust.SCOPE_IS_OPTIONAL:
+        if xloud_base.SCOPE_IS_OPTIONAL:
             self.flags(enforce_scope=True, group='oslo_policy')
         self.controller = xloud_fleet.XloudFleetController()
         self.admins = self._contexts('legacy_admin', 'project_admin')
@@ -49,11 +48,6 @@ class XloudFleetPolicyTest(base.BasePolicyTest):
             'project_manager', 'project_member', 'project_reader',
             'other_project_manager', 'other_project_member',
             'other_project_reader')
-
-    def _contexts(self, *names):
-        """Those of them that this release has."""
-        return [getattr(self, name + '_context') for name in names
-                if hasattr(self, name + '_context')]
 
     def _check(self, authorized, rule, query=''):
         req = fakes.HTTPRequest.blank('/os-xloud-adjust' + query)

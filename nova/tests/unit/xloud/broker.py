@@ -10,13 +10,26 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import sys
+
 from kombu.transport import memory
+from oslo_messaging._drivers import common
 
 import nova.conf
 from nova import rpc
 from nova.tests import fixtures as nova_fixtures
 
 CONF = nova.conf.CONF
+
+
+def as_received(error):
+    """The exception that a caller sees of one that a service raised."""
+    try:
+        raise error
+    except Exception:
+        return common.deserialize_remote_exception(
+            common.serialize_remote_exception(sys.exc_info()),
+            rpc.get_allowed_exmods())
 
 
 class BrokerFixture(nova_fixtures.RPCFixture):

@@ -12,58 +12,19 @@
 
 from unittest import mock
 
-from nova import context
 from nova import exception
-from nova import objects
-from nova import test
+from nova.tests.unit.xloud import books_base
 from nova.tests.unit.xloud import fakes
 from nova.xloud import books
 from nova.xloud import entries
 from nova.xloud import notes
 from nova.xloud import size
 
-SMALL, LARGE = size.Size(2, 2048), size.Size(4, 4096)
+LARGE = books_base.LARGE
+SMALL = books_base.SMALL
 
 
-class BooksTestBase(test.TestCase):
-    """One server in the database."""
-
-    def setUp(self):
-        super().setUp()
-        self.context = context.get_admin_context()
-        self.made = self.make(fakes.flavor(
-            maximum=size.Size(8, 8192), cpu=2, memory=2048))
-
-    def make(self, flavor):
-        instance = objects.Instance(
-            self.context, project_id='p', user_id='u', flavor=flavor,
-            old_flavor=None, new_flavor=None, vcpus=2, memory_mb=2048,
-            system_metadata={'foreign': 'kept'})
-        size.open_books(instance)
-        instance.create()
-        return instance
-
-    def load(self):
-        return objects.Instance.get_by_uuid(
-            self.context, self.made.uuid,
-            expected_attrs=['flavor', 'system_metadata'])
-
-    def record(self, instance, desired):
-        size.record(instance, desired, desired)
-        size.settle(instance, desired)
-        books.save(instance, expected_task_state=[None])
-
-    def assert_stored(self, charge, **others):
-        stored = self.load()
-        self.assertEqual(charge, size.desired(stored))
-        self.assertEqual(charge, size.boot(stored))
-        self.assertEqual(charge, size.charged(stored))
-        self.assertEqual(others, {
-            key: value for key, value in stored.system_metadata.items()
-            if not entries.is_entry(key)})
-
-
-class BooksTestCase(BooksTestBase):
+class BooksTestCase(books_base.BooksTestBase):
     """Who saves what of the system_metadata of one server."""
 
     def test_a_change_stores_the_books_alone(self):

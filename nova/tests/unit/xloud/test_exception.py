@@ -10,25 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import sys
-
 import ddt
-from oslo_messaging._drivers import common
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova import exception
-from nova import rpc
 from nova import test
-
-
-def over_a_broker(error):
-    """The exception that a caller sees of one that a service raised."""
-    try:
-        raise error
-    except Exception:
-        return common.deserialize_remote_exception(
-            common.serialize_remote_exception(sys.exc_info()),
-            rpc.get_allowed_exmods())
+from nova.tests.unit.xloud import broker
 
 
 @ddt.ddt
@@ -36,7 +23,7 @@ class ElasticExceptionsTestCase(test.NoDBTestCase):
 
     @ddt.data(exception.ElasticNoRoom, exception.ElasticConflict)
     def test_crosses_a_broker_as_itself(self, kind):
-        error = over_a_broker(
+        error = broker.as_received(
             kind(instance_uuid=uuids.server, reason='the reason'))
         self.assertIsInstance(error, kind)
         self.assertIsInstance(error, exception.Invalid)

@@ -16,7 +16,7 @@ import types
 from oslo_utils import fixture as utils_fixture
 
 from nova import test
-from nova.tests.unit.xloud import test_books
+from nova.tests.unit.xloud import books_base
 from nova.xloud import books
 from nova.xloud import entries
 from nova.xloud import noted
@@ -60,7 +60,7 @@ class NotedTestCase(test.NoDBTestCase):
         self.assert_noted(noted.IN_PROGRESS, 'not finished')
 
 
-class SinceTestCase(test_books.BooksTestBase):
+class SinceTestCase(books_base.BooksTestBase):
     """Since when a condition holds, in the database."""
 
     def setUp(self):

@@ -26,23 +26,9 @@ from nova import exception
 from nova import test
 from nova.tests.unit.api.openstack import fakes
 from nova.tests.unit import fake_instance
-from nova.xloud import blockers
-from nova.xloud import condition
-from nova.xloud import guest as elastic_guest
-from nova.xloud import situation
-from nova.xloud import size
-from nova.xloud import status
+from nova.tests.unit.xloud import fake_status
 
-STATUS = status.Status(
-    sizes=situation.Sizes(
-        minimum=size.Size(1, 1024), maximum=size.Size(8, 8192),
-        desired=size.Size(4, 4096), boot=size.Size(2, 2048),
-        charged=size.Size(5, 5120)),
-    current=size.Size(3, 3072), condition=condition.IN_PROGRESS, reason='why',
-    blockers=[blockers.Blocker('locked', 'vcpus', 'because')], vcpu_step=1,
-    guest=elastic_guest.GuestState(
-        running=True, vcpus=3, memory_mb=3072, balloon_active=True,
-        used_memory_mb=512, memory_pinned=False, online_vcpus=2))
+STATUS = fake_status.STATUS
 VIEW = {
     'min_vcpus': 1, 'min_memory_mb': 1024,
     'max_vcpus': 8, 'max_memory_mb': 8192,

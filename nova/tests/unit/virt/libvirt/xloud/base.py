@@ -17,7 +17,7 @@ from nova import exception
 from nova import test
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import xloud_libvirt
-from nova.tests.unit.virt.libvirt.xloud import test_domain
+from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.virt import fake
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.xloud import size
@@ -59,7 +59,7 @@ class GuestsTestCase(test.NoDBTestCase):
         self.emitted = []
         self.driver.register_event_listener(self.emitted.append)
         self.connection = self._connect()
-        self.instance = test_domain.server(test_domain.ELASTIC, boot=BOOT)
+        self.instance = fakes.server(fakes.ELASTIC, boot=BOOT)
         self.devices = BALLOON
         self.domain = self._start()
 

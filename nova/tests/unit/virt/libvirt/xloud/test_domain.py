@@ -14,42 +14,19 @@ from unittest import mock
 
 import fixtures
 from lxml import etree
-from oslo_utils.fixture import uuidsentinel as uuids
 
-from nova import context
 from nova import objects
 from nova import test
 from nova.tests import fixtures as nova_fixtures
-from nova.tests.unit import fake_instance
+from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.virt import fake
 from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.xloud import domain
 from nova.xloud import size
 
+ELASTIC = fakes.ELASTIC
 MIB = 1024
-
-
-def server(minimum=None, boot=None, extra_specs=None):
-    """A server of a flavor with 4 vCPUs and 2048 MiB."""
-    flavor = objects.Flavor(
-        id=1, flavorid='1', name='m1.elastic', vcpus=4, memory_mb=2048,
-        root_gb=0, ephemeral_gb=0, swap=0, rxtx_factor=1.0, vcpu_weight=None,
-        extra_specs=dict(minimum or {}, **(extra_specs or {})))
-    instance = fake_instance.fake_instance_obj(
-        context.get_admin_context(), uuid=uuids.instance, flavor=flavor,
-        system_metadata={},
-        expected_attrs=['system_metadata', 'numa_topology', 'pci_devices',
-                        'resources'])
-    instance.vcpu_model = None
-    # As it is made: a server without books keeps what it is charged.
-    instance.vcpus, instance.memory_mb = size.minimum(flavor)
-    if boot:
-        size.record(instance, desired=boot, boot=boot)
-    return instance
-
-
-ELASTIC = {'minimum_cpu': '2', 'minimum_memory': '512'}
 
 
 class QueuesTest(test.NoDBTestCase):
@@ -80,19 +57,20 @@ class QueuesTest(test.NoDBTestCase):
     def test_disk(self):
         for attached in (False, True):
             self.assertEqual(
-                '4', self._queues(self._disk(), server(ELASTIC), attached))
+                '4', self._queues(
+                    self._disk(), fakes.server(ELASTIC), attached))
             self.assertEqual('4', self._queues(
-                self._disk(), server({'minimum_cpu': '1'}), attached))
+                self._disk(), fakes.server({'minimum_cpu': '1'}), attached))
 
     def test_controller(self):
-        self.assertEqual('4', self._queues(self._controller(), server(
+        self.assertEqual('4', self._queues(self._controller(), fakes.server(
             ELASTIC)))
 
     def test_what_has_no_queues(self):
         for device in (self._disk('sata'), self._disk('scsi'),
                        self._controller('lsilogic'),
                        vconfig.LibvirtConfigGuestUSBHostController()):
-            self.assertEqual('', self._queues(device, server(ELASTIC)))
+            self.assertEqual('', self._queues(device, fakes.server(ELASTIC)))
 
     def test_qemu_counts_right_without(self):
         """QEMU then starts with all vCPUs."""
@@ -100,11 +78,11 @@ class QueuesTest(test.NoDBTestCase):
             for device in (self._disk(), self._controller()):
                 before = device.to_xml()
                 for attached in (False, True):
-                    self._queues(device, server(minimum), attached)
+                    self._queues(device, fakes.server(minimum), attached)
                     self.assertEqual(before, device.to_xml())
 
     def test_bound(self):
-        instance = server(ELASTIC)
+        instance = fakes.server(ELASTIC)
         instance.flavor.vcpus = 2000
         self.assertEqual('1021', self._queues(self._disk(), instance))
 
@@ -120,7 +98,7 @@ class QueuesTest(test.NoDBTestCase):
 
     def test_round_trip(self):
         disk = self._disk()
-        domain.set_queues(disk, server(ELASTIC))
+        domain.set_queues(disk, fakes.server(ELASTIC))
         parsed = vconfig.LibvirtConfigGuestDisk()
         parsed.parse_str(disk.to_xml())
         self.assertEqual('4', parsed.driver_queues)
@@ -138,14 +116,14 @@ class ConfigureTest(test.NoDBTestCase):
                 for vcpu in guest.vcpu_list]
 
     def test_inert(self):
-        guest = self._configure(server())
+        guest = self._configure(fakes.server())
 
         self.assertIsNone(guest.current_vcpus)
         self.assertEqual([], guest.vcpu_list)
         self.assertIsNone(guest.current_memory)
 
     def test_new_server_starts_at_its_minimum(self):
-        guest = self._configure(server(ELASTIC))
+        guest = self._configure(fakes.server(ELASTIC))
 
         self.assertEqual(2, guest.current_vcpus)
         self.assertEqual(512 * MIB, guest.current_memory)
@@ -154,7 +132,7 @@ class ConfigureTest(test.NoDBTestCase):
             (2, False, True), (3, False, True)], self._vcpus(guest))
 
     def test_grown_server_can_shrink_to_its_minimum(self):
-        guest = self._configure(server(ELASTIC, boot=size.Size(3, 1024)))
+        guest = self._configure(fakes.server(ELASTIC, boot=size.Size(3, 1024)))
 
         self.assertEqual(3, guest.current_vcpus)
         self.assertEqual(1024 * MIB, guest.current_memory)
@@ -163,14 +141,14 @@ class ConfigureTest(test.NoDBTestCase):
             (2, True, True), (3, False, True)], self._vcpus(guest))
 
     def test_first_vcpu_never_leaves(self):
-        guest = self._configure(server({'minimum_cpu': '1'}))
+        guest = self._configure(fakes.server({'minimum_cpu': '1'}))
 
         self.assertEqual([
             (0, True, False), (1, False, True),
             (2, False, True), (3, False, True)], self._vcpus(guest))
 
     def test_at_the_maximum(self):
-        guest = self._configure(server(ELASTIC, boot=size.Size(4, 2048)))
+        guest = self._configure(fakes.server(ELASTIC, boot=size.Size(4, 2048)))
 
         self.assertEqual(4, guest.current_vcpus)
         self.assertEqual([
@@ -178,13 +156,13 @@ class ConfigureTest(test.NoDBTestCase):
             (2, True, True), (3, True, True)], self._vcpus(guest))
 
     def test_only_vcpus(self):
-        guest = self._configure(server({'minimum_cpu': '2'}))
+        guest = self._configure(fakes.server({'minimum_cpu': '2'}))
 
         self.assertEqual(2, guest.current_vcpus)
         self.assertIsNone(guest.current_memory)
 
     def test_only_memory(self):
-        guest = self._configure(server({'minimum_memory': '512'}))
+        guest = self._configure(fakes.server({'minimum_memory': '512'}))
 
         self.assertIsNone(guest.current_vcpus)
         self.assertEqual([], guest.vcpu_list)
@@ -215,14 +193,14 @@ class GuestConfigTest(test.NoDBTestCase):
 
     def test_inert(self):
         with mock.patch.object(domain, 'configure'):
-            untouched = self._config(server()).to_xml()
+            untouched = self._config(fakes.server()).to_xml()
 
-        self.assertEqual(untouched, self._config(server()).to_xml())
+        self.assertEqual(untouched, self._config(fakes.server()).to_xml())
 
     def test_maximum_is_kept(self):
         with mock.patch.object(domain, 'configure'):
-            untouched = self._config(server(ELASTIC))
-        guest = self._config(server(ELASTIC))
+            untouched = self._config(fakes.server(ELASTIC))
+        guest = self._config(fakes.server(ELASTIC))
 
         self.assertEqual((4, 2048 * MIB), (guest.vcpus, guest.memory))
         self.assertEqual(untouched.cpu.to_xml(), guest.cpu.to_xml())
@@ -232,14 +210,14 @@ class GuestConfigTest(test.NoDBTestCase):
                          (guest.current_vcpus, guest.current_memory))
 
     def test_threads(self):
-        guest = self._config(server(
+        guest = self._config(fakes.server(
             {'minimum_cpu': '3'}, extra_specs={'hw:cpu_threads': '2'}))
 
         self.assertEqual(2, guest.cpu.threads)
         self.assertEqual(3, guest.current_vcpus)
 
     def test_balloon(self):
-        balloon = self._balloon(self._config(server(ELASTIC)))
+        balloon = self._balloon(self._config(fakes.server(ELASTIC)))
 
         self.assertEqual(('virtio', 10), (balloon.model, balloon.period))
 
@@ -251,17 +229,19 @@ class GuestConfigTest(test.NoDBTestCase):
 
         stock = vconfig.LibvirtConfigMemoryBalloon().format_dom().get(
             'autodeflate')
-        self.assertEqual('on', autodeflate(server(ELASTIC)))
-        self.assertEqual(stock, autodeflate(server({'minimum_cpu': '2'})))
-        self.assertEqual(stock, autodeflate(server()))
+        self.assertEqual('on', autodeflate(fakes.server(ELASTIC)))
+        self.assertEqual(
+            stock, autodeflate(fakes.server({'minimum_cpu': '2'})))
+        self.assertEqual(stock, autodeflate(fakes.server()))
 
     def test_balloon_without_statistics(self):
         self.flags(mem_stats_period_seconds=0, group='libvirt')
 
         self.assertEqual(
-            'none', self._balloon(self._config(server())).model)
+            'none', self._balloon(self._config(fakes.server())).model)
         self.assertEqual(
             'none',
-            self._balloon(self._config(server({'minimum_cpu': '1'}))).model)
-        balloon = self._balloon(self._config(server(ELASTIC)))
+            self._balloon(self._config(
+                fakes.server({'minimum_cpu': '1'}))).model)
+        balloon = self._balloon(self._config(fakes.server(ELASTIC)))
         self.assertEqual(('virtio', None), (balloon.model, balloon.period))

@@ -18,7 +18,7 @@ import fixtures
 from nova import exception
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit.virt.libvirt.xloud import base
-from nova.tests.unit.virt.libvirt.xloud import test_domain
+from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.xloud import size
 
 
@@ -26,7 +26,7 @@ from nova.xloud import size
 class GuestsTest(base.GuestsTestCase):
 
     def _boot_size_is(self, boot):
-        instance = test_domain.server(test_domain.ELASTIC, boot=boot)
+        instance = fakes.server(fakes.ELASTIC, boot=boot)
         self.useFixture(fixtures.MockPatch(
             'nova.objects.Instance.get_by_uuid', return_value=instance))
 

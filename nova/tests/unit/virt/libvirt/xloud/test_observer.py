@@ -20,7 +20,7 @@ import fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import xloud_libvirt
 from nova.tests.unit.virt.libvirt.xloud import base
-from nova.tests.unit.virt.libvirt.xloud import test_domain
+from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
@@ -54,7 +54,7 @@ class StateTest(base.GuestsTestCase):
         self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
 
     def test_several(self):
-        other = test_domain.server(test_domain.ELASTIC)
+        other = fakes.server(fakes.ELASTIC)
         other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
         with mock.patch.object(
                 self.connection, 'domainListGetStats',
@@ -76,7 +76,7 @@ class StateTest(base.GuestsTestCase):
     @ddt.data(fakelibvirt.VIR_ERR_OPERATION_TIMEOUT,
               fakelibvirt.VIR_ERR_OPERATION_INVALID)
     def test_guest_that_gives_no_answer_is_left_out(self, code):
-        other = test_domain.server(test_domain.ELASTIC)
+        other = fakes.server(fakes.ELASTIC)
         other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
         self.useFixture(fixtures.MockPatchObject(
             self.domain, 'memoryStats',
@@ -101,7 +101,7 @@ class StateTest(base.GuestsTestCase):
 
     @ddt.data('XMLDesc', 'setMetadata', 'memoryStats')
     def test_qemu_hangs_when_a_run_is_looked_at(self, name):
-        other = test_domain.server(test_domain.ELASTIC)
+        other = fakes.server(fakes.ELASTIC)
         other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
         self._let_hang(self.domain, name)
         states = self.driver.get_elastic_guests([self.instance, other])
@@ -368,7 +368,7 @@ class AgentTest(base.GuestsTestCase):
         self.assertEqual(2, self._state().online_vcpus)
 
     def test_of_many_only_those_in_doubt_are_asked(self):
-        other = test_domain.server(test_domain.ELASTIC)
+        other = fakes.server(fakes.ELASTIC)
         other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
         domain = self.connection.defineXML(
             (base.XML % {'uuid': other.uuid}).replace('>guest<', '>other<'))

@@ -21,7 +21,7 @@ from nova import objects
 from nova import test
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
-from nova.tests.unit.virt.libvirt.xloud import test_domain
+from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.virt import fake
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt.xloud import persistent
@@ -63,7 +63,7 @@ class PersistentTest(test.NoDBTestCase):
         self.memory = amount
 
     def _keep(self, *args, **kwargs):
-        instance = test_domain.server(*args, **kwargs)
+        instance = fakes.server(*args, **kwargs)
         with mock.patch('nova.objects.Instance.get_by_uuid',
                         return_value=instance):
             return persistent.keep_boot_size(self.host, instance)
@@ -78,20 +78,20 @@ class PersistentTest(test.NoDBTestCase):
         self.host.get_guest.assert_not_called()
 
     def test_both(self):
-        self.assertTrue(self._keep(test_domain.ELASTIC, boot=BOOT))
+        self.assertTrue(self._keep(fakes.ELASTIC, boot=BOOT))
         self.assertEqual((3, 1048576), (self.vcpus, self.memory))
 
     def test_boot_size_of_now(self):
         """The caller's copy is as old as the operation that ends."""
-        now = test_domain.server(test_domain.ELASTIC, boot=BOOT)
+        now = fakes.server(fakes.ELASTIC, boot=BOOT)
         self.useFixture(fixtures.MockPatch(
             'nova.objects.Instance.get_by_uuid', return_value=now))
         self.assertTrue(persistent.keep_boot_size(
-            self.host, test_domain.server(test_domain.ELASTIC)))
+            self.host, fakes.server(fakes.ELASTIC)))
         self.assertEqual((3, 1048576), (self.vcpus, self.memory))
 
     def test_what_else_is_mended(self):
-        instance = test_domain.server(test_domain.ELASTIC)
+        instance = fakes.server(fakes.ELASTIC)
         self.useFixture(fixtures.MockPatch(
             'nova.objects.Instance.get_by_uuid', return_value=instance))
         mended = []
@@ -106,10 +106,10 @@ class PersistentTest(test.NoDBTestCase):
         """The domain has no configuration meanwhile; it gets a new one."""
         self.guest.has_persistent_configuration.return_value = False
         persistent.set_boot_size(
-            self.guest, test_domain.server(test_domain.ELASTIC), BOOT)
+            self.guest, fakes.server(fakes.ELASTIC), BOOT)
         self.assertEqual((4, 2097152), (self.vcpus, self.memory))
         self.guest.has_persistent_configuration.return_value = True
-        self.assertTrue(self._keep(test_domain.ELASTIC, boot=BOOT))
+        self.assertTrue(self._keep(fakes.ELASTIC, boot=BOOT))
         self.assertEqual((3, 1048576), (self.vcpus, self.memory))
 
     def test_only_vcpus(self):
@@ -122,13 +122,13 @@ class PersistentTest(test.NoDBTestCase):
 
     def test_nothing_to_write(self):
         self.vcpus, self.memory = 3, 1048576
-        self._keep(test_domain.ELASTIC, boot=BOOT)
+        self._keep(fakes.ELASTIC, boot=BOOT)
         self.guest.set_vcpus.assert_not_called()
         self.guest.set_memory.assert_not_called()
 
     def test_refused(self):
         self.guest.set_vcpus.side_effect = fakelibvirt.libvirtError('no')
-        self.assertFalse(self._keep(test_domain.ELASTIC))
+        self.assertFalse(self._keep(fakes.ELASTIC))
         self.assertIn('may not give the boot size', self.stdlog.logger.output)
 
     def test_libvirt_or_database_fails(self):
@@ -136,12 +136,12 @@ class PersistentTest(test.NoDBTestCase):
         for error in (fakelibvirt.libvirtError('connection lost'),
                       exception.HypervisorUnavailable(host='host')):
             self.host.get_guest.side_effect = error
-            self.assertFalse(self._keep(test_domain.ELASTIC))
+            self.assertFalse(self._keep(fakes.ELASTIC))
         self.host.get_guest.side_effect = exception.InstanceNotFound(
             instance_id='x')
-        self.assertTrue(self._keep(test_domain.ELASTIC))
+        self.assertTrue(self._keep(fakes.ELASTIC))
         self.host.get_guest.side_effect = None
-        instance = test_domain.server(test_domain.ELASTIC)
+        instance = fakes.server(fakes.ELASTIC)
         with mock.patch('nova.objects.Instance.get_by_uuid',
                         side_effect=messaging.MessagingTimeout):
             self.assertFalse(persistent.keep_boot_size(self.host, instance))
@@ -150,7 +150,7 @@ class PersistentTest(test.NoDBTestCase):
         self.guest.set_vcpus.side_effect = None
         error = self.assertRaises(
             exception.InternalError, persistent.set_boot_size, self.guest,
-            test_domain.server(test_domain.ELASTIC), BOOT)
+            fakes.server(fakes.ELASTIC), BOOT)
         self.assertIn(
             'accepted 3 vCPUs, 1024 MiB for the next start, but its '
             'configuration has 4 vCPUs, 1024 MiB', str(error))
@@ -163,7 +163,7 @@ class DriverTest(test.NoDBTestCase):
         super().setUp()
         self.useFixture(nova_fixtures.LibvirtFixture())
         self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
-        self.instance = test_domain.server(test_domain.ELASTIC, boot=BOOT)
+        self.instance = fakes.server(fakes.ELASTIC, boot=BOOT)
         self.context = context.get_admin_context()
 
     def test_live_migration(self):
