@@ -15,7 +15,8 @@
 
 A module is what it is named after: what has to be configured, prepared and
 started for it. ``stack`` has the order of all of it, ``processes`` starts and
-ends, ``check`` is the end-to-end check. All that is made lies in
+ends. ``check`` takes the ``steps`` of the end-to-end check, ``servers`` makes
+and changes its servers, ``probes`` looks at them. All that is made lies in
 ``build/sandbox`` and listens on the loopback device or in network namespaces
 of its own; nothing of the machine's own services, interfaces and routes is
 started, stopped or configured.

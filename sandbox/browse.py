@@ -23,12 +23,12 @@ import json
 import sys
 import typing as ty
 
-from sandbox import check
 from sandbox import client
 from sandbox import compute
 from sandbox import identity
 from sandbox import layout
 from sandbox import probes
+from sandbox import servers
 
 # Where the driver is that the tests of the package have.
 sys.path.insert(0, str(layout.ROOT / 'clients' / 'dashboard'))
@@ -59,7 +59,7 @@ OFFERS = {
 }
 
 
-class Browse(check.Check):
+class Browse(servers.Servers):
     def __init__(self, site, show):
         super().__init__(site, show)
         self._record = site.logs / 'nova-requests.json'

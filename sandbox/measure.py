@@ -25,10 +25,10 @@ import statistics
 import time
 import typing as ty
 
-from sandbox import check
 from sandbox import compute
 from sandbox import layout
 from sandbox import probes
+from sandbox.steps import sizes
 
 ROUNDS = 50
 # A resize takes so much longer that fewer say as much.
@@ -55,7 +55,7 @@ class Row(ty.NamedTuple):
 
 def run(site: layout.Layout, show: ty.Callable[[str], None],
         rounds: int = ROUNDS) -> int:
-    checker = check.Check(site, show)
+    checker = sizes.Sizes(site, show)
     checker.remove_servers()
     try:
         rows = _Measured(checker).rows(rounds, min(rounds, RESIZES))
@@ -78,7 +78,7 @@ def table(rows: ty.Sequence[Row]) -> str:
 
 
 class _Measured:
-    def __init__(self, checker: check.Check):
+    def __init__(self, checker: sizes.Sizes):
         self._check = checker
         self._cloud = checker.owner.compute
 

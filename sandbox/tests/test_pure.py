@@ -37,7 +37,9 @@ from sandbox import machine
 from sandbox import measure
 from sandbox import network
 from sandbox import probes
+from sandbox import servers
 from sandbox import stack
+from sandbox.steps import accidents
 
 STATUS = {
     'condition': 'Settled', 'reason': None,
@@ -127,14 +129,14 @@ resize       1   9000    9000  9000  9000
 
 class PromisedTest(unittest.TestCase):
     def test_what_was_accepted_is_made(self):
-        self.assertEqual({HELD}, check.promised(202, OLD, HELD))
+        self.assertEqual({HELD}, accidents.promised(202, OLD, HELD))
 
     def test_what_was_refused_is_not(self):
-        self.assertEqual({OLD}, check.promised(409, OLD, HELD))
+        self.assertEqual({OLD}, accidents.promised(409, OLD, HELD))
 
     def test_without_an_answer_of_ours_either_may_be(self):
         for code in (500, 503):
-            self.assertEqual({OLD, HELD}, check.promised(code, OLD, HELD))
+            self.assertEqual({OLD, HELD}, accidents.promised(code, OLD, HELD))
 
 
 class GuestTest(unittest.TestCase):
@@ -305,6 +307,10 @@ class StepsTest(unittest.TestCase):
         for kind in (check.Check, browse.Browse):
             for name in kind.STEPS:
                 self.assertTrue(getattr(kind, name).__doc__, name)
+        self.assertEqual(set(check.Check.STEPS), {
+            name for kind in (*check.Check.__bases__, servers.Servers)
+            for name in vars(kind) if name.islower() and name[0] != '_'
+        } - {'errors', 'tidy', 'remove_servers'})
         self.assertEqual(
             {f'migrate_{name.replace(".", "_")}' for name in browse.OFFERS},
             {name for name in browse.Browse.STEPS
