@@ -31,6 +31,7 @@ the reason, and no longer counts once it is no longer true.
 import typing as ty
 
 from nova.i18n import _
+from nova.xloud import memory
 from nova.xloud import noted
 from nova.xloud import situation
 from nova.xloud import size
@@ -113,9 +114,9 @@ def _noted(outcome, condition):
 
 def _same(one, other):
     return (one.vcpus == other.vcpus and
-            abs(one.memory_mb - other.memory_mb) <= situation.ROUNDING_MB)
+            abs(one.memory_mb - other.memory_mb) <= memory.ROUNDING_MB)
 
 
 def _exceeds(one, other):
     return (one.vcpus > other.vcpus or
-            one.memory_mb > other.memory_mb + situation.ROUNDING_MB)
+            one.memory_mb > other.memory_mb + memory.ROUNDING_MB)

@@ -38,7 +38,7 @@ _HIGH_ZONE_MB = 104
 _VCPU_MB = 1
 
 # Hypervisors count memory in KiB and in pages, Nova in MiB.
-_ROUNDING_MB = 1
+ROUNDING_MB = 1
 
 
 def kernel_mb(maximum: size.Size, base_mb: int) -> int:
@@ -83,7 +83,7 @@ def check(guest, wanted_mb: int, reserve_mb: int, least_mb: int = 0) -> None:
         raise ValueError(_(
             'a passed-through device pins its memory on the host, so its '
             'memory cannot change.'))
-    if wanted_mb + _ROUNDING_MB >= guest.memory_mb:
+    if wanted_mb + ROUNDING_MB >= guest.memory_mb:
         return
     if guest.used_memory_mb is None:
         raise ValueError(_unknown(guest))
@@ -112,7 +112,7 @@ def is_unsure(guest, wanted_mb: int) -> bool:
             not guest.memory_pinned and
             guest.used_memory_mb is None and
             guest.missing_statistic is None and
-            wanted_mb + _ROUNDING_MB < guest.memory_mb)
+            wanted_mb + ROUNDING_MB < guest.memory_mb)
 
 
 def target(guest, desired: size.Size, reserve_mb: int,
@@ -133,7 +133,7 @@ def target(guest, desired: size.Size, reserve_mb: int,
         return desired._replace(memory_mb=guest.memory_mb)
     needed_mb = needs(guest, reserve_mb)
     if needed_mb is None or (
-            desired.memory_mb + _ROUNDING_MB >= guest.memory_mb or
+            desired.memory_mb + ROUNDING_MB >= guest.memory_mb or
             desired.memory_mb + tolerance_mb >= needed_mb):
         return desired
     return desired._replace(memory_mb=guest.memory_mb)
@@ -153,7 +153,7 @@ def start_target(guest, desired: size.Size, reserve_mb: int,
     if guest.memory_pinned:
         target_mb = guest.memory_mb
     elif guest.used_memory_mb is not None and (
-            desired.memory_mb + _ROUNDING_MB < guest.memory_mb):
+            desired.memory_mb + ROUNDING_MB < guest.memory_mb):
         left_mb = guest.memory_mb - guest.used_memory_mb
         if left_mb <= reserve_mb // 8:
             target_mb = max(guest.memory_mb, min(

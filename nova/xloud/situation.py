@@ -22,13 +22,11 @@ import typing as ty
 from nova.compute import vm_states
 import nova.conf
 from nova.xloud import guest as elastic_guest
+from nova.xloud import memory
 from nova.xloud import notes
 from nova.xloud import size
 
 CONF = nova.conf.CONF
-
-# Hypervisors count memory in KiB and in pages, we in MiB.
-ROUNDING_MB = 1
 
 
 class Sizes(ty.NamedTuple):
@@ -70,7 +68,7 @@ def held(sizes: Sizes, guest: elastic_guest.GuestState) -> size.Size:
     vcpus, memory_mb = guest.holds
     if guest.memory_pinned:
         memory_mb = sizes.maximum.memory_mb
-    if abs(memory_mb - sizes.desired.memory_mb) <= ROUNDING_MB:
+    if abs(memory_mb - sizes.desired.memory_mb) <= memory.ROUNDING_MB:
         memory_mb = sizes.desired.memory_mb
     return size.Size(*(
         highest if lowest == highest else number
@@ -108,9 +106,9 @@ class Situation(ty.NamedTuple):
     is_config_current: bool = True
     # Whether this is the first look at this run of the guest
     is_start: bool = False
-    # A paused guest can do nothing.
+    # Whether it is paused, so that its guest can do nothing
     is_paused: bool = False
-    # It was paused on its way to the desired size, and goes on now.
+    # Whether it was paused before it reached its desired size
     was_paused: bool = False
 
     @property

@@ -18,6 +18,7 @@ from webob import exc
 from nova.api.openstack import common
 from nova.api.openstack.compute.schemas import xloud_adjust as schema
 from nova.api.openstack.compute.views import xloud_adjust as views
+from nova.api.openstack.compute import xloud_validation
 from nova.api.openstack import wsgi
 from nova.api import validation
 from nova.compute import api as compute
@@ -30,17 +31,7 @@ from nova.xloud import api as xloud_api
 _EXPECTED_ATTRS = ('flavor', 'pci_requests', 'services')
 
 
-def _unchanged(decorated):
-    return decorated
-
-
-# Upstream has these two since 32.0.0 and 30.0.0.
-_validated = getattr(validation, 'validated', _unchanged)
-_response_body_schema = getattr(
-    validation, 'response_body_schema', lambda schema: _unchanged)
-
-
-@_validated
+@xloud_validation.validated
 class XloudAdjustController(wsgi.Controller):
 
     _view_builder_class = views.ViewBuilder
@@ -51,7 +42,7 @@ class XloudAdjustController(wsgi.Controller):
 
     @wsgi.expected_errors(404)
     @validation.query_schema(schema.show_query)
-    @_response_body_schema(schema.show_response)
+    @xloud_validation.response_body_schema(schema.show_response)
     def show(self, req, server_id):
         """Show the sizes of a server and what keeps them from changing."""
         context = req.environ['nova.context']
@@ -65,7 +56,7 @@ class XloudAdjustController(wsgi.Controller):
     @wsgi.response(202)
     @wsgi.expected_errors((400, 403, 404, 409))
     @validation.schema(schema.adjust)
-    @_response_body_schema(schema.adjust_response)
+    @xloud_validation.response_body_schema(schema.adjust_response)
     def adjust(self, req, server_id, body):
         """Change the size of a server inside the range of its flavor."""
         vcpus = body.get('current_vcpus')

@@ -19,21 +19,12 @@ from webob import exc
 
 from nova.api.openstack import common
 from nova.api.openstack.compute.schemas import xloud_fleet as schema
+from nova.api.openstack.compute import xloud_validation
 from nova.api.openstack import wsgi
 from nova.api import validation
 from nova import exception
 from nova.policies import xloud_fleet as policies
 from nova.xloud import fleet
-
-
-def _unchanged(decorated):
-    return decorated
-
-
-# Upstream has these two since 32.0.0 and 30.0.0.
-_validated = getattr(validation, 'validated', _unchanged)
-_response_body_schema = getattr(
-    validation, 'response_body_schema', lambda schema: _unchanged)
 
 
 class _ViewBuilder(common.ViewBuilder):
@@ -49,14 +40,14 @@ class _ViewBuilder(common.ViewBuilder):
         return links
 
 
-@_validated
+@xloud_validation.validated
 class XloudFleetController(wsgi.Controller):
 
     _view_builder_class = _ViewBuilder
 
     @wsgi.expected_errors(400)
     @validation.query_schema(schema.index_query)
-    @_response_body_schema(schema.index_response)
+    @xloud_validation.response_body_schema(schema.index_response)
     def index(self, req):
         """List elastic servers, the newest first."""
         context = req.environ['nova.context']
