@@ -79,18 +79,17 @@ def event(context, instance_uuid: str, name: str, host: str):
     :returns: a list for the details of a success
     """
     details: ty.List[str] = []
-    started_at = timeutils.utcnow(with_timezone=True)
+    part = _begun(context, name, host)
     try:
         yield details
     except Exception as error:
-        trace = None
+        part.result, part.details = 'Error', _text(error)
         if not isinstance(error, _REFUSALS):
-            trace = traceback.format_exc()
-        _add(context, instance_uuid, context.request_id, name, host,
-             started_at, _text(error), trace, is_error=True)
+            part.traceback = traceback.format_exc()
+        _add(part, instance_uuid, context.request_id)
         raise
-    _add(context, instance_uuid, context.request_id, name, host, started_at,
-         ' '.join(details))
+    part.result, part.details = 'Success', ' '.join(details) or None
+    _add(part, instance_uuid, context.request_id)
 
 
 def settled(instance, host: str, before, after) -> None:
@@ -120,20 +119,23 @@ def tell(instance, host, request_id, refusal=None) -> None:
     :param refusal: why the guest does not hold what was asked for, None if
         it does
     """
-    _add(nova.context.get_admin_context(), instance.uuid, request_id, SETTLE,
-         host, timeutils.utcnow(with_timezone=True), refusal,
-         is_error=refusal is not None)
+    part = _begun(nova.context.get_admin_context(), SETTLE, host)
+    part.result = 'Success' if refusal is None else 'Error'
+    part.details = refusal
+    _add(part, instance.uuid, request_id)
 
 
-def _add(context, instance_uuid, request_id, name, host, started_at, details,
-         trace=None, is_error=False):
+def _begun(context, name, host):
+    """A part of an action that begins now and says later how it ended."""
+    return objects.InstanceActionEvent(
+        context, event=name, host=host, traceback=None,
+        start_time=timeutils.utcnow(with_timezone=True))
+
+
+def _add(part, instance_uuid, request_id):
+    part.finish_time = timeutils.utcnow(with_timezone=True)
     try:
-        objects.InstanceActionEvent(
-            context, event=name, host=host, start_time=started_at,
-            finish_time=timeutils.utcnow(with_timezone=True),
-            result='Error' if is_error else 'Success', traceback=trace,
-            details=details or None,
-        ).create(instance_uuid, request_id)
+        part.create(instance_uuid, request_id)
     except exception.InstanceActionNotFound:
         LOG.debug('Its action is gone.', instance_uuid=instance_uuid)
     except Exception as error:

@@ -41,66 +41,188 @@ _ATTEMPTS = 5
 _LONGEST_PAUSE = 0.2
 
 
-def charge(context, reportclient, instance, rp_uuid: str, old: size.Size,
-           new: size.Size) -> size.Size:
-    """Change what a server is charged on one provider.
+class Account:
+    """What one server is charged on one provider."""
 
-    Its other resources and those on other providers stay. If it grows in one
-    dimension, it does not fall in the other. If old and new are the same, this
-    only checks the allocation.
+    def __init__(self, context, reportclient, instance, rp_uuid: str):
+        self._context = context
+        self._client = reportclient
+        self._instance = instance
+        self._rp_uuid = rp_uuid
 
-    :param old: what is allocated now, or less than that
-    :returns: what is allocated then
-    :raises ElasticNoRoom: if Placement does not take it. Nothing was changed.
-    :raises ElasticConflict: if less is allocated, if somebody else changes
-        the allocation at the same time, or without an answer from Placement,
-        when the change may have been made or not.
-    """
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(random.uniform(0, _LONGEST_PAUSE))
-        allocations = _get(context, reportclient, instance)
-        resources = allocations['allocations'].get(
-            rp_uuid, {}).get('resources', {})
-        found = _size(resources)
-        if found is None or size.largest(found, old) != found:
-            LOG.info('%(found)s are allocated on %(rp)s, not %(old)s.',
-                     {'found': resources, 'rp': rp_uuid, 'old': old},
-                     instance=instance)
-            raise _conflict(instance, _(
-                'its allocation in Placement is not what it is charged.'))
-        wanted = size.largest(found, new)
-        if wanted == found and new != old:
-            wanted = new
-        if wanted == found or new == old:
-            return found
-        _set(resources, wanted)
-        response = _put(context, reportclient, instance, allocations)
-        if response.status_code == 409 and not _is_concurrent(response):
-            left = _without_evacuated(allocations['allocations'], rp_uuid)
-            if left and _obstacles(context, reportclient, {
-                    other: allocations['allocations'][other]
-                    for other in left}):
-                # It was evacuated from a host that accepts no writes. Nobody
-                # needs its allocation there: when that host is back, it looks
-                # for servers that have left it.
-                for other in left:
-                    del allocations['allocations'][other]
-                response = _put(context, reportclient, instance, allocations)
-        if response.status_code == 204:
-            return wanted
-        if not _is_concurrent(response):
-            if size.largest(found, old, new) == found and (
-                    size.largest(old, new) == new):
-                # It has enough. That it has more goes later.
+    def charge(self, old: size.Size, new: size.Size) -> size.Size:
+        """Change what the server is charged.
+
+        Its other resources and those on other providers stay. If it grows in
+        one dimension, it does not fall in the other. If old and new are the
+        same, this only checks the allocation.
+
+        :param old: what is allocated now, or less than that
+        :returns: what is allocated then
+        :raises ElasticNoRoom: if Placement does not take it. Nothing was
+            changed.
+        :raises ElasticConflict: if less is allocated, if somebody else
+            changes the allocation at the same time, or without an answer from
+            Placement, when the change may have been made or not.
+        """
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, _LONGEST_PAUSE))
+            whole = self._get()
+            allocations = whole['allocations']
+            found = self._found(allocations, old)
+            wanted = size.largest(found, new)
+            if wanted == found and new != old:
+                wanted = new
+            if wanted == found or new == old:
                 return found
-            raise _refused(context, reportclient, instance, rp_uuid, found,
-                           wanted, response, allocations['allocations'])
-        if 'consumer generation conflict' in _error(response)[1]:
-            raise _conflict(instance, _(
-                'its allocation in Placement was changed at the same time.'))
-    raise _conflict(instance, _(
-        'the resources of its host kept changing in Placement.'))
+            _set(allocations[self._rp_uuid]['resources'], wanted)
+            response = self._put(whole)
+            if response.status_code == 409 and not _is_concurrent(response):
+                left = self._elsewhere(allocations)
+                if left and self._obstacles(
+                        {other: allocations[other] for other in left}):
+                    # It was evacuated from a host that accepts no writes.
+                    # Nobody needs its allocation there: when that host is
+                    # back, it looks for servers that have left it.
+                    for other in left:
+                        del allocations[other]
+                    response = self._put(whole)
+            if response.status_code == 204:
+                return wanted
+            if not _is_concurrent(response):
+                if size.largest(found, old, new) == found and (
+                        size.largest(old, new) == new):
+                    # It has enough. A later change releases the rest.
+                    return found
+                LOG.info('Placement refused %(new)s instead of %(old)s: '
+                         '%(detail)s',
+                         {'new': wanted, 'old': found,
+                          'detail': _error(response)[1]},
+                         instance=self._instance)
+                if response.status_code != 409:
+                    raise self._conflict(_('Placement refused the change.'))
+                raise self._no_room(allocations, found, wanted)
+            if 'consumer generation conflict' in _error(response)[1]:
+                raise self._conflict(_(
+                    'its allocation in Placement was changed at the same '
+                    'time.'))
+        raise self._conflict(_(
+            'the resources of its host kept changing in Placement.'))
+
+    def fitting(self, old: size.Size, new: size.Size) -> size.Size:
+        """As much of a growth as the provider has room for now.
+
+        :param old: what is allocated now
+        :returns: between old and new, each dimension on its own
+        """
+        inventory, usages = _provider(
+            self._context, self._client, self._rp_uuid)
+        fits = []
+        for name, has, wants in zip((orc.VCPU, orc.MEMORY_MB), old, new):
+            room = _capacity(inventory, name) - usages.get(name, 0)
+            most = min(has + room, inventory.get(name, {}).get('max_unit', 0))
+            fits.append(max(has, min(wants, most)))
+        return size.Size(*fits)
+
+    def obstacles(self, wanted: size.Size) -> ty.List[str]:
+        """The resource classes because of which Placement takes no change now.
+
+        :param wanted: what the server is to have on this provider
+        :returns: those of all that it has which are over capacity or limits
+        :raises ElasticConflict: without an answer from Placement
+        """
+        allocations = self._get()['allocations']
+        for other in self._elsewhere(allocations):
+            del allocations[other]
+        return self._obstacles(allocations, wanted)
+
+    def _get(self):
+        try:
+            return self._client.get_allocs_for_consumer(
+                self._context, self._instance.uuid)
+        except (ks_exc.ClientException,
+                exception.ConsumerAllocationRetrievalFailed) as error:
+            LOG.warning('Placement does not report what is allocated: %s',
+                        error, instance=self._instance)
+            raise self._conflict(_(
+                'Placement does not report what is allocated to it.'))
+
+    def _found(self, allocations, least):
+        """What the server is charged.
+
+        :param least: what is allocated at least
+        """
+        resources = allocations.get(self._rp_uuid, {}).get('resources', {})
+        found = _size(resources)
+        if found is None or size.largest(found, least) != found:
+            LOG.info('%(found)s are allocated on %(rp)s, not %(old)s.',
+                     {'found': resources, 'rp': self._rp_uuid, 'old': least},
+                     instance=self._instance)
+            raise self._conflict(_(
+                'its allocation in Placement is not what it is charged.'))
+        return found
+
+    def _put(self, whole):
+        try:
+            return self._client.put(
+                '/allocations/%s' % self._instance.uuid, whole,
+                version=report.CONSUMER_GENERATION_VERSION,
+                global_request_id=self._context.global_id)
+        except ks_exc.ClientException as error:
+            LOG.warning('Placement did not answer: %s', error,
+                        instance=self._instance)
+            raise self._conflict(_(
+                'Placement did not say whether it took the change.'))
+
+    def _elsewhere(self, allocations):
+        """Other hosts on which the server has an allocation."""
+        return [other for other, allocation in allocations.items()
+                if other != self._rp_uuid and _size(allocation['resources'])]
+
+    def _obstacles(self, allocations, wanted=None):
+        """Of a whole allocation: Placement checks all of it at each write.
+
+        It may be on several providers, as of a network or a shared storage.
+
+        :param wanted: what is to be on this provider, if it is one of them
+        """
+        names = set()
+        for provider, allocation in allocations.items():
+            try:
+                inventory, usages = _provider(
+                    self._context, self._client, provider)
+            except (ks_exc.ClientException, LookupError, ValueError) as error:
+                LOG.warning('Placement does not report the capacity of '
+                            '%(rp)s: %(error)s',
+                            {'rp': provider, 'error': error})
+                continue
+            resources = dict(allocation['resources'])
+            if provider == self._rp_uuid:
+                _set(resources, wanted)
+            names.update(
+                name for name, amount in resources.items()
+                if name in inventory and (
+                    usages.get(name, 0) > _capacity(inventory, name) or
+                    not _is_allowed(inventory[name], amount)))
+        return sorted(names)
+
+    def _no_room(self, allocations, old, new):
+        names = self._obstacles(allocations, size.smallest(old, new))
+        if names:
+            reason = _('it has %(old)s, and Placement accepts no change while '
+                       'the host is over its capacity or limits in '
+                       '%(names)s.') % {
+                           'old': old, 'names': ', '.join(names)}
+        else:
+            reason = _('it has %(old)s and there is no room for '
+                       '%(new)s.') % {'old': old, 'new': new}
+        return exception.ElasticNoRoom(
+            instance_uuid=self._instance.uuid, reason=reason)
+
+    def _conflict(self, reason):
+        return exception.ElasticConflict(
+            instance_uuid=self._instance.uuid, reason=reason)
 
 
 def give(context, reportclient, instance, consumer_uuid: str) -> bool:
@@ -134,42 +256,12 @@ def ask_for_move(instance, allocation) -> None:
         allocation['resources'] = resources
 
 
-def fitting(context, reportclient, instance, rp_uuid: str, old: size.Size,
-            new: size.Size) -> size.Size:
-    """As much of a growth as a provider has room for now.
-
-    :param old: what is allocated now
-    :returns: between old and new, each dimension on its own
-    """
-    inventory, usages = _provider(context, reportclient, rp_uuid)
-    fits = []
-    for name, has, wants in zip((orc.VCPU, orc.MEMORY_MB), old, new):
-        room = _capacity(inventory, name) - usages.get(name, 0)
-        most = min(has + room, inventory.get(name, {}).get('max_unit', 0))
-        fits.append(max(has, min(wants, most)))
-    return size.Size(*fits)
-
-
 def free(context, reportclient, rp_uuid: str) -> size.Size:
     """What a provider has room for, less than nothing if it is overfull."""
     inventory, usages = _provider(context, reportclient, rp_uuid)
     return size.Size(*(
         _capacity(inventory, name) - usages.get(name, 0)
         for name in (orc.VCPU, orc.MEMORY_MB)))
-
-
-def obstacles(context, reportclient, instance, rp_uuid: str,
-              wanted: size.Size) -> ty.List[str]:
-    """The resource classes because of which Placement takes no change now.
-
-    :param wanted: what the server is to have on this provider
-    :returns: those of all that it has which are over capacity or limits
-    :raises ElasticConflict: without an answer from Placement
-    """
-    allocations = _get(context, reportclient, instance)['allocations']
-    for other in _without_evacuated(allocations, rp_uuid):
-        del allocations[other]
-    return _obstacles(context, reportclient, allocations, rp_uuid, wanted)
 
 
 def charges(context, reportclient, rp_uuid: str) -> ty.Dict[str, size.Size]:
@@ -185,85 +277,10 @@ def charges(context, reportclient, rp_uuid: str) -> ty.Dict[str, size.Size]:
     return {consumer: held for consumer, held in sizes.items() if held}
 
 
-def _get(context, reportclient, instance):
-    try:
-        return reportclient.get_allocs_for_consumer(context, instance.uuid)
-    except (ks_exc.ClientException,
-            exception.ConsumerAllocationRetrievalFailed) as error:
-        LOG.warning('Placement does not report what is allocated: %s', error,
-                    instance=instance)
-        raise _conflict(instance, _(
-            'Placement does not report what is allocated to it.'))
-
-
-def _put(context, reportclient, instance, allocations):
-    try:
-        return reportclient.put(
-            '/allocations/%s' % instance.uuid, allocations,
-            version=report.CONSUMER_GENERATION_VERSION,
-            global_request_id=context.global_id)
-    except ks_exc.ClientException as error:
-        LOG.warning('Placement did not answer: %s', error, instance=instance)
-        raise _conflict(instance, _(
-            'Placement did not say whether it took the change.'))
-
-
 def _is_concurrent(response):
     # As upstream's report client: Placement has one code for two conflicts,
     # that of a consumer and that of a provider.
     return _error(response)[0] == 'placement.concurrent_update'
-
-
-def _refused(context, reportclient, instance, rp_uuid, old, new, response,
-             allocations):
-    LOG.info('Placement refused %(new)s instead of %(old)s: %(detail)s',
-             {'new': new, 'old': old, 'detail': _error(response)[1]},
-             instance=instance)
-    if response.status_code != 409:
-        return _conflict(instance, _('Placement refused the change.'))
-    names = _obstacles(context, reportclient, allocations, rp_uuid,
-                       size.Size(*map(min, zip(old, new))))
-    if names:
-        reason = _('it has %(old)s, and Placement accepts no change while the '
-                   'host is over its capacity or limits in %(names)s.') % {
-                       'old': old, 'names': ', '.join(names)}
-    else:
-        reason = _('it has %(old)s and there is no room for %(new)s.') % {
-            'old': old, 'new': new}
-    return exception.ElasticNoRoom(instance_uuid=instance.uuid, reason=reason)
-
-
-def _without_evacuated(allocations, rp_uuid):
-    """Other hosts on which a server has an allocation."""
-    return [other for other, allocation in allocations.items()
-            if other != rp_uuid and _size(allocation['resources'])]
-
-
-def _obstacles(context, reportclient, allocations, rp_uuid=None,
-               wanted=None):
-    """Of a whole allocation: Placement checks all of it at each write.
-
-    It may be on several providers, as of a network or a shared storage.
-
-    :param wanted: what is to be on the provider rp_uuid, if that is given
-    """
-    names = set()
-    for provider, allocation in allocations.items():
-        try:
-            inventory, usages = _provider(context, reportclient, provider)
-        except (ks_exc.ClientException, LookupError, ValueError) as error:
-            LOG.warning('Placement does not report the capacity of %(rp)s: '
-                        '%(error)s', {'rp': provider, 'error': error})
-            continue
-        resources = dict(allocation['resources'])
-        if provider == rp_uuid:
-            _set(resources, wanted)
-        names.update(
-            name for name, amount in resources.items()
-            if name in inventory and (
-                usages.get(name, 0) > _capacity(inventory, name) or
-                not _is_allowed(inventory[name], amount)))
-    return sorted(names)
 
 
 def _is_allowed(inventory, amount):
@@ -294,11 +311,6 @@ def _error(response):
         return error.get('code'), error.get('detail', '')
     except (ValueError, LookupError, TypeError):
         return None, response.text
-
-
-def _conflict(instance, reason):
-    return exception.ElasticConflict(
-        instance_uuid=instance.uuid, reason=reason)
 
 
 def _set(resources, held):

@@ -163,9 +163,9 @@ class Departure:
         if instance.host:
             node = objects.ComputeNode.get_by_host_and_nodename(
                 context, instance.host, instance.node)
-            allocation.charge(
+            allocation.Account(
                 context, self._placement, instance, node.uuid,
-                size.charged(instance), most)
+            ).charge(size.charged(instance), most)
         size.close_books(instance, most)
         books.save(instance, expected_task_state=[None])
         self._tell(_('  It is charged %s and its records are removed.') %

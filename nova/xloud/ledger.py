@@ -54,9 +54,7 @@ class Ledger:
         :param old: what is allocated, or less
         :returns: what is allocated then, which may be more
         """
-        return allocation.charge(
-            context, self._compute.reportclient, instance,
-            self._provider(instance), old, new)
+        return self._account(context, instance).charge(old, new)
 
     def charge_what_fits(self, context, instance, old, new) -> size.Size:
         """The same as far as its host has room.
@@ -67,11 +65,9 @@ class Ledger:
             return self.charge(context, instance, old, new)
         except exception.ElasticNoRoom:
             try:
-                fits = allocation.fitting(
-                    context, self._compute.reportclient, instance,
-                    self._provider(instance), old, new)
+                fits = self._account(context, instance).fitting(old, new)
                 if fits in (old, new):
-                    # Room is not what it lacks.
+                    # Placement refuses for another reason than room.
                     return old
                 return self.charge(context, instance, old, fits)
             except exception.ElasticNoRoom:
@@ -109,10 +105,10 @@ class Ledger:
         return False
 
     def start_anew(self, context, instance) -> None:
-        """Charge boot in the row of a server of which nothing runs.
+        """Charge the boot size in the row of a server that does not run.
 
-        :param instance: the copy of the operation, which may be old and gets
-            what was stored. Its other changes stay.
+        :param instance: the copy of the operation, which may be outdated. It
+            gets what was stored, and keeps its other changes.
         """
         stored = objects.Instance.get_by_uuid(
             context, instance.uuid,
@@ -131,9 +127,7 @@ class Ledger:
         This changes nothing.
         """
         wanted = size.largest(size.desired(instance), size.boot(instance))
-        return not allocation.obstacles(
-            context, self._compute.reportclient, instance,
-            self._provider(instance), wanted)
+        return not self._account(context, instance).obstacles(wanted)
 
     def has_room(self, context, instance, needed) -> bool:
         """Whether Placement may accept more now, after it has refused.
@@ -141,11 +135,10 @@ class Ledger:
         This changes nothing.
         """
         charged = size.charged(instance)
-        where = (context, self._compute.reportclient, instance,
-                 self._provider(instance))
+        account = self._account(context, instance)
         try:
-            return (allocation.fitting(*where, charged, needed) != charged and
-                    not allocation.obstacles(*where, charged))
+            return (account.fitting(charged, needed) != charged and
+                    not account.obstacles(charged))
         except (ks_exc.ClientException, LookupError, ValueError,
                 exception.ElasticConflict) as error:
             LOG.debug('Placement does not report whether there is room: %s',
@@ -203,6 +196,10 @@ class Ledger:
                 continue
             found.update({i.uuid: charges.get(i.uuid) for i in here})
         return found
+
+    def _account(self, context, instance):
+        return allocation.Account(context, self._compute.reportclient,
+                                  instance, self._provider(instance))
 
     def _provider(self, instance):
         # Do not use any provider with an allocation of the server: after an

@@ -85,8 +85,9 @@ class ChargeTestCase(test.TestCase):
         return held
 
     def charge(self, old, new, rp_uuid=uuids.host):
-        allocation.charge(
-            self.context, self.client, self.instance, rp_uuid, old, new)
+        allocation.Account(
+            self.context, self.client, self.instance, rp_uuid,
+        ).charge(old, new)
 
     def assertConflict(self, text, old, new, **kwargs):
         error = self.assertRaises(
