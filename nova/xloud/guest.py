@@ -14,10 +14,16 @@
 
 import typing as ty
 
+from oslo_log import log as logging
+
 from nova.compute import power_state
 from nova.compute import vm_states
+from nova import exception
+from nova.i18n import _
 from nova.virt import event
 from nova.xloud import size
+
+LOG = logging.getLogger(__name__)
 
 _RUNNING = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.RESCUED)
 
@@ -76,6 +82,33 @@ UNNAMED = ''
 NOT_RUNNING = GuestState(
     running=False, vcpus=0, memory_mb=0, balloon_active=False,
     used_memory_mb=None, memory_pinned=False)
+
+
+def ask(driver, instance, wait: bool = False, renew: bool = False):
+    """The GuestState of one server, for a request that needs it.
+
+    :param wait: as of the driver's get_elastic_guests()
+    :param renew: as there
+    :raises ElasticConflict: if nobody reports it now
+    :raises NotImplementedError: if the driver never does. nova-api
+        distinguishes the two.
+    """
+    try:
+        guest = driver.get_elastic_guests(
+            [instance], wait, renew).get(instance.uuid)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        LOG.warning('The hypervisor does not report what the server holds: '
+                    '%s', error, instance=instance)
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid,
+            reason=_('its hypervisor does not answer.'))
+    if guest is None:
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid,
+            reason=_('its guest does not answer.'))
+    return guest
 
 
 def is_missing(instance, is_running: bool) -> bool:

@@ -364,8 +364,7 @@ class LiveTestCase(adjust_base.AdjustTestCase):
                          self.instance(self.server).task_state)
 
     def test_another_host(self):
-        endpoint = self.compute.manager.additional_endpoints[-1]
-        with mock.patch.object(endpoint, 'host', 'host9'):
+        with mock.patch.object(self.compute.manager, 'host', 'host9'):
             self.assert_refused('moved to another host', 6)
 
     def test_deleted_meanwhile(self):

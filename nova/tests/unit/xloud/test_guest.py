@@ -10,7 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+from unittest import mock
+
+from oslo_utils.fixture import uuidsentinel as uuids
+
 from nova import exception
+from nova import objects
 from nova import test
 from nova.virt import driver
 from nova.virt import event
@@ -29,6 +34,37 @@ class TestGuestState(test.NoDBTestCase):
         changed = guest.GuestChangedEvent('a-uuid')
         self.assertIsInstance(changed, event.InstanceEvent)
         self.assertEqual('a-uuid', changed.get_instance_uuid())
+
+
+class TestAsk(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.instance = objects.Instance(uuid=uuids.server)
+        self.driver = mock.Mock()
+
+    def ask(self, answer):
+        self.driver.get_elastic_guests.side_effect = [answer]
+        return guest.ask(self.driver, self.instance, wait=True)
+
+    def assert_conflict(self, reason, answer):
+        error = self.assertRaises(exception.ElasticConflict, self.ask, answer)
+        self.assertIn(reason, error.format_message())
+
+    def test_a_guest_that_answers(self):
+        self.assertIs(guest.NOT_RUNNING,
+                      self.ask({uuids.server: guest.NOT_RUNNING}))
+        self.driver.get_elastic_guests.assert_called_once_with(
+            [self.instance], True, False)
+
+    def test_silence_is_a_conflict_for_now(self):
+        self.assert_conflict('its guest does not answer', {})
+        self.assert_conflict('its hypervisor does not answer',
+                             RuntimeError('libvirtd is gone'))
+
+    def test_a_driver_that_never_answers(self):
+        self.assertRaises(NotImplementedError, self.ask,
+                          NotImplementedError())
 
 
 class TestComputeDriver(test.NoDBTestCase):
