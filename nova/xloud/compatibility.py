@@ -69,9 +69,9 @@ def check_new(flavor) -> None:
 
 
 def check_old(instance) -> None:
-    """Refuse to change a server that is older than what is refused here.
+    """Refuse to change a server that was created before these rules.
 
-    Nothing of it may change, also while it is shut off.
+    Not even its boot size may change while it is shut off.
     """
     _check_flavor(instance.flavor)
     _check_image(instance.flavor, instance.image_meta)

@@ -140,7 +140,7 @@ class Executor:
         if plan.awaited and decision.has_ended and (
                 decision.is_partial or not occasion.request_id):
             self._tell(instance, guest, plan)
-        # The second half of a change that is counted already is not another.
+        # The second half of a change is not counted again.
         if plan.is_unasked and is_saved and (
                 was_current or not occasion.is_configured):
             memo.note_unasked(instance, step_mb)
@@ -153,7 +153,7 @@ class Executor:
             allocated = decision.charge
             memo.no_room = None
         if occasion.allocated is not None:
-            # Else there may be more, of which the next pass hears.
+            # Otherwise there may be more, which the next pass finds.
             memo.is_verified = True
         self._drive(context, instance, guest, drive,
                     occasion.allocated and allocated)
@@ -179,7 +179,7 @@ class Executor:
         """Decide what to do, and claim what that needs."""
         memo = self.memos[instance.uuid]
         awaited = _awaited(instance, known, occasion.request_id)
-        # A start asks for the boot size, and the way down to it ends.
+        # A start asks for the boot size, and the guest reaches that once.
         is_unasked = (
             known.guest.running and not awaited and
             occasion.task_state is None and not known.has_start_window)

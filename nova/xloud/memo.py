@@ -26,7 +26,8 @@ from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 
-# How long what no user asked for rests, except that the charge rises
+# After a change that no user asked for: how long the next one waits. Only a
+# higher charge does not wait.
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
 
@@ -38,7 +39,7 @@ class _Leisure(ty.NamedTuple):
     asked: ty.Optional[datetime.datetime]
     until: datetime.datetime
     seconds: int
-    # By how much the charge last rose
+    # By how many MiB the charge last rose
     step_mb: int
 
 
@@ -74,9 +75,9 @@ class Memo:
         self.is_verified = False
         # Until when not to ask for more
         self.no_room: ty.Optional[_NoRoom] = None
-        # It was paused on its way to what is desired.
+        # Whether it was paused before it reached its desired size
         self._was_paused = False
-        # Until when what no user asked for rests
+        # Until when a change that no user asked for waits
         self._leisure: ty.Optional[_Leisure] = None
         self._unplug: ty.Optional[_Unplug] = None
 
@@ -140,10 +141,10 @@ class Memo:
         if guest.vcpus > target.vcpus:
             self._unplug = _Unplug(guest.run, guest.vcpus, target)
 
-    # What no user asked for
+    # Changes that no user asked for
 
     def note_unasked(self, instance, step_mb: int) -> None:
-        """The first change that no user asked for gives no leisure."""
+        """Remember such a change. Only from the second on, the next waits."""
         leisure = self._leisure_of(instance)
         if self._leisure_now(instance) is not None:
             until, seconds = leisure.until, leisure.seconds
@@ -159,8 +160,7 @@ class Memo:
     def rounded(self, instance, charge: size.Size) -> size.Size:
         """What to charge a guest that takes memory again and again.
 
-        Each time twice as much more as the last time, so that it happens a
-        few times only.
+        Each step is twice the last one, so that there are only a few.
         """
         leisure = self._leisure_now(instance)
         covered_mb = size.moved(instance).memory_mb
@@ -171,7 +171,7 @@ class Memo:
             size.maximum(instance.flavor).memory_mb)))
 
     def can_rest(self, instance, held: size.Size, charge: size.Size) -> bool:
-        """Whether what no user asked for can wait.
+        """Whether a change that no user asked for can wait.
 
         All that the guest holds is charged, or known not to fit.
         """

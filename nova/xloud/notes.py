@@ -112,7 +112,7 @@ def clear_outcome(instance) -> None:
 
 
 def note_excess(instance, held) -> None:
-    """Remember what a server holds of which its host had no room for all.
+    """Remember what a server holds, if its host had no room for all of it.
 
     It goes with the outcome of :func:`set_outcome`.
 

@@ -71,9 +71,9 @@ class Reconciler:
         self._waiting: ty.Set[str] = set()
 
     def reconcile_soon(self, context) -> None:
-        """All elastic servers of the host, in a thread of its own.
+        """Reconcile all elastic servers of the host, in a thread of its own.
 
-        A guest may take seconds for what it is asked.
+        A guest may need seconds to answer.
         """
         if not self._running.acquire(blocking=False):
             LOG.debug('The last reconcile has not ended.')
@@ -91,7 +91,7 @@ class Reconciler:
                          daemon=True).start()
 
     def reconcile(self, context) -> None:
-        """All elastic servers of the host."""
+        """Reconcile all elastic servers of the host."""
         instances = self._instances(context)
         self._executor.forget_others(instances)
         if not instances:
@@ -100,7 +100,8 @@ class Reconciler:
         servers = {instance.uuid: instance for instance in instances
                    if self._is_ours(instance)}
         for instance in instances:
-            # What leaves, moves or fails may have another charge then.
+            # A server that leaves, moves or fails may be charged something
+            # else afterwards.
             if not self._is_quiet(instance):
                 self._executor.doubt(instance)
         if not servers:
@@ -116,7 +117,7 @@ class Reconciler:
         for uuid in self._in_turn(servers):
             if time.monotonic() > deadline:
                 # Those that are left come first in the next pass.
-                LOG.debug('Guests take their time. The next pass goes on.')
+                LOG.debug('The guests are slow. The next pass goes on.')
                 self._next = uuid
                 break
             try:
@@ -193,9 +194,9 @@ class Reconciler:
         return True
 
     def start_anew(self, context, instance) -> None:
-        """Charge boot for a server of which nothing ran until now.
+        """Charge the boot size of a server that has not run until now.
 
-        The operation goes on in any case, and reconcile ends this.
+        If that fails, the operation goes on, and reconcile charges it later.
         """
         try:
             if size.is_elastic(instance.flavor):
@@ -227,7 +228,7 @@ class Reconciler:
         """
         deadline = time.monotonic() + _EVENT_SECONDS
         while not self.reconcile_server(context, instance):
-            # Of several events only one waits, and sees what all report.
+            # One waiting event is enough: it sees what all of them report.
             if instance.uuid in self._waiting or time.monotonic() > deadline:
                 return
             self._waiting.add(instance.uuid)

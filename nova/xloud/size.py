@@ -222,7 +222,7 @@ def settle(instance, actual: Size) -> None:
 
 
 def start_anew(instance) -> None:
-    """Charge what its next start gives, for a server of which nothing runs.
+    """Charge what the next start gives, for a server that does not run.
 
     The caller saves the instance.
     """
@@ -233,7 +233,7 @@ def start_anew(instance) -> None:
 
 
 def started_anew(instance) -> Size:
-    """What is claimed for a server of which nothing runs yet."""
+    """What is claimed for a server that does not run yet."""
     if is_elastic(instance.flavor):
         return boot(instance)
     return maximum(instance.flavor)
@@ -277,7 +277,7 @@ def change_flavor(instance, flavor) -> Size:
 
 
 def keep_for_revert(instance) -> None:
-    """Put aside what a server has that has come with a cold migration.
+    """Put aside what a server has after a cold migration has brought it.
 
     For a resize, :func:`change_flavor` did. The caller saves the instance.
     """

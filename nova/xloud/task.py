@@ -113,7 +113,7 @@ def seen_as(instance) -> ty.Optional[str]:
 
 
 def forget(instance) -> None:
-    """Forget a task that ended silently, before another one begins.
+    """Forget a task that ended without a record, before another one begins.
 
     When a compute service starts, it clears the task state and nothing else.
     The caller saves the instance.
@@ -166,7 +166,7 @@ def take(context, instance, token: str) -> None:
         try:
             _take_as_read(context, instance, token)
         except exception.InstanceUpdateConflict:
-            # Perhaps its books have changed since, and nothing else.
+            # Perhaps only its books have changed since.
             _take(context, instance, token)
     except exception.InstanceUpdateConflict as error:
         LOG.debug('It is not taken: %s', error, instance=instance)
