@@ -71,10 +71,11 @@ def tell(kind, *fields):
     print(json.dumps([kind, *fields]), file=_OUTPUT, flush=True)
 
 
-class Demo(two_hosts.TwoHostsTestCase):
-    """What a guest does late is settled as in a new cloud.
+class _Cloud(two_hosts.TwoHostsTestCase):
+    """Nova on two hosts as tests run it, with what a person can recognise.
 
-    That is by libvirt's events and a reconcile each minute, not by the test.
+    Guests that follow late are settled as in any cloud: by libvirt's events
+    and a reconcile each minute, not by a test.
     """
 
     # Nova's tests delete all public names in the end.
@@ -82,90 +83,14 @@ class Demo(two_hosts.TwoHostsTestCase):
 
     def runTest(self):
         self.addOnException(self._remember)
-        self._watchers = []
-        self.addCleanup(self._stop_watching)
         self.flags(cores=CORES, group='quota')
         self.flags(guest_memory_reserve_mb=RESERVE_MB, group='xloud')
-        tell('note', 'Guests run %s.' % (
-            'under software emulation: there is no KVM here'
-            if self.is_emulated else 'with KVM'))
         self.useFixture(fixtures.MonkeyPatch(
             'nova.tests.functional.api.client.TestOpenStackClient.request',
             _telling(client.TestOpenStackClient.request)))
-
-        tell('step', 'create',
-             'Create an elastic flavor, and a server at its minimum')
-        server = self.boot(tiny_guest.USE_128_MB, minimum=MINIMUM)
-        self.show(server, MINIMUM)
-
-        tell('step', 'grow', 'Grow it while it runs')
-        self.adjust(server, *GROWN)
-        self.show(server, GROWN)
-
-        tell('step', 'shrink', 'Shrink it while it runs')
-        self._wait_for_statistics(server)
-        self.adjust(server, *SHRUNK)
-        self.show(server, SHRUNK, stale_vcpus=GROWN.vcpus)
-        if self.is_emulated:
-            tell('note', 'libvirt still counts the vCPU that left: without '
-                 'KVM, QEMU does not tell it. Nova asks QEMU, too; the next '
-                 'start of the guest puts that right. See "Hosts without KVM" '
-                 'in doc/source/xloud/operators.rst.')
-
-        tell('step', 'reboot', 'Reboot it: it keeps its size')
-        self.restart(server, 'hard')
-        self.show(server, SHRUNK)
-
-        tell('step', 'migrate live', 'Migrate it live to the other host')
-        self.migrate_live(server, self.other)
-        self.show(server, SHRUNK)
-        tell('note', 'The guest runs on, up %d s: it did not boot again.' %
-             self.seen(server).uptime)
-
-        tell('step', 'grow', 'Grow it there, until its next boot only')
-        self.adjust(server, *GROWN, persist=False)
-        self.show(server, GROWN, boot=SHRUNK)
-
-        tell('step', 'refused', 'Ask for three things that must be refused')
-        tell('note', 'More than its flavor has:')
-        self.refuse(server, 400, current_vcpus=8)
-        tell('note', 'More than the quota of its project has left:')
-        self.refuse(server, 403, current_vcpus=CORES + 1)
-        self._wait_for_statistics(server)
-        tell('note', 'Less memory than its guest can do without, which keeps '
-             'a file of 128 MiB there:')
-        self.refuse(server, 409, current_memory_mb=MINIMUM.memory_mb)
-        self.show(server, GROWN, boot=SHRUNK)
-
-        tell('step', 'delete', 'Delete it')
-        self._stop_watching()
-        self._delete_server(server)
-        self.assert_nothing_left(server['id'])
-        tell('note', 'Placement charges nobody for it any more.')
-
-    def show(self, server, held, boot=None, stale_vcpus=None):
-        """Wait until all agree on the size of a server, and show it."""
-        start = time.monotonic()
-        tell('wait', 'all agree')
-        try:
-            self.assert_all_see(
-                server, held, boot=boot, stale_vcpus=stale_vcpus)
-        except self.failureException:
-            self._tell_views(server, start)
-            status = self.status(server)
-            self.fail(
-                'They do not all say %s, and the condition of the server is '
-                '%s. %s' % (held, status['condition'], status['reason'] or ''))
-        self._tell_views(server, start)
-
-    def _tell_views(self, server, start):
-        views = self.views(server)
-        tell('views', {
-            'guest': views.guest, 'QEMU': views.qemu,
-            'libvirt': views.libvirt, 'database': views.row,
-            **{'Placement, %s' % host: charge
-               for host, charge in views.placement.items()},
-        }, time.monotonic() - start)
+        self._sizes = None
+        self.addCleanup(self.stop_watching)
+        Demo(self).play()
 
     def _remember(self, exc_info):
         # What cleans up may never end.
@@ -183,12 +108,6 @@ class Demo(two_hosts.TwoHostsTestCase):
         CONF.clear_override('mem_stats_period_seconds', group='libvirt')
         return super().start_host(*args, **kwargs)
 
-    def _wait_for_statistics(self, server):
-        tell('wait', 'the guest tells what memory it uses')
-        hypervisor.wait_for(
-            lambda: self.status(server)['balloon_driver_active'], _SECONDS,
-            'the guest tells what memory it uses')
-
     # A person reads these names.
 
     def _create_flavor(self, **kwargs):
@@ -197,25 +116,134 @@ class Demo(two_hosts.TwoHostsTestCase):
     def create_server(self, *args, **kwargs):
         return super().create_server(*args, name='demo', **kwargs)
 
-    def refuse(self, server, status, **body):
-        self.api.api_post('/os-xloud-adjust/%s' % server['id'], body,
-                          check_response_status=[status])
-
     def wait_until_booted(self, server):
         tell('wait', 'the guest boots')
-        if not self._watchers:
-            self._actual = _Actual(lambda: self.status(server))
-            for look in (self._actual.look, lambda: self._look(server)):
-                self._watchers.append(_Watcher(look))
+        if self._sizes is None:
+            self._sizes = _Sizes(self, server)
         return super().wait_until_booted(server)
 
-    def _stop_watching(self):
+    def stop_watching(self):
+        if self._sizes is not None:
+            self._sizes.stop()
+
+    def delete(self, server):
+        self._delete_server(server)
+
+
+class Demo:
+    """The steps of the demo, in a cloud."""
+
+    def __init__(self, cloud):
+        self.cloud = cloud
+
+    def play(self):
+        cloud = self.cloud
+        tell('note', 'Guests run %s.' % (
+            'under software emulation: there is no KVM here'
+            if cloud.is_emulated else 'with KVM'))
+
+        tell('step', 'create',
+             'Create an elastic flavor, and a server at its minimum')
+        server = cloud.boot(tiny_guest.USE_128_MB, minimum=MINIMUM)
+        self.show(server, MINIMUM)
+
+        tell('step', 'grow', 'Grow it while it runs')
+        cloud.adjust(server, *GROWN)
+        self.show(server, GROWN)
+
+        tell('step', 'shrink', 'Shrink it while it runs')
+        self._wait_for_statistics(server)
+        cloud.adjust(server, *SHRUNK)
+        self.show(server, SHRUNK, stale_vcpus=GROWN.vcpus)
+        if cloud.is_emulated:
+            tell('note', 'libvirt still counts the vCPU that left, because '
+                 'without KVM QEMU does not report that. Nova asks QEMU as '
+                 'well, and the next start of the guest corrects libvirt. See '
+                 '"Hosts without KVM" in doc/source/xloud/operators.rst.')
+
+        tell('step', 'reboot', 'Reboot it: it keeps its size')
+        cloud.restart(server, 'hard')
+        self.show(server, SHRUNK)
+
+        tell('step', 'migrate live', 'Migrate it live to the other host')
+        cloud.migrate_live(server, cloud.other)
+        self.show(server, SHRUNK)
+        tell('note', 'The guest runs on, up %d s: it did not boot again.' %
+             cloud.seen(server).uptime)
+
+        tell('step', 'grow', 'Grow it there, until its next boot only')
+        cloud.adjust(server, *GROWN, persist=False)
+        self.show(server, GROWN, boot=SHRUNK)
+
+        tell('step', 'refused', 'Ask for three things that must be refused')
+        tell('note', 'More than its flavor has:')
+        self.refuse(server, 400, current_vcpus=8)
+        tell('note', 'More than the quota of its project has left:')
+        self.refuse(server, 403, current_vcpus=CORES + 1)
+        self._wait_for_statistics(server)
+        tell('note', 'Less memory than its guest can do without, which keeps '
+             'a file of 128 MiB there:')
+        self.refuse(server, 409, current_memory_mb=MINIMUM.memory_mb)
+        self.show(server, GROWN, boot=SHRUNK)
+
+        tell('step', 'delete', 'Delete it')
+        cloud.stop_watching()
+        cloud.delete(server)
+        cloud.assert_nothing_left(server['id'])
+        tell('note', 'Placement charges nobody for it any more.')
+
+    def show(self, server, held, boot=None, stale_vcpus=None):
+        """Wait until all agree on the size of a server, and show it."""
+        start = time.monotonic()
+        tell('wait', 'all agree')
+        try:
+            self.cloud.assert_all_see(
+                server, held, boot=boot, stale_vcpus=stale_vcpus)
+        except self.cloud.failureException:
+            self._tell_views(server, start)
+            status = self.cloud.status(server)
+            self.cloud.fail(
+                'They do not all say %s, and the condition of the server is '
+                '%s. %s' % (held, status['condition'], status['reason'] or ''))
+        self._tell_views(server, start)
+
+    def _tell_views(self, server, start):
+        views = self.cloud.views(server)
+        tell('views', {
+            'guest': views.guest, 'QEMU': views.qemu,
+            'libvirt': views.libvirt, 'database': views.row,
+            **{'Placement, %s' % host: charge
+               for host, charge in views.placement.items()},
+        }, time.monotonic() - start)
+
+    def _wait_for_statistics(self, server):
+        what = 'the guest reports what memory it uses'
+        tell('wait', what)
+        hypervisor.wait_for(
+            lambda: self.cloud.status(server)['balloon_driver_active'],
+            _SECONDS, what)
+
+    def refuse(self, server, status, **body):
+        self.cloud.api.api_post(
+            '/os-xloud-adjust/%s' % server['id'], body,
+            check_response_status=[status])
+
+
+class _Sizes:
+    """Tells the sizes of a server again and again, for the picture."""
+
+    def __init__(self, cloud, server):
+        self._cloud, self._server = cloud, server
+        self._actual = _Actual(lambda: cloud.status(server))
+        self._watchers = [_Watcher(self._actual.look), _Watcher(self._look)]
+
+    def stop(self):
         for watcher in self._watchers:
             watcher.stop()
 
-    def _look(self, server):
-        instance = self.instance(server)
-        seen = self.seen(server)
+    def _look(self):
+        instance = self._cloud.instance(self._server)
+        seen = self._cloud.seen(self._server)
         tell('sizes', size.desired(instance), size.charged(instance),
              self._actual.size,
              seen and [seen.vcpus, base.MAXIMUM.memory_mb - seen.taken_mb])
@@ -295,10 +323,10 @@ def _sentence(error):
 
 
 def main():
-    demo = Demo()
+    cloud = _Cloud()
     try:
-        Demo.setUpClass()
-        result = demo.run()
+        _Cloud.setUpClass()
+        result = cloud.run()
     except Exception as raised:
         error = _cause(raised)
         if isinstance(error, tiny_guest.Missing):
@@ -308,12 +336,12 @@ def main():
         tell('failed', _sentence(error))
         return 1
     finally:
-        Demo.doClassCleanups()
+        _Cloud.doClassCleanups()
     for _, report in result.errors + result.failures:
         print(report, file=sys.stderr)
     if result.wasSuccessful():
         return 0
-    tell('failed', demo.reason)
+    tell('failed', cloud.reason)
     return 1
 
 
