@@ -30,6 +30,7 @@ import nova.context
 from nova.db.main import api as db
 from nova import exception
 from nova import objects
+from nova.xloud import failures
 
 LOG = logging.getLogger(__name__)
 
@@ -64,12 +65,11 @@ def start(context, instance) -> None:
 def finish(context, instance, message: str) -> None:
     """End the action of an adjust, in nova-api."""
     values = objects.InstanceAction.pack_action_finish(context, instance.uuid)
-    try:
+    with failures.warned(
+            LOG, 'The instance action does not record how the change ended: '
+            '%s', instance=instance):
         db.action_finish(
             context, dict(values, message=message[:_LENGTH] or None))
-    except Exception as error:
-        LOG.warning('The instance action does not record how the change '
-                    'ended: %s', error, instance=instance)
 
 
 @contextlib.contextmanager
@@ -101,16 +101,14 @@ def settled(instance, host: str, before, after) -> None:
     context = nova.context.get_admin_context()
     # The API finds an action by its request id.
     request_id = oslo_context.generate_request_id()
-    try:
+    with failures.warned(
+            LOG, 'No instance action records that the sizes have changed '
+            '(%s): %s', text, instance=instance):
         objects.InstanceAction(
             context, action=instance_actions.XLOUD_SETTLE,
             instance_uuid=instance.uuid, request_id=request_id,
             project_id=instance.project_id, user_id=None, start_time=now,
             finish_time=now, updated_at=now, message=text[:_LENGTH]).create()
-    except Exception as error:
-        LOG.warning('No instance action records that the sizes have changed '
-                    '(%(changes)s): %(error)s',
-                    {'changes': text, 'error': error}, instance=instance)
 
 
 def tell(instance, host, request_id, refusal=None) -> None:
@@ -134,14 +132,14 @@ def _begun(context, name, host):
 
 def _add(part, instance_uuid, request_id):
     part.finish_time = timeutils.utcnow(with_timezone=True)
-    try:
-        part.create(instance_uuid, request_id)
-    except exception.InstanceActionNotFound:
-        LOG.debug('Its action is gone.', instance_uuid=instance_uuid)
-    except Exception as error:
-        # The status of the server still shows it.
-        LOG.warning('The instance action does not record what happened: %s',
-                    error, instance_uuid=instance_uuid)
+    # The status of the server still shows it.
+    with failures.warned(
+            LOG, 'The instance action does not record what happened: %s',
+            instance_uuid=instance_uuid):
+        try:
+            part.create(instance_uuid, request_id)
+        except exception.InstanceActionNotFound:
+            LOG.debug('Its action is gone.', instance_uuid=instance_uuid)
 
 
 def _text(error):

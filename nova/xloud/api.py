@@ -27,6 +27,7 @@ from nova import objects
 from nova.xloud import action
 from nova.xloud import blockers
 from nova.xloud import checks
+from nova.xloud import failures
 from nova.xloud import guest as elastic_guest
 from nova.xloud import quota
 from nova.xloud import rpcapi
@@ -124,14 +125,14 @@ def _grow(compute, context, instance, request, growth):
 
 
 def _release(compute, context, instance, request):
-    try:
-        compute.release(context, instance, request)
-    except exception.ElasticConflict as error:
-        # Its host has done so already, or has accepted the request.
-        LOG.debug('Nothing is given up: %s', error, instance=instance)
-    except Exception as error:
-        LOG.warning('The claim for the server is given up later: %s',
-                    error, instance=instance)
+    with failures.warned(
+            LOG, 'The claim for the server is given up later: %s',
+            instance=instance):
+        try:
+            compute.release(context, instance, request)
+        except exception.ElasticConflict as error:
+            # Its host has done so already, or has accepted the request.
+            LOG.debug('Nothing is given up: %s', error, instance=instance)
 
 
 def status(compute_api, context, instance):

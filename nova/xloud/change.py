@@ -29,6 +29,7 @@ from nova.xloud import answer
 from nova.xloud import blockers
 from nova.xloud import condition
 from nova.xloud import executor as xloud_executor
+from nova.xloud import failures
 from nova.xloud import guest as elastic_guest
 from nova.xloud import memory
 from nova.xloud import notes
@@ -236,13 +237,10 @@ class Change:
             self._compute.rt.xloud_recount(
                 instance, charged, expected_task_state=[task.TASK])
             return True
-        try:
+        with failures.warned(LOG, 'The claim of %s is given up later: %s',
+                             plan.charge, instance=instance):
             self._ledger.charge(
                 self._context, instance, plan.charge, charged)
-        except Exception as error:
-            LOG.warning('The claim of %(claim)s is given up later: %(error)s',
-                        {'claim': plan.charge, 'error': error},
-                        instance=instance)
         return False
 
     def _note(self, guest, desired, boot):
@@ -334,15 +332,14 @@ class Change:
         if not task.is_running(self.instance):
             # It ended in the save that settled it.
             return
-        try:
-            task.end(self.instance, self._request.token)
-        except (exception.InstanceNotFound,
-                exception.InstanceUpdateConflict) as error:
-            LOG.debug('It is being deleted: %s', error,
-                      instance=self.instance)
-        except Exception as error:
-            LOG.warning('Its task state is cleared later: %s', error,
-                        instance=self.instance)
+        with failures.warned(LOG, 'Its task state is cleared later: %s',
+                             instance=self.instance):
+            try:
+                task.end(self.instance, self._request.token)
+            except (exception.InstanceNotFound,
+                    exception.InstanceUpdateConflict) as error:
+                LOG.debug('It is being deleted: %s', error,
+                          instance=self.instance)
 
     def _reload(self):
         try:

@@ -33,6 +33,7 @@ from nova import objects
 from nova import utils
 from nova.xloud import decision
 from nova.xloud import executor as xloud_executor
+from nova.xloud import failures
 from nova.xloud import memory
 from nova.xloud import situation
 from nova.xloud import size
@@ -198,12 +199,10 @@ class Reconciler:
 
         If that fails, the operation goes on, and reconcile charges it later.
         """
-        try:
+        with failures.warned(LOG, 'Its boot size is charged later: %s',
+                             instance=instance):
             if size.is_elastic(instance.flavor):
                 self._executor.ledger.start_anew(context, instance)
-        except Exception as error:
-            LOG.warning('Its boot size is charged later: %s', error,
-                        instance=instance)
 
     def handle_event(self, event) -> None:
         """A driver reports that a guest has changed."""

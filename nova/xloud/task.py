@@ -54,6 +54,7 @@ from nova.i18n import _
 from nova import objects
 from nova import utils
 from nova.xloud import books
+from nova.xloud import failures
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -272,19 +273,22 @@ class Unclaimed:
             token = tokens.get(instance.uuid)
             if token is None or token in self._at_work:
                 continue
-            try:
-                self._give_back(context, instance.uuid, token)
-            except (exception.InstanceNotFound,
-                    exception.InstanceUpdateConflict) as error:
-                LOG.debug('Its task has ended: %s', error, instance=instance)
-            except lockutils.AcquireLockFailedException:
-                LOG.debug('Its task is not given back: it is in use.',
-                          instance=instance)
-            except Exception as error:
-                LOG.warning('Its task is given back later: %s', error,
-                            instance=instance)
+            # The failure of one server must not stop the others.
+            with failures.warned(LOG, 'Its task is given back later: %s',
+                                 instance=instance):
+                self._give_back(context, instance, token)
 
-    def _give_back(self, context, instance_uuid, token):
+    def _give_back(self, context, instance, token):
+        try:
+            self._give_back_in_lock(context, instance.uuid, token)
+        except (exception.InstanceNotFound,
+                exception.InstanceUpdateConflict) as error:
+            LOG.debug('Its task has ended: %s', error, instance=instance)
+        except lockutils.AcquireLockFailedException:
+            LOG.debug('Its task is not given back: it is in use.',
+                      instance=instance)
+
+    def _give_back_in_lock(self, context, instance_uuid, token):
         @utils.synchronized(instance_uuid, blocking=False)
         def locked():
             instance = objects.Instance.get_by_uuid(

@@ -42,6 +42,10 @@ def logged(source):
                 isinstance(node.func.value, ast.Name) and
                 node.func.value.id == 'LOG'):
             texts.append(ast.literal_eval(node.args[0]))
+        elif (isinstance(node, ast.Call) and
+                ast.unparse(node.func) == 'failures.warned'):
+            # After the logger.
+            texts.append(ast.literal_eval(node.args[1]))
     return texts
 
 
@@ -116,3 +120,5 @@ class LogTableTest(unittest.TestCase):
         self.assertEqual(['a b', 'c'], logged(
             "LOG.debug('no')\nLOG.warning('a '\n 'b')\n"
             "LOG.exception('c', instance=1)\nOTHER.info('no')\n"))
+        self.assertEqual(['a'], logged(
+            "with failures.warned(LOG, 'a', 1):\n    pass\n"))
