@@ -50,7 +50,7 @@ class Account:
         self._instance = instance
         self._rp_uuid = rp_uuid
 
-    def charge(self, old: size.Size, new: size.Size) -> size.Size:
+    def allocate(self, old: size.Size, new: size.Size) -> size.Size:
         """Change what the server is charged.
 
         Its other resources and those on other providers stay. If it grows in

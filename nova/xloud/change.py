@@ -107,7 +107,7 @@ class Change:
             size.settle(self.instance, plan.charge)
             task.note(self.instance, self._request.token, task.CLAIMED)
 
-        self._charge(plan, record)
+        self._claim(plan, record)
         return size.charged(self.instance)
 
     def give_up(self) -> None:
@@ -128,7 +128,7 @@ class Change:
             self._note(plan.guest, plan.desired, plan.boot)
             task.note(self.instance, self._request.token, task.ACCEPTED)
 
-        self._charge(plan, record)
+        self._claim(plan, record)
         try:
             self._act(plan.guest, plan.desired, plan.boot)
         except Exception as error:
@@ -136,7 +136,7 @@ class Change:
                 LOG.exception('The guest was not changed.',
                               instance=self.instance)
             raise self._conflict(_failure(error, self._undo(plan)))
-        reply = self._settle(self._request.token)
+        reply = self._release(self._request.token)
         self._end()
         return reply
 
@@ -196,7 +196,7 @@ class Change:
         except ValueError as error:
             raise self._conflict(error)
 
-    def _charge(self, plan, record):
+    def _claim(self, plan, record):
         """Claim what the server is to be charged, and record that.
 
         :param record: changes the instance, which is saved then
@@ -206,8 +206,8 @@ class Change:
         if plan.charge != plan.known.charged or self._state() != task.CLAIMED:
             # Also without growth, because this checks the allocation, unless
             # claim() has just done so.
-            self._ledger.charge(self._context, self.instance,
-                                plan.known.charged, plan.charge)
+            self._ledger.allocate(self._context, self.instance,
+                                  plan.known.charged, plan.charge)
         try:
             self._ledger.save(
                 self._context, self.instance, record, task.TASK)
@@ -239,7 +239,7 @@ class Change:
             return True
         with failures.warned(LOG, 'The claim of %s is given up later: %s',
                              plan.charge, instance=instance):
-            self._ledger.charge(
+            self._ledger.allocate(
                 self._context, instance, plan.charge, charged)
         return False
 
@@ -261,7 +261,7 @@ class Change:
                 guest, desired, CONF.xloud.guest_memory_reserve_mb)
         self._compute.driver.set_elastic_guest(self.instance, target, boot)
 
-    def _settle(self, request_id=None):
+    def _release(self, request_id=None):
         """Release what the hypervisor confirms, now or later.
 
         :param request_id: of the adjust, unless that was undone
@@ -325,7 +325,7 @@ class Change:
             LOG.warning('The change is undone later: %s', error,
                         instance=self.instance)
             return _('Its host will undo the change as soon as it can.')
-        self._settle()
+        self._release()
         return _('The change was undone.')
 
     def _end(self):

@@ -167,7 +167,7 @@ class Executor:
         charged = size.charged(instance)
         held = held_by(instance, guest)
         wanted = memo.rounded(instance, size.largest(charged, held))
-        allocated = self._charge_more(
+        allocated = self._allocate_more(
             context, instance, charged, wanted, held)
         charge = size.largest(charged, size.smallest(wanted, allocated))
         if self.ledger.save(
@@ -192,7 +192,7 @@ class Executor:
         else:
             memo.no_room = None
         if size.grows(wanted, allocated):
-            allocated = self._charge_more(
+            allocated = self._allocate_more(
                 context, instance, allocated, wanted, needed)
         if size.grows(needed, allocated):
             decision = xloud_decision.decide(
@@ -203,8 +203,8 @@ class Executor:
                 needed, size.smallest(wanted, allocated)))
         return _Plan(decision, wanted, allocated, awaited, is_unasked)
 
-    def _charge_more(self, context, instance, old, wanted, needed):
-        """Charge as much of a growth as fits, unless nothing is known to fit.
+    def _allocate_more(self, context, instance, old, wanted, needed):
+        """Allocate what fits of a growth, unless nothing is known to fit.
 
         :returns: what is allocated then
         """
@@ -212,7 +212,7 @@ class Executor:
         is_short = size.grows(size.charged(instance), old)
         if memo.is_without_room() and not is_short:
             return old
-        allocated = self.ledger.charge_what_fits(
+        allocated = self.ledger.allocate_what_fits(
             context, instance, old, size.largest(old, wanted))
         if size.grows(needed, allocated):
             memo.note_no_room(needed)

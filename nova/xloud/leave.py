@@ -165,7 +165,7 @@ class Departure:
                 context, instance.host, instance.node)
             allocation.Account(
                 context, self._placement, instance, node.uuid,
-            ).charge(size.charged(instance), most)
+            ).allocate(size.charged(instance), most)
         size.close_books(instance, most)
         books.save(instance, expected_task_state=[None])
         self._tell(_('  It is charged %s and its records are removed.') %

@@ -48,28 +48,28 @@ class Ledger:
     def __init__(self, compute):
         self._compute = compute
 
-    def charge(self, context, instance, old, new) -> size.Size:
+    def allocate(self, context, instance, old, new) -> size.Size:
         """Change what the server is charged in Placement.
 
         :param old: what is allocated, or less
         :returns: what is allocated then, which may be more
         """
-        return self._account(context, instance).charge(old, new)
+        return self._account(context, instance).allocate(old, new)
 
-    def charge_what_fits(self, context, instance, old, new) -> size.Size:
+    def allocate_what_fits(self, context, instance, old, new) -> size.Size:
         """The same as far as its host has room.
 
         :returns: what is allocated then, at least old
         """
         try:
-            return self.charge(context, instance, old, new)
+            return self.allocate(context, instance, old, new)
         except exception.ElasticNoRoom:
             try:
                 fits = self._account(context, instance).fitting(old, new)
                 if fits in (old, new):
                     # Placement refuses for another reason than room.
                     return old
-                return self.charge(context, instance, old, fits)
+                return self.allocate(context, instance, old, fits)
             except exception.ElasticNoRoom:
                 return old
             except (ks_exc.ClientException, LookupError,
@@ -88,7 +88,7 @@ class Ledger:
         :returns: whether it was done
         """
         try:
-            self.charge(context, instance, old, new)
+            self.allocate(context, instance, old, new)
             return True
         except exception.ElasticNoRoom as error:
             reason = error.kwargs.get('reason', error.format_message())

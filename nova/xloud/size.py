@@ -210,7 +210,7 @@ def record(instance, desired: Size, boot: Size) -> None:
     """
     entries.write_size(instance, 'desired', desired)
     entries.write_size(instance, 'boot', boot)
-    _charge(instance, largest(charged(instance), desired, boot))
+    _write_charge(instance, largest(charged(instance), desired, boot))
 
 
 def settle(instance, actual: Size) -> None:
@@ -218,7 +218,7 @@ def settle(instance, actual: Size) -> None:
 
     The caller saves the instance.
     """
-    _charge(instance, largest(desired(instance), boot(instance), actual))
+    _write_charge(instance, largest(desired(instance), boot(instance), actual))
 
 
 def start_anew(instance) -> None:
@@ -303,7 +303,7 @@ def close_books(instance, charge: Size) -> None:
     """
     for key in entries.of(instance):
         entries.put(instance, key, None)
-    _charge(instance, charge)
+    _write_charge(instance, charge)
 
 
 def _extra_specs(flavor):
@@ -367,5 +367,5 @@ def _take_back(instance):
     entries.drop_size(instance, 'old_charged')
 
 
-def _charge(instance, size):
+def _write_charge(instance, size):
     instance.vcpus, instance.memory_mb = size

@@ -87,7 +87,7 @@ class ChargeTestCase(test.TestCase):
     def charge(self, old, new, rp_uuid=uuids.host):
         allocation.Account(
             self.context, self.client, self.instance, rp_uuid,
-        ).charge(old, new)
+        ).allocate(old, new)
 
     def assertConflict(self, text, old, new, **kwargs):
         error = self.assertRaises(

@@ -218,14 +218,14 @@ class OtherWritersTestCase(adjust_base.AdjustTestCase):
     def test_a_password_during_an_adjust(self):
         request = mock.Mock(method='POST', body=b'secret', content_length=6)
         ledger = self.compute.manager._elastic._executor.ledger
-        charge = ledger.charge
+        allocate = ledger.allocate
 
         def post_password(*args, **kwargs):
             password.handle_password(request, mock.Mock(
                 password=None, uuid=self.server['id']))
-            return charge(*args, **kwargs)
+            return allocate(*args, **kwargs)
 
-        with mock.patch.object(ledger, 'charge', post_password):
+        with mock.patch.object(ledger, 'allocate', post_password):
             self.adjust(6, 6144)
         self.assert_books(GROWN, GROWN)
         self.assertEqual(

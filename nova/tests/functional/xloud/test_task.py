@@ -215,8 +215,8 @@ class LockTestCase(task_base.TaskBase):
 
             ledger = self.compute.manager._elastic._executor.ledger
             with mock.patch.object(
-                    ledger, 'charge', side_effect=lose,
-                    wraps=ledger.charge):
+                    ledger, 'allocate', side_effect=lose,
+                    wraps=ledger.allocate):
                 self.assertIn('could not be recorded', self.post(
                     409, current_vcpus=6, current_memory_mb=6144))
             with self.cell() as cell:
