@@ -23,63 +23,14 @@ from nova.cmd import manage
 from nova import context
 from nova.limit import local as local_limit
 from nova import quota
-from nova.tests.functional.api import client
+from nova.tests.functional.xloud import accounting_base
 from nova.tests.functional.xloud import base
-from nova.tests.functional.xloud import scripted
 from nova.xloud import size
 
 NOTHING = size.Size(0, 0)
 
 
-class AccountingTestCase(scripted.ReconciledTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.start_host('host1')
-        self.flavor = self.create_elastic_flavor()
-
-    def limit(self, **limits):
-        """What the project may have from now on."""
-        self.flags(**limits, group='quota')
-
-    def get_used(self):
-        """What the API tells the project that it uses."""
-        used = self.api.get_limits()['absolute']
-        return size.Size(used['totalCoresUsed'], used['totalRAMUsed'])
-
-    def refuse(self, resource, act, *args):
-        """The quota of a resource does not allow this."""
-        error = self.assertRaises(client.OpenStackApiException, act, *args)
-        self.assertEqual(403, error.response.status_code)
-        self.assertIn(resource, error.response.text)
-
-    def post(self, server, action, body=None):
-        self.api.post_server_action(server['id'], {action: body})
-
-    def resize(self, server, flavor_id):
-        self.post(server, 'resize', {'flavorRef': flavor_id})
-
-    def create_several(self, least, most):
-        body = self._build_server(flavor_id=self.flavor, networks='none')
-        body.update(
-            min_count=least, max_count=most, return_reservation_id=True)
-        reservation = self.api.post_server({'server': body})
-        servers = self.api.get_servers(
-            search_opts={'reservation_id': reservation['reservation_id']})
-        return [self._wait_for_state_change(server, 'ACTIVE')
-                for server in servers]
-
-    def soft_delete(self, server):
-        self.api.delete_server(server['id'])
-        self._wait_for_state_change(server, 'SOFT_DELETED')
-
-    def offload(self, server):
-        self._shelve_server(server)
-        self._wait_for_server_parameter(
-            server, {'OS-EXT-SRV-ATTR:host': None})
-
-
-class LegacyQuotaTestCase(AccountingTestCase):
+class LegacyQuotaTestCase(accounting_base.AccountingTestCase):
     """Cores and RAM are counted in the cells' databases."""
 
     # What a move holds in two places is counted twice in Placement only.
@@ -178,7 +129,7 @@ class LegacyQuotaTestCase(AccountingTestCase):
         self.assert_charged(server, charge, 'host1')
 
 
-class ResizeQuotaTestCase(AccountingTestCase):
+class ResizeQuotaTestCase(accounting_base.AccountingTestCase):
 
     def test_resize(self):
         """From what the server is charged to the minimum of the new flavor.
@@ -237,7 +188,7 @@ class PlacementQuotaTestCase(LegacyQuotaTestCase):
         quota.UID_QFD_POPULATED_CACHE_BY_PROJECT.clear()
 
 
-class UnifiedLimitsTestCase(AccountingTestCase):
+class UnifiedLimitsTestCase(accounting_base.AccountingTestCase):
 
     def setUp(self):
         super().setUp()
@@ -311,7 +262,7 @@ class UnifiedLimitsTestCase(AccountingTestCase):
         self.refuse('class:VCPU', self.create_server, self.flavor)
 
 
-class UsageTestCase(AccountingTestCase):
+class UsageTestCase(accounting_base.AccountingTestCase):
 
     def get_usage(self):
         """vCPUs and memory by server, and of the hour all told."""
@@ -420,7 +371,7 @@ class UsageTestCase(AccountingTestCase):
         self.assertEqual((3, 1536), self.get_notified(plain, 'exists'))
 
 
-class HealTestCase(AccountingTestCase):
+class HealTestCase(accounting_base.AccountingTestCase):
     """nova-manage placement heal_allocations"""
 
     def setUp(self):
@@ -489,7 +440,7 @@ class HealTestCase(AccountingTestCase):
         self.assert_healed()
 
 
-class AuditTestCase(AccountingTestCase):
+class AuditTestCase(accounting_base.AccountingTestCase):
     """The resource tracker's audit, and a compute that starts again."""
 
     def test_repeated(self):
@@ -556,7 +507,7 @@ class AuditTestCase(AccountingTestCase):
         self.assert_charged(server, charge, 'host1')
 
 
-class SnapshotTestCase(AccountingTestCase):
+class SnapshotTestCase(accounting_base.AccountingTestCase):
 
     def test_nothing_is_inherited(self):
         server = self.create_server(self.flavor)

@@ -20,111 +20,16 @@ import fixtures
 from nova.cmd import manage
 from nova import exception
 from nova.tests.functional.xloud import base
-from nova.tests.functional.xloud import scripted
+from nova.tests.functional.xloud import moves_base
 from nova import utils
 from nova.xloud import size
 
-NOTHING = size.Size(0, 0)
+NOTHING = moves_base.NOTHING
 BOOT = base.BOOT
 OTHER_IMAGE = 'a2459075-d96c-40d5-893e-577ff92e721c'
 
 
-class MovesTestCase(base.ElasticServersTestCase):
-    """A server on host1 that is charged neither minimum nor maximum.
-
-    What it is charged is not all desired, nor all boot.
-    """
-
-    # Whether host2 can run elastic servers
-    elastic = True
-
-    def setUp(self):
-        super().setUp()
-        # All of a host is for its servers.
-        self.flags(reserved_host_memory_mb=0)
-        self.start_host('host1')
-        self.start_host('host2', elastic=self.elastic)
-        self.flavor = self.create_elastic_flavor()
-        self.server = self.create_server(self.flavor, host='host1')
-        self.hold(size.Size(6, 4096))
-        self.assertEqual((6, 6144), self.charge)
-
-    def act(self, action, body=None, microversion=None):
-        with utils.temporary_mutation(
-                self.api,
-                microversion=microversion or self.api.microversion):
-            self.api.post_server_action(self.server['id'], {action: body})
-
-    def fail_on(self, host, method, error=None):
-        """Let a method of the driver of a host fail from now on."""
-        self.useFixture(fixtures.MockPatchObject(
-            self.computes[host].manager.driver, method,
-            side_effect=error or exception.NovaException('by the test')))
-
-    def fill(self, host, memory_mb):
-        """Leave a host this much memory."""
-        return self._create_server(
-            flavor_id=self._create_flavor(
-                vcpu=1, disk=1, memory_mb=(
-                    base.ElasticFakeDriver.memory_mb -
-                    self.used(host).memory_mb - memory_mb)),
-            networks='none', host=host)
-
-    def set_forced_down(self, host, forced_down):
-        service = self.admin_api.get_services(
-            host=host, binary='nova-compute')[0]
-        self.admin_api.put_service(
-            service['id'], {'forced_down': forced_down})
-
-    def lose(self, host):
-        self.computes[host].stop()
-        self.set_forced_down(host, True)
-
-    def bring_back(self, host, keep_hypervisor_state=True):
-        self.computes[host] = self.restart_compute_service(
-            self.computes[host], keep_hypervisor_state)
-        self.set_forced_down(host, False)
-
-    def assert_unchanged(self, host='host1', **used):
-        """The server has on this host what it had before, and only there."""
-        self.assert_charged(self.server, self.charge, host)
-        self.assert_used(**dict(
-            {'host1': NOTHING, 'host2': NOTHING, host: self.charge}, **used))
-        self.assertEqual(self.before, self.books(self.server))
-
-    def assert_settled(self, host='host1', **used):
-        """As assert_unchanged, of what Nova leaves to the next audit.
-
-        The resource tracker of a host sees a live migration and some
-        failures only then.
-        """
-        self.assert_idle()
-        self._run_periodics()
-        self.assert_idle()
-        self.assert_unchanged(host, **used)
-
-    def grow_until_the_next_start(self):
-        """Nothing of the growth is to be claimed where the server starts."""
-        self.hold(size.Size(8, 8192))
-        self.assertEqual((8, 8192), self.charge)
-
-    def assert_idle(self):
-        """Nothing that was started holds the server."""
-        self._wait_for_assert(lambda: self.assertIsNone(
-            self.api.get_server(
-                self.server['id'])['OS-EXT-STS:task_state']))
-
-    def delete(self):
-        """Delete the server, then nothing is left of it."""
-        self._delete_server(self._show_server(self.server))
-        self.assert_nothing_left(self.server['id'])
-
-
-class GuestsMoveTestCase(scripted.ReconciledTestCase, MovesTestCase):
-    """The same where the server has a guest, with which Nova reconciles."""
-
-
-class LiveMigrationTestCase(GuestsMoveTestCase):
+class LiveMigrationTestCase(moves_base.GuestsMoveTestCase):
 
     def test_again_and_again(self):
         """The saved request spec has the charge of the move before."""
@@ -167,7 +72,7 @@ class LiveMigrationTestCase(GuestsMoveTestCase):
         self.assert_settled()
 
 
-class EvacuateTestCase(GuestsMoveTestCase):
+class EvacuateTestCase(moves_base.GuestsMoveTestCase):
 
     def test_and_the_host_comes_back(self):
         self.lose('host1')
@@ -255,7 +160,7 @@ class EvacuateTestCase(GuestsMoveTestCase):
         self.assert_settled()
 
 
-class ShelveTestCase(GuestsMoveTestCase):
+class ShelveTestCase(moves_base.GuestsMoveTestCase):
 
     def test_offloaded_at_once(self):
         self.server = self._shelve_server(self.server)
@@ -331,7 +236,7 @@ class ShelveTestCase(GuestsMoveTestCase):
             self.grow_until_the_next_start()
 
 
-class RebuildTestCase(MovesTestCase):
+class RebuildTestCase(moves_base.MovesTestCase):
 
     def test_on_a_full_host(self):
         """With another image the scheduler is asked about this host."""
@@ -346,7 +251,7 @@ class RebuildTestCase(MovesTestCase):
         self.assert_unchanged(host1=full)
 
 
-class ColdMigrationTestCase(GuestsMoveTestCase):
+class ColdMigrationTestCase(moves_base.GuestsMoveTestCase):
     """What test_placement does not have."""
 
     def test_stopped(self):
@@ -417,7 +322,7 @@ class ColdMigrationTestCase(GuestsMoveTestCase):
         self.delete()
 
 
-class ResizeTestCase(GuestsMoveTestCase):
+class ResizeTestCase(moves_base.GuestsMoveTestCase):
     """What test_placement does not have."""
 
     def resize(self, maximum, minimum):
@@ -573,7 +478,7 @@ class ResizeTestCase(GuestsMoveTestCase):
         self.assert_used(host1=NOTHING, host2=NOTHING)
 
 
-class DeleteTestCase(GuestsMoveTestCase):
+class DeleteTestCase(moves_base.GuestsMoveTestCase):
     """Whatever a server was doing, it leaves nothing behind."""
 
     def renew(self):
@@ -649,7 +554,7 @@ class DeleteTestCase(GuestsMoveTestCase):
         self.assert_nothing_left(self.server['id'])
 
 
-class PlainHostTestCase(MovesTestCase):
+class PlainHostTestCase(moves_base.MovesTestCase):
     """There is plenty of room on host2, but it cannot run this server."""
 
     elastic = False
