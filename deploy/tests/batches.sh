@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prove what the playbooks do on three computes: batches, --limit, a compute
-# that is busy, one that an operator has disabled, and one that fails:
+# that is busy, one that an operator has disabled, and one that fails. And on
+# two nova-api behind a balancer:
 #     deploy/tests/batches.sh
 # A node is an environment of stock Nova. Its service is a log, and os-services
 # is a folder of files, so it needs neither root nor a cloud.
@@ -78,8 +79,9 @@ $(basename "$(dirname "$(site node-a)")")/site-packages"
     xloud_nova_batch: [1, 2]
 INVENTORY
 
+inventory=$work/inventory.yml
 play() { # PLAYBOOK OPTION ...
-    "$playbook" -i "$work/inventory.yml" "deploy/$1.yml" "${@:2}" \
+    "$playbook" -i "$inventory" "deploy/$1.yml" "${@:2}" \
         >"$work/log" 2>&1
 }
 plays() { play "$@" || { tail -n 60 "$work/log" >&2; return 1; }; }
@@ -190,3 +192,75 @@ claim 'it is restarted if that is asked for' plays rollback \
 is stock node-b
 is stock node-c
 enabled $nodes
+
+say "two APIs behind a balancer"
+# It answers where an API does, and only while that one is started.
+cat >"$work/api" <<PROGRAM
+import http.server, os, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        started = os.path.exists('$work/started' + self.path)
+        self.send_response(300 if started else 503)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+server = http.server.HTTPServer(('127.0.0.1', 0), Answer)
+open('$work/port.new', 'w').write(str(server.server_port))
+os.rename('$work/port.new', '$work/port')
+server.serve_forever()
+PROGRAM
+mkdir "$work/started"
+"$env/bin/python" "$work/api" &
+until [ -e "$work/port" ]; do sleep 0.2; done
+cat >"$work/balancer" <<PROGRAM
+#!/bin/sh
+[ "\$1" = leave ] || until [ -e "$work/started/\$2" ]; do sleep 1; done
+echo "\$1 \$2" >>"$work/restarts"
+PROGRAM
+cat >"$work/restart-api" <<PROGRAM
+#!/bin/sh
+rm -f "$work/started/\$1"
+"$work/restart" "\$1"
+[ ! -e "$work/mute" ] || ! tail -n 1 "$work/logs/\$1.log" | grep -q xloud ||
+    exit 0
+(sleep 3; touch "$work/started/\$1") >/dev/null 2>&1 &
+PROGRAM
+chmod +x "$work/balancer" "$work/restart-api"
+touch "$work/started/node-a" "$work/started/node-b"
+# The same nodes, but what runs on two of them is an API.
+sed -e 's/{compute: .*/{nova-api: {hosts: {node-a: {}, node-b: {}}}}/' \
+    -e 's/nova_cloud: fake/nova_cloud: ""/' \
+    -e "s|\[$work/restart,|[$work/restart-api,|" \
+    "$work/inventory.yml" >"$work/apis.yml"
+cat >>"$work/apis.yml" <<INVENTORY
+    xloud_nova_api_leave: [$work/balancer, leave, "{{ inventory_hostname }}"]
+    xloud_nova_api_join: [$work/balancer, join, "{{ inventory_hostname }}"]
+    xloud_nova_api_url: http://127.0.0.1:$(<"$work/port")\
+/{{ inventory_hostname }}
+INVENTORY
+inventory=$work/apis.yml
+turn() { # NODE: what happens to one of them
+    echo "leave $1 $1 join $1"
+}
+: >"$work/restarts"
+claim 'one is taken out, restarted, answers and is put back, then the other' \
+    plays deploy
+# shellcheck disable=SC2046
+claim '  in this order' restarted $(turn node-a) $(turn node-b)
+is ours node-a
+is ours node-b
+claim 'a second run takes none out' plays deploy
+claim '  and restarts none' restarted join node-a join node-b
+plays rollback
+# shellcheck disable=SC2046
+claim 'as it rolls back' restarted $(turn node-a) $(turn node-b)
+touch "$work/mute"
+claim 'one that does not answer ends the run, though the other one does' \
+    fails deploy -e xloud_nova_wait_seconds=4
+is stock node-a
+claim '  it runs stock Nova again' runs 29.4.0 enabled node-a
+claim '  and is put back' \
+    sh -c "tail -n 1 '$work/restarts' | grep -qx 'join node-a'"
+claim '  the other one was not taken out' \
+    sh -c "! grep node-b '$work/restarts'"
+is stock node-b
