@@ -117,7 +117,8 @@ def restart(name: str) -> int:
     site = layout.load()
     if site is None:
         return UNFIT
-    with stack.lock():
+    # The one before it may have been killed here and go on on its host.
+    with stack.lock(wait=True):
         supervisor = stack.supervisor_of(site)
         supervisor.stop(name, 60)  # as long as Nova itself would wait
         compute.start_one(site, supervisor, name)

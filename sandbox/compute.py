@@ -17,6 +17,7 @@ import datetime
 from pathlib import Path
 import typing as ty
 
+from sandbox import balancer
 from sandbox import configuration
 from sandbox import hosts
 from sandbox import layout
@@ -95,8 +96,18 @@ def configure(site: layout.Layout) -> None:
         'api_database': {'connection': site.database_url('nova_api')},
         'database': {'connection': site.database_url('nova')},
     })
+    if site.stock:
+        for name, node in nodes.APIS.items():
+            configuration.write(site.etc('nova') / f'{name}.conf', {
+                'DEFAULT': {'host': node,
+                            'osapi_compute_listen_port': site.ports[name]}})
     for host in layout.HOSTS:
         _configure_host(site, host)
+
+
+def apis(site: layout.Layout) -> ty.List[str]:
+    """The processes of nova-api: two for a deployment, else one."""
+    return list(nodes.APIS) if site.stock else [API]
 
 
 def manage(site: layout.Layout, *words: str) -> ty.List[str]:
@@ -127,9 +138,12 @@ def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
 
 def start_control(site: layout.Layout,
                   supervisor: processes.Supervisor) -> None:
-    for name in (API, *CONTROL):
+    for name in (*apis(site), *CONTROL):
         start_one(site, supervisor, name)
-    wsgi.wait(site, supervisor, API)
+    for name in apis(site):
+        wsgi.wait(site, supervisor, name)
+    if site.stock:
+        balancer.start(site, supervisor)
 
 
 def start_watched(site: layout.Layout, supervisor: processes.Supervisor,
@@ -154,9 +168,11 @@ def start_one(site: layout.Layout, supervisor: processes.Supervisor,
         if name == service(host):
             start_service(site, supervisor, host)
             return
-    program = 'nova-api' if name == API else name
-    supervisor.start(name, [nodes.program(site, nodes.CONTROL, program),
-                            *_configured(site, nodes.CONTROL)],
+    node = nodes.APIS.get(name, nodes.CONTROL)
+    program = 'nova-api' if name in apis(site) else name
+    own = [name] if name in nodes.APIS else []
+    supervisor.start(name, [nodes.program(site, node, program),
+                            *_configured(site, nodes.CONTROL, *own)],
                      {'PYTHONUNBUFFERED': '1'})
 
 
@@ -263,6 +279,6 @@ def _configure_host(site, host):
     })
 
 
-def _configured(site, where):
-    return [word for name in ('nova', where) for word in (
+def _configured(site, *names):
+    return [word for name in ('nova', *names) for word in (
         '--config-file', site.etc('nova') / f'{name}.conf')]

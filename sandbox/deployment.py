@@ -33,6 +33,8 @@ import threading
 import time
 import typing as ty
 
+import sandbox
+from sandbox import balancer
 from sandbox import client
 from sandbox import compute
 from sandbox import layout
@@ -43,10 +45,9 @@ from sandbox import processes
 
 _PREFIX = 'deployment-'
 _NAME = _PREFIX + 'client'
-_GROUPS = ('nova-conductor', 'nova-scheduler', 'nova-api')
 # How the sandbox calls the process of a service.
-_PROCESS = ("{{ {'nova-api': 'nova', 'nova-compute': 'nova-' ~ "
-            "inventory_hostname}.get(xloud_nova_service, "
+_PROCESS = ("{{ {'nova-api': sandbox_api | default(''), 'nova-compute': "
+            "'nova-' ~ inventory_hostname}.get(xloud_nova_service, "
             "xloud_nova_service) }}")
 _PATIENCE = 600
 _OURS = '+xloud.'
@@ -155,15 +156,15 @@ class Proof(probes.Probes):
     def run(self):
         self._begin()
         self._play('deploy', 'deployed service by service')
-        self._runs(True)
+        self._all_run(True)
         self._boot('elastic', compute.ELASTIC)
         self._change('elastic', probes.Sizes(2, 640))
         self.show('an elastic server was made, and grew')
         self._play('rollback', 'rolled back to stock')
-        self._runs(False)
+        self._all_run(False)
         self._all_there()
         self._play('deploy', 'deployed again')
-        self._runs(True)
+        self._all_run(True)
         self._all_there()
         self._change('elastic', probes.Sizes(2, 448))
         self.show('the elastic server is there, and shrank')
@@ -176,7 +177,7 @@ class Proof(probes.Probes):
         for server in self.owner.compute.servers():
             self.owner.compute.delete_server(server)
             self.owner.compute.wait_for_delete(server, wait=_PATIENCE)
-        self._runs(False)
+        self._all_run(False)
         for name in ('old-a', 'old-b'):
             self._boot(name, 'fixed')
         self.show('stock Nova, two servers')
@@ -198,6 +199,7 @@ class Proof(probes.Probes):
         for server in self.servers.values():
             self.owner.compute.delete_server(server)
         self._expect(self.clients.lost, [], 'what the client lost')
+        self._expect(self.clients.failed, [], 'what the client was refused')
 
     def _play(self, name, title, *words):
         begun, before = time.time(), len(self.clients.failed)
@@ -245,6 +247,16 @@ class Proof(probes.Probes):
                 name).read_text(errors='replace').splitlines()
                 if 'Starting ' in line and '(version ' in line][-1]
             self._expect(_OURS in line, ours, f'{name} runs ours')
+
+    def _all_run(self, ours):
+        self._runs(ours)
+        # The log of an API names no version. Stock Nova has no such list.
+        for name in nodes.APIS:
+            answer = self.admin.compute.get(
+                '/os-xloud-adjust',
+                endpoint_override=self.site.url(name, '/v2.1'))
+            self._expect(answer.status_code, 200 if ours else 404,
+                         f'what {name} answers')
 
     def _boot(self, name, flavor):
         server = self.owner.compute.create_server(
@@ -326,7 +338,7 @@ class Proof(probes.Probes):
         # All computes at once: none of them runs.
         self._play('rollback', 'left, and rolled back to stock',
                    '-e', f'xloud_nova_batch={len(layout.HOSTS)}')
-        self._runs(False)
+        self._all_run(False)
         self._all_there()
         self._expect(self._allocation(self.servers[name]), most,
                      'what it is charged')
@@ -461,11 +473,18 @@ def _inventory(site):
                 str(nodes.site_packages(nodes.prefix(site, node))),
             'xloud_nova_host': node}
 
+    def api(name):
+        return {'sandbox_api': name, 'xloud_nova_api_url': site.url(name, '/'),
+                **{f'xloud_nova_api_{verb}': _ours(balancer, verb, name)
+                   for verb in ('leave', 'join')}}
+
     (wheel,) = (layout.ROOT / 'build/dist').glob(f'nova-*{_OURS}*.whl')
     control = {'hosts': {nodes.CONTROL: host(nodes.CONTROL)}}
     return {'all': {
         'children': {
-            **{group: control for group in _GROUPS},
+            'nova-conductor': control, 'nova-scheduler': control,
+            'nova-api': {'hosts': {node: {**host(node), **api(name)}
+                                   for name, node in nodes.APIS.items()}},
             'compute': {'hosts': {node: host(node)
                                   for node in layout.HOSTS}}},
         'vars': {
@@ -479,7 +498,10 @@ def _inventory(site):
             'xloud_nova_wait_seconds': _PATIENCE,
             'xloud_nova_backup_dir': str(site.site / 'backups'),
             'xloud_nova_log': f'{site.logs}/{_PROCESS}.log',
-            'xloud_nova_restart_command': [
-                'env', f'PYTHONPATH={layout.ROOT}',
-                str(layout.ENV / 'bin/python'), '-m', 'sandbox', 'restart',
-                _PROCESS]}}}
+            'xloud_nova_restart_command': _ours(
+                sandbox, 'restart', _PROCESS)}}}
+
+
+def _ours(module, *words):
+    return ['env', f'PYTHONPATH={layout.ROOT}',
+            str(layout.ENV / 'bin/python'), '-m', module.__name__, *words]

@@ -40,6 +40,8 @@ _STANDARD_PORTS = {
     'mariadb': 3306, 'rabbitmq': 5672, 'erlang': 25672, 'epmd': 4369,
     'keystone': 5000, 'glance': 9292, 'placement': 8778, 'neutron': 9696,
     'nova': 8774,
+    # In a sandbox with stock Nova; 'nova' is then the balancer before them.
+    'nova-api-1': 8784, 'nova-api-2': 8785,
     # Chromium refuses 10080.
     'horizon': 8000}
 _SHIFT = 10000

@@ -52,20 +52,25 @@ def find(command: str) -> str:
     return path or command
 
 
-def missing(needed_ports: ty.Dict[str, int]) -> ty.List[str]:
-    """One line for each thing that the sandbox lacks here."""
+def missing(needed_ports: ty.Dict[str, int],
+            commands: ty.Iterable[str] = ()) -> ty.List[str]:
+    """One line for each thing that the sandbox lacks here.
+
+    :param commands: which are needed besides those of every sandbox
+    """
     found = []
     if os.geteuid() != 0:
         found.append(
             'It needs root: libvirtd and QEMU get namespaces and a host name '
             'of their own.')
-    absent = [name for name in _COMMANDS if shutil.which(
+    absent = [name for name in (*_COMMANDS, *commands) if shutil.which(
         find(name), path=PATH) is None]
     if _qemu() is None:
         absent.append(_QEMU[0])
     if absent:
         found.append(f'These commands are missing: {", ".join(absent)}; '
-                     'bindep.txt names their packages (profile sandbox).')
+                     'bindep.txt names their packages (profiles sandbox and '
+                     'deployment).')
     elif os.geteuid() == 0 and subprocess.run(
             ['unshare', '--mount', '--uts', '--net', 'sh', '-ec', _INTERFACES],
             stderr=subprocess.DEVNULL).returncode:

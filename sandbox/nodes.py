@@ -12,9 +12,10 @@
 
 """Environments of untouched Nova, one a node, for a deployment to change.
 
-A node is the machine of the control services, or a host. Nova is in its own
-environment, as pip installs it. What Nova requires is that of the tree's, by
-a file .pth, whose place on the path is behind it.
+A node is a host, the machine of the control services, or that of a second
+nova-api. Nova is in its own environment, as pip installs it. What Nova
+requires is that of the tree's, by a file .pth, whose place on the path is
+behind it.
 """
 
 from pathlib import Path
@@ -25,7 +26,10 @@ from sandbox import layout
 from sandbox import processes
 
 CONTROL = 'control'
-NODES = (CONTROL, *layout.HOSTS)
+_SECOND = 'control-2'
+NODES = (CONTROL, _SECOND, *layout.HOSTS)
+# By the name of the process: where it is.
+APIS = {'nova-api-1': CONTROL, 'nova-api-2': _SECOND}
 
 
 def program(site: layout.Layout, node: str, name: str) -> Path:

@@ -19,6 +19,7 @@ import shutil
 import time
 import typing as ty
 
+from sandbox import balancer
 from sandbox import broker
 from sandbox import client
 from sandbox import compute
@@ -62,12 +63,12 @@ def supervisor_of(site: layout.Layout) -> processes.Supervisor:
     return processes.Supervisor(site.site / 'processes', site.logs)
 
 
-def lock():
+def lock(wait: bool = False):
     """One command at a time changes the sandbox; close it to let go."""
     layout.FOLDER.mkdir(parents=True, exist_ok=True)
     handle = open(layout.FOLDER / 'lock', 'w')
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise Unfit('Another tools/sandbox.sh is at work on this sandbox.')
     return handle
@@ -85,7 +86,8 @@ class Up:
 
     def run(self) -> layout.Layout:
         if layout.load() is None:
-            missing = machine.missing(layout.ports())
+            missing = machine.missing(
+                layout.ports(), [balancer.NAME] if self._stock else [])
             if missing:
                 raise Unfit('\n'.join(missing))
         self.site = layout.create(stock=self._stock)
@@ -98,6 +100,7 @@ class Up:
         if self.site.stock:
             self._once('nodes with stock Nova',
                        lambda site, supervisor: nodes.create(site))
+            balancer.configure(self.site)
         for module in _CONFIGURED:
             module.configure(self.site)
         client.write_clouds(self.site)
@@ -201,7 +204,8 @@ def names(site: layout.Layout) -> ty.List[str]:
         for name in (host, *hosts.daemons(host), copying.daemon(host),
                      compute.service(host))]
     return [database.NAME, broker.MAPPER, broker.NAME, identity.NAME,
-            image.NAME, placement.NAME, network.NAME, compute.API,
+            image.NAME, placement.NAME, network.NAME,
+            *compute.apis(site), *([balancer.NAME] if site.stock else []),
             *compute.CONTROL, wire.RELAY, *on_hosts, *network.AGENTS,
             *([dashboard.NAME] if site.dashboard.exists() else [])]
 

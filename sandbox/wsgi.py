@@ -56,10 +56,14 @@ def start(site: layout.Layout, supervisor: processes.Supervisor, name: str,
 
 
 def wait(site: layout.Layout, supervisor: processes.Supervisor,
-         name: str, seconds: float = 120) -> None:
-    """Wait until a service answers HTTP, whatever it says."""
-    supervisor.wait(name, lambda: _answers(site.url(name, '/')), seconds,
-                    f'does not answer on {site.url(name)}')
+         name: str, seconds: float = 120, at: str = '') -> None:
+    """Wait until a service answers HTTP, whatever it says.
+
+    :param at: the name of its port, if that is not its own
+    """
+    url = site.url(at or name)
+    supervisor.wait(name, lambda: _answers(f'{url}/'), seconds,
+                    f'does not answer on {url}')
 
 
 def _answers(url):

@@ -114,11 +114,11 @@ case ${1:-} in
     exec "$TREE_ENV/bin/python" -m sandbox.demo
     ;;
 up)
-    if [ "${with[*]}" = --dashboard ]; then
-        prepare_dashboard
-    else
-        prepare_services
-    fi
+    case "${with[*]}" in
+    --dashboard) prepare_dashboard ;;
+    --stock) prepare_services deployment ;;
+    *) prepare_services ;;
+    esac
     exec "$ENV/bin/python" -m sandbox up "${with[@]}"
     ;;
 test | measure)

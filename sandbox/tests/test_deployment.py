@@ -10,14 +10,17 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+from pathlib import Path
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 from unittest import mock
 
 from sandbox import deployment
 from sandbox import layout
+from sandbox import nodes
 from sandbox import probes
 
 
@@ -70,6 +73,32 @@ class KindTest(unittest.TestCase):
                 'GET http://127.0.0.1:18774/servers/'
                 '4a7c0a9e-7f8d-4d3a-9a77-2f7d6b1c0c51: <object at '
                 '0x7f12ab> req-4a7c0a9e-7f8d-4d3a-9a77-2f7d6b1c0c51'))
+
+
+class InventoryTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        root = Path(temporary.name)
+        (root / 'build/dist').mkdir(parents=True)
+        (root / 'build/dist/nova-1+xloud.1-py3-none-any.whl').touch()
+        self.site = layout.create(root / 'sandbox', stock=True)
+        for node in nodes.NODES:
+            (nodes.prefix(self.site, node) / 'lib/python3/site-packages'
+             ).mkdir(parents=True)
+        with mock.patch.object(layout, 'ROOT', root):
+            self.groups = deployment._inventory(self.site)['all']['children']
+
+    def test_each_api_has_its_own_node_and_address(self):
+        found = self.groups['nova-api']['hosts']
+        self.assertEqual(set(nodes.APIS.values()), set(found))
+        for name, node in nodes.APIS.items():
+            self.assertEqual(self.site.url(name, '/'),
+                             found[node]['xloud_nova_api_url'])
+            self.assertEqual(['sandbox.balancer', 'leave', name],
+                             found[node]['xloud_nova_api_leave'][-3:])
+        self.assertEqual(2, len({host['xloud_nova_site_packages']
+                                 for host in found.values()}))
 
 
 class Walk(deployment.KilledProof):
