@@ -11,15 +11,19 @@
 #    under the License.
 
 
-"""How Nova copies between the hosts: an sshd on each, for the other alone.
+"""How Nova copies between the hosts, and an operator gets in: an sshd on each.
 
 Nova calls ``ssh`` and ``scp`` without a word about keys, so a host has an
 ``/etc/ssh`` of its own, bound over the machine's in its mount namespace, with
 keys that are made for this sandbox. It listens on the wire, in the network
 namespace of the host. Root's own ~/.ssh is not changed; what its config says
 comes first there, as for any ssh.
+
+Whoever deploys has a key of his own. From this machine no route leads to a
+host, so the connection is made in the network namespace of the host.
 """
 
+from pathlib import Path
 import subprocess
 
 from sandbox import hosts
@@ -28,7 +32,7 @@ from sandbox import machine
 from sandbox import processes
 
 NAME = 'sshd'
-_KEY, _HOST_KEY = 'key', 'host_key'
+_KEY, _HOST_KEY, _OPERATOR = 'key', 'host_key', 'operator'
 
 _SSHD = """\
 ListenAddress {address}
@@ -51,6 +55,20 @@ Host *
     UserKnownHostsFile /dev/null
     StrictHostKeyChecking yes
 """
+_OPERATOR_SSH = """\
+Host {host}
+    HostName {address}
+    ProxyCommand nsenter --net=/proc/{pid}/ns/net busybox nc %h %p
+"""
+_OPERATOR_SSH_ALL = """\
+Host *
+    User root
+    IdentityFile {keys}/operator
+    IdentitiesOnly yes
+    GlobalKnownHostsFile /dev/null
+    UserKnownHostsFile {keys}/known_hosts
+    StrictHostKeyChecking yes
+"""
 # For sshd a root with "!" there, as some distributions have it, is locked.
 _SHADOW = 'root:*:19000:0:99999:7:::\n'
 
@@ -60,10 +78,14 @@ def daemon(host: str) -> str:
 
 
 def configure(site: layout.Layout) -> None:
-    """Keys are made once. All hosts have the same one, and trust it."""
+    """Keys are made once.
+
+    All hosts have the same one, and trust it and that of the operator.
+    """
     keys = site.site / 'ssh'
     keys.mkdir(mode=0o700, exist_ok=True)
-    for name in (_KEY, *(f'{_HOST_KEY}-{host}' for host in layout.HOSTS)):
+    for name in (_KEY, _OPERATOR,
+                 *(f'{_HOST_KEY}-{host}' for host in layout.HOSTS)):
         if not (keys / name).exists():
             subprocess.run(
                 ['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', name,
@@ -73,6 +95,9 @@ def configure(site: layout.Layout) -> None:
         f'{layout.address(host)} '
         f'{(keys / f"{_HOST_KEY}-{host}.pub").read_text()}'
         for host in layout.HOSTS)
+    trusted = ''.join((keys / f'{name}.pub').read_text()
+                      for name in (_KEY, _OPERATOR))
+    layout.write_secret(keys / 'known_hosts', known)
     for host in layout.HOSTS:
         folder = hosts.folder_of_ssh(site, host)
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +105,7 @@ def configure(site: layout.Layout) -> None:
                 ('sshd_config', _SSHD.format(address=layout.address(host))),
                 ('ssh_config', _SSH),
                 ('known_hosts', known),
-                ('authorized_keys', (keys / f'{_KEY}.pub').read_text()),
+                ('authorized_keys', trusted),
                 (_KEY, (keys / _KEY).read_text()),
                 (_HOST_KEY, (keys / f'{_HOST_KEY}-{host}').read_text())):
             layout.write_secret(folder / name, text)
@@ -97,6 +122,20 @@ def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
         supervisor.wait(
             daemon(target), lambda: _answers(supervisor, source, target), 30,
             f'does not let {source} in')
+
+
+def client_config(site: layout.Layout) -> Path:
+    """What ``ssh -F`` reads, to call a host by its name."""
+    return site.site / 'ssh' / 'config'
+
+
+def let_in(site: layout.Layout, supervisor: processes.Supervisor) -> None:
+    """Write that, for hosts that run."""
+    layout.write_secret(client_config(site), ''.join(
+        _OPERATOR_SSH.format(host=host, address=layout.address(host),
+                             pid=hosts.pid(supervisor, host))
+        for host in layout.HOSTS) + _OPERATOR_SSH_ALL.format(
+            keys=site.site / 'ssh'))
 
 
 def _answers(supervisor, source, target):

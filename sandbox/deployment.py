@@ -37,6 +37,7 @@ import sandbox
 from sandbox import balancer
 from sandbox import client
 from sandbox import compute
+from sandbox import copying
 from sandbox import layout
 from sandbox import network
 from sandbox import nodes
@@ -174,6 +175,7 @@ class Proof(probes.Probes):
         self._end()
 
     def _begin(self):
+        copying.let_in(self.site, self.supervisor)
         for server in self.owner.compute.servers():
             self.owner.compute.delete_server(server)
             self.owner.compute.wait_for_delete(server, wait=_PATIENCE)
@@ -234,6 +236,9 @@ class Proof(probes.Probes):
                 env={**os.environ, 'OS_CLIENT_CONFIG_FILE':
                      str(self.site.clouds), 'ANSIBLE_CONFIG':
                      str(layout.ROOT / 'deploy/ansible.cfg'),
+                     # Not those of an earlier sandbox.
+                     'ANSIBLE_SSH_CONTROL_PATH_DIR':
+                     str(self.site.site / 'ssh'),
                      # The same for all runs, so that a lock is the next one's.
                      'XLOUD_OWNER': 'sandbox'},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -478,6 +483,11 @@ def _inventory(site):
                 **{f'xloud_nova_api_{verb}': _ours(balancer, verb, name)
                    for verb in ('leave', 'join')}}
 
+    def compute_host(node):
+        return {**host(node), 'ansible_connection': 'ssh',
+                'ansible_ssh_common_args':
+                    f'-F {copying.client_config(site)}'}
+
     (wheel,) = (layout.ROOT / 'build/dist').glob(f'nova-*{_OURS}*.whl')
     control = {'hosts': {nodes.CONTROL: host(nodes.CONTROL)}}
     return {'all': {
@@ -485,9 +495,10 @@ def _inventory(site):
             'nova-conductor': control, 'nova-scheduler': control,
             'nova-api': {'hosts': {node: {**host(node), **api(name)}
                                    for name, node in nodes.APIS.items()}},
-            'compute': {'hosts': {node: host(node)
+            'compute': {'hosts': {node: compute_host(node)
                                   for node in layout.HOSTS}}},
         'vars': {
+            # Of the control services, which are on this machine.
             'ansible_connection': 'local',
             'ansible_python_interpreter': '{{ ansible_playbook_python }}',
             'xloud_nova_wheel': str(wheel),

@@ -18,6 +18,7 @@ import tempfile
 import unittest
 from unittest import mock
 
+from sandbox import copying
 from sandbox import deployment
 from sandbox import layout
 from sandbox import nodes
@@ -89,6 +90,13 @@ class InventoryTest(unittest.TestCase):
         with mock.patch.object(layout, 'ROOT', root):
             self.groups = deployment._inventory(self.site)['all']['children']
 
+    def test_the_hosts_are_reached_by_ssh(self):
+        for host in layout.HOSTS:
+            found = self.groups['compute']['hosts'][host]
+            self.assertEqual('ssh', found['ansible_connection'])
+            self.assertEqual(f'-F {copying.client_config(self.site)}',
+                             found['ansible_ssh_common_args'])
+
     def test_each_api_has_its_own_node_and_address(self):
         found = self.groups['nova-api']['hosts']
         self.assertEqual(set(nodes.APIS.values()), set(found))
@@ -99,6 +107,19 @@ class InventoryTest(unittest.TestCase):
                              found[node]['xloud_nova_api_leave'][-3:])
         self.assertEqual(2, len({host['xloud_nova_site_packages']
                                  for host in found.values()}))
+
+    def test_ssh_knows_key_and_namespace_of_each_host(self):
+        supervisor = mock.Mock()
+        supervisor.running.side_effect = [mock.Mock(pid=11), mock.Mock(pid=12)]
+        copying.let_in(self.site, supervisor)
+        *hosts, for_all = re.split(
+            '^(?=Host )', copying.client_config(self.site).read_text(),
+            flags=re.M)[1:]
+        for host, pid, text in zip(layout.HOSTS, (11, 12), hosts):
+            self.assertIn(f'Host {host}\n', text)
+            self.assertIn(f'HostName {layout.address(host)}\n', text)
+            self.assertIn(f'/proc/{pid}/ns/net ', text)
+        self.assertIn(f'{self.site.site}/ssh/operator\n', for_all)
 
 
 class Walk(deployment.KilledProof):
