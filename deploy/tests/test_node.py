@@ -465,10 +465,21 @@ class LockTest(Case):
         self.assertIsNone(self.node().lease())
 
     def test_two_programs_at_once(self):
-        with xloud_node.one_at_a_time(self.folder / 'state'):
+        with xloud_node.one_at_a_time(self.folder / 'state'), \
+                mock.patch.object(xloud_node, '_PATIENCE', -1):
             self.assertEqual(xloud_node.REFUSED, run(
                 self, 'backup')[0])
             self.assertEqual(xloud_node.DONE, run(self, 'status')[0])
+
+    def test_one_that_a_killed_playbook_left(self):
+        left = contextlib.ExitStack()
+        left.enter_context(xloud_node.one_at_a_time(self.folder / 'state'))
+        # It ends while the next one waits.
+        with mock.patch.object(xloud_node.time, 'sleep',
+                               side_effect=lambda _seconds: left.close()
+                               ) as waited:
+            self.assertEqual(xloud_node.DONE, run(self, 'backup')[0])
+        waited.assert_called_once()
 
 
 class AroundTest(Case):

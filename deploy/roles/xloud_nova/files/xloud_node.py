@@ -67,6 +67,8 @@ _IMPORTS = ('nova.version', 'nova.conductor.manager', 'nova.scheduler.manager',
 # Beside what is written: bytecode and the journal.
 _SPARE_BYTES = 64 << 20
 _LEASE_SECONDS = 900
+# How long to wait for a program that is at work: longer than "place" takes.
+_PATIENCE = 120
 _LINES = 20
 # Of a log, what is read to learn which errors are old.
 _OLD_BYTES = 4 << 20
@@ -816,13 +818,22 @@ def find_site_packages() -> Path:
 
 @contextlib.contextmanager
 def one_at_a_time(state: Path) -> ty.Iterator[None]:
-    """Two of these programs do not run at once, whoever started them."""
+    """Two of these programs do not run at once, whoever started them.
+
+    If a playbook is killed that came over ssh, the program that it has started
+    goes on to its end. The next one waits for that.
+    """
     state.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _PATIENCE
     with (state / 'lock').open('w') as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused('Another xloud_node.py is at work here.')
+        while True:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Refused('Another xloud_node.py is at work here.')
+            time.sleep(0.2)
         yield
 
 
