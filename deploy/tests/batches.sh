@@ -16,13 +16,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 nodes='node-a node-b node-c'
 [ -x "$playbook" ] || die "no build/deploy-env: see deploy/requirements.txt"
 work=$(mktemp -d)
+background=
 cleanup() {
     # What ends a build waits for a run that may have failed.
-    kill $! 2>/dev/null || true
+    [ -z "$background" ] || kill "$background" || true
     rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
-: &
 export XLOUD_FAKE_CLOUD=$work/cloud ANSIBLE_CONFIG=$PWD/deploy/ansible.cfg
 export XLOUD_OWNER=proof
 
@@ -138,8 +138,11 @@ content node-a >"$work/ours"
     cp "$work/restarts" "$work/restarts-before"
     echo '[]' >"$work/cloud/servers.json"
 ) &
+# Not $! later: what <() starts is there, too.
+background=$!
 claim 'it deploys to the others' plays deploy
 wait
+background=
 claim '  each is restarted once, disabled' runs $ours disabled node-b node-c
 sort -o "$work/restarts" "$work/restarts"
 claim '  the one that runs it already is not' restarted node-b node-c
@@ -211,6 +214,7 @@ server.serve_forever()
 PROGRAM
 mkdir "$work/started"
 "$env/bin/python" "$work/api" &
+background=$!
 until [ -e "$work/port" ]; do sleep 0.2; done
 cat >"$work/balancer" <<PROGRAM
 #!/bin/sh
