@@ -12,11 +12,9 @@
 
 """The owner of an elastic server asks a real compute service by HTTP."""
 
-import jsonschema
-
-from nova.api.openstack.compute.schemas import xloud_adjust as schema
 from nova.tests.functional.api import client
 from nova.tests.functional.xloud import adjust_base
+from nova.tests.functional.xloud import api_base
 
 
 def forget_namespace(compute):
@@ -28,7 +26,7 @@ def forget_namespace(compute):
         endpoint.target.namespace != 'xloud']
 
 
-class AnswersBase(adjust_base.AdjustTestCase):
+class AnswersBase(api_base.Answers, adjust_base.AdjustTestCase):
 
     def setUp(self):
         super().setUp()
@@ -54,15 +52,6 @@ class AnswersBase(adjust_base.AdjustTestCase):
         server = server or self.server
         return self.read(status, (api or self.owner).api_get(
             url % server['id'], check_response_status=[status]))
-
-    def read(self, status, response):
-        self.assertEqual(status, response.status)
-        if status >= 400:
-            (fault,) = response.body.values()
-            self.assertEqual(status, fault['code'])
-            return fault['message']
-        jsonschema.validate(response.body, schema.show_response)
-        return response.body['xloud_status']
 
     def all_of(self, server):
         """All that an adjust may change."""

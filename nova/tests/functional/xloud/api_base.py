@@ -117,7 +117,21 @@ class States:
         self.guest_state = endpoint.guest_state
 
 
-class AdjustTestBase(integrated_helpers._IntegratedTestBase):
+class Answers:
+    """What the API says of the size of a server."""
+
+    def read(self, status, response):
+        """The status of the server, or why it was refused."""
+        self.assertEqual(status, response.status)
+        if status >= 400:
+            (fault,) = response.body.values()
+            self.assertEqual(status, fault['code'])
+            return fault['message']
+        jsonschema.validate(response.body, schema.show_response)
+        return response.body['xloud_status']
+
+
+class AdjustTestBase(Answers, integrated_helpers._IntegratedTestBase):
 
     CAST_AS_CALL = False
     microversion = 'latest'
@@ -183,21 +197,13 @@ class AdjustTestBase(integrated_helpers._IntegratedTestBase):
         response = (api or self.api).api_post(
             '/os-xloud-adjust/%s' % server['id'], body,
             check_response_status=[status])
-        return self._read(response, status)
+        return self.read(status, response)
 
     def _status(self, server, url='/os-xloud-adjust/%s', status=200,
                 api=None):
         response = (api or self.api).api_get(
             url % server['id'], check_response_status=[status])
-        return self._read(response, status)
-
-    def _read(self, response, status):
-        if status >= 400:
-            (fault,) = response.body.values()
-            self.assertEqual(status, fault['code'])
-            return fault['message']
-        jsonschema.validate(response.body, schema.show_response)
-        return response.body['xloud_status']
+        return self.read(status, response)
 
     def _refuse(self, status, server, text, api=None, body=None):
         """Check that an adjust is refused and changes nothing."""

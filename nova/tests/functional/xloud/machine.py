@@ -91,13 +91,13 @@ class Servers(stateful.RuleBasedStateMachine):
             server = world.api.post_server({'server': {
                 'name': 'a', 'flavorRef': flavors[flavor], 'networks': 'none',
                 'imageRef': '155d900f-4e14-4e4c-a73d-069cbf4541e6'}})
-        if not world.instances([server['id']]):
+        if world.instances([server['id']]):
+            self.known[server['id']] = server
+            self.foreign[server['id']] = {}
+            self.learn(server['id'])
+        else:
             # There was no host for it.
             world.api.delete_server(server['id'])
-            return server['id']
-        self.known[server['id']] = server
-        self.foreign[server['id']] = {}
-        self.learn(server['id'])
         return server['id']
 
     def learn(self, server):
