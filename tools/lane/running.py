@@ -46,6 +46,7 @@ AGAIN = {'py3': 3, 'unit': 5, 'functional': 8, 'hypervisor': 5,
 # The names of failures that can be run again: a test, or a class that could
 # not be set up, with all its tests.
 _TEST = re.compile(r'[^\W\d]\w*(\.\w+){2,}(\(.*\))?')
+_SCENARIO = re.compile(r'\(.*\)$')
 _CLASS = re.compile(r'setUpClass \((\S+)\)')
 
 
@@ -148,7 +149,7 @@ def again_alone(outcome: counting.Outcome, limit: int, folder: Path,
                                       for other in again.ended))]
     failures += [test for test in again.failures if test not in failures]
     passed_alone = sorted(test for test, status in again.ended.items()
-                          if status == 'success')
+                          if status == 'success' and _is_of(suspects, test))
     counting.show('\n'.join(f'passed alone: {test}' for test in passed_alone))
     # Where workers share a class, one may have had its tests pass already.
     ended = {**outcome.ended, **again.ended}
@@ -159,14 +160,23 @@ def again_alone(outcome: counting.Outcome, limit: int, folder: Path,
         outcome.seconds)
 
 
+def _is_of(suspects, test):
+    """Other scenarios of a suspect run again too, and are none."""
+    return test in suspects or any(
+        _CLASS.fullmatch(suspect) and re.search(regex, test)
+        for suspect, regex in suspects.items())
+
+
 def as_regex(failure):
     """What picks a failed test, or the tests of a class that had no start."""
     named = _CLASS.fullmatch(failure)
     if named:
         return rf'^{re.escape(named[1])}\.'
     if _TEST.fullmatch(failure) and not failure.startswith('unittest.'):
-        # What follows a # is a comment to stestr.
-        return '^%s$' % re.escape(failure).replace(r'\#', '.')
+        # A test may get its scenarios only when it runs: stestr knows it
+        # without them.  What follows a # is a comment to stestr.
+        name = _SCENARIO.sub('', failure)
+        return r'^%s(\(.*\))?$' % re.escape(name).replace(r'\#', '.')
     return None
 
 

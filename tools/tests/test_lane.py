@@ -111,6 +111,30 @@ class NoStart(unittest.TestCase):
 """
 
 
+# As with testscenarios: the scenarios of a test are known only when it runs.
+SCENARIOS = """
+import copy
+import os
+import unittest
+
+
+class Some(unittest.TestCase):
+    scenario = ''
+
+    def id(self):
+        return super().id() + self.scenario
+
+    def run(self, result=None):
+        for scenario in ('(good)', '(once)'):
+            test = copy.copy(self)
+            test.scenario = scenario
+            super(Some, test).run(result)
+
+    def test_it(self):
+        if self.scenario == '(once)' and not os.path.exists('once'):
+            open('once', 'w').close()
+            self.fail('too busy')
+"""
 SLOW = """
 import os
 import time
@@ -212,6 +236,13 @@ class RunStestrTest(unittest.TestCase):
         self.assertEqual(['test_once'], self.alone())
         self.assertEqual(2, sum(text.startswith('--- traceback') and
                                 'the reason' in text for text in self.shown))
+
+    def test_a_scenario_runs_again(self):
+        outcome = self.run_lane(text=SCENARIOS)
+        self.assert_failed(of=outcome)
+        self.assertEqual(2, outcome.passed)
+        self.assertEqual(['suite.test_some.Some.test_it(once)'],
+                         outcome.passed_alone)
 
     def test_all_passes_in_the_end(self):
         outcome = self.run_lane('test_once', 'test_good')

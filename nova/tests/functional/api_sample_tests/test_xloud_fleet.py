@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import datetime
+
 from nova.tests.functional.api_sample_tests import api_sample_base
 from nova.tests.functional.xloud import api_base
 from nova.xloud import notes
@@ -31,6 +33,8 @@ class XloudFleetSampleJsonTest(
         self.marker = second['id']
         instance = self._instance(second)
         instance.display_name = 'db1'
+        # Of two servers of one second, either may be listed first.
+        instance.created_at += datetime.timedelta(seconds=1)
         instance.save()
         instance = self._instance(first)
         instance.display_name = 'web1'
