@@ -14,6 +14,7 @@
 
 import unittest
 
+from tools import releases
 from tools.tests import imports
 from tools import tree
 from xloud_series import patchfile
@@ -22,11 +23,18 @@ from xloud_series import series
 PATCHES = tree.ROOT / 'patches'
 
 
-def patches():
-    """The patches in their order, by name."""
+def patches(release=releases.OLDEST):
+    """The patches of a release in their order, by name."""
     names = series.parse((PATCHES / 'series').read_bytes()).names
-    return {name: patchfile.parse((PATCHES / name).read_bytes(), name)
-            for name in names}
+    folders = [PATCHES, *(PATCHES / known for known in releases.known()
+                          if known <= release)]
+    found = {}
+    for name in names:
+        # The newest that is not newer than the release
+        path = [folder / name for folder in folders
+                if (folder / name).exists()][-1]
+        found[name] = patchfile.parse(path.read_bytes(), name)
+    return found
 
 
 def changed(diff, sign):
@@ -52,14 +60,21 @@ class CommitsTest(unittest.TestCase):
         self.assertEqual([], wrong)
 
     def test_none_takes_back_what_an_earlier_one_added(self):
+        """Nor does an override, where it is a conflict resolved wrongly."""
+        for release in releases.known():
+            with self.subTest(release):
+                self.assertEqual([], self._taken_back(release))
+
+    @staticmethod
+    def _taken_back(release):
         added, wrong = {}, []
-        for name, patch in patches().items():
+        for name, patch in patches(release).items():
             for diff in patch.files:
                 lines = added.setdefault(diff.path, {})
                 wrong += [(name, diff.path, line, lines[line])
                           for line in changed(diff, '-') if line in lines]
                 lines.update(dict.fromkeys(changed(diff, '+'), name))
-        self.assertEqual([], wrong)
+        return wrong
 
     def test_only_tests_say_what_they_need(self):
         """A commit of tests alone proves several, or it belongs to one."""
