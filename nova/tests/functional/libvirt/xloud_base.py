@@ -19,6 +19,7 @@ from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import xloud_libvirt
 from nova.tests.fixtures import xloud_patience
+from nova.tests.fixtures import xloud_reuse
 from nova.tests.functional.libvirt import base
 from nova.xloud import size
 
@@ -37,6 +38,7 @@ class ElasticServersTestBase(xloud_patience.Patience, base.ServersTestBase):
 
     def setUp(self):
         self.useFixture(xloud_patience.PromptMessages())
+        self.useFixture(xloud_reuse.Reuse())
         super().setUp()
         self.useFixture(xloud_libvirt.ElasticLibvirtFixture())
         self.start_compute('host1')

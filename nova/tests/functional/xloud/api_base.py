@@ -23,6 +23,8 @@ from nova.api.openstack.compute.schemas import xloud_adjust as schema
 from nova import context
 from nova import exception
 from nova import objects
+from nova.tests.fixtures import xloud_patience
+from nova.tests.fixtures import xloud_reuse
 from nova.tests.functional import integrated_helpers
 from nova.virt import fake
 from nova.xloud import entries
@@ -138,6 +140,8 @@ class AdjustTestBase(Answers, integrated_helpers._IntegratedTestBase):
     networks = 'none'
 
     def setUp(self):
+        self.useFixture(xloud_patience.PromptMessages())
+        self.useFixture(xloud_reuse.Reuse())
         super().setUp()
         self.useFixture(fixtures.MonkeyPatch(
             'nova.xloud.rpcapi._ROUTER', None))

@@ -21,6 +21,7 @@ from nova import context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import xloud_patience
+from nova.tests.fixtures import xloud_reuse
 from nova.tests.functional import integrated_helpers
 from nova import utils
 from nova.virt import fake
@@ -63,6 +64,7 @@ class ElasticServersTestCase(
     def setUp(self):
         self.useFixture(nova_fixtures.HostNameWeigherFixture())
         self.useFixture(xloud_patience.PromptMessages())
+        self.useFixture(xloud_reuse.Reuse())
         super().setUp()
         self._providers = {}
         wait = self.notifier.wait_for_versioned_notifications
