@@ -1,9 +1,12 @@
 # The lanes, and what a person may ask of them. For scripts that have the
 # function die.
 
-# What runs if nobody names one. First come those that keep one core busy: the
-# guests of the last, which starts with them, have the other one.
+# What runs if nobody names one.
 LANES=(pep8 docs clients packages py3 unit functional hypervisor)
+# Those that take longest. They start first and run while the others do, one
+# after another: their guests and services wait for each other now and then,
+# and most others keep one core busy.
+LANES_BESIDE=(hypervisor functional)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)

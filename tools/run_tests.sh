@@ -48,42 +48,52 @@ closing_line() {
         "$LOGS/$1.log" | tail -n 1
 }
 
-# Run a lane while others run. Its guests are waited for most of the time.
+# Run a lane while others run.
 start_beside() {
-    beside=$1
-    export XLOUD_LANES_LOCK="$PWD/build/lanes.lock"
+    local lane=$1
     # A process group, which is ended whole if this script is.
     set -m
     {
-        tox run -q -e "$beside" >"$LOGS/$beside.log" 2>&1 </dev/null
+        polite "$lane" tox run -q -e "$lane" >"$LOGS/$lane.log" 2>&1 </dev/null
         status=$?
-        printf '%s\n' "$SECONDS" >"$LOGS/$beside.ended"
+        printf '%s\n' "$SECONDS" >"$LOGS/$lane.ended"
         exit "$status"
     } &
-    beside_pid=$! beside_started=$SECONDS
+    beside[$lane]=$!
     set +m
-    trap 'kill -- "-$beside_pid" 2>/dev/null' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+}
+
+end_beside() {
+    local pid
+    for pid in "${beside[@]}"; do
+        kill -- "-$pid" 2>/dev/null
+    done
+}
+
+# The guests take longest. Other lanes have what they leave.
+polite() {
+    local lane=$1 after=()
+    shift
+    [ ${#beside[@]} -eq 0 ] || [ "$lane" = hypervisor ] || after=(nice -n 5)
+    "${after[@]}" "$@"
 }
 
 # Show what it says, from the start, until it ends.
 await_beside() {
-    tail -n +1 -f --pid="$beside_pid" "$LOGS/$beside.log"
-    wait "$beside_pid"
+    tail -n +1 -f --pid="${beside[$1]}" "$LOGS/$1.log"
+    wait "${beside[$1]}"
 }
 
 run_lane() {
-    local lane=$1 started=$SECONDS ended status line took after=()
+    local lane=$1 started=$SECONDS ended status line took
     shift
-    # The guests take longest. What runs beside has what they leave.
-    [ -z "$beside" ] || after=(nice -n 5)
     say "$lane"
-    if [ "$lane" = "$beside" ]; then
-        await_beside
+    if [ "${beside[$lane]:-}" ]; then
+        await_beside "$lane"
         status=$? started=$beside_started ended=$(<"$LOGS/$lane.ended")
     else
-        "${after[@]}" tox run -q -e "$lane" -- "$@" 2>&1 | tee "$LOGS/$lane.log"
+        polite "$lane" tox run -q -e "$lane" -- "$@" 2>&1 |
+            tee "$LOGS/$lane.log"
         status=${PIPESTATUS[0]} ended=$SECONDS
     fi
     line=$(closing_line "$lane")
@@ -163,9 +173,17 @@ make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"
 ! is_one_of hypervisor "${lanes[@]}" || provide_kernel
-passed=0 failed=0 skipped=0 summary=() beside=
-if [ ${#lanes[@]} -gt 1 ] && is_one_of hypervisor "${lanes[@]}"; then
-    start_beside hypervisor
+passed=0 failed=0 skipped=0 summary=()
+declare -A beside=()
+if [ ${#lanes[@]} -gt 1 ]; then
+    export XLOUD_LANES_LOCK="$PWD/build/lanes.lock"
+    beside_started=$SECONDS
+    trap end_beside EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    for lane in "${LANES_BESIDE[@]}"; do
+        ! is_one_of "$lane" "${lanes[@]}" || start_beside "$lane"
+    done
 fi
 for lane in "${lanes[@]}"; do
     run_lane "$lane" "${lane_arguments[@]}"
