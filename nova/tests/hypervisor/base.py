@@ -17,7 +17,6 @@ and the size of a host, because Placement gives no server more vCPUs than its
 host has.
 """
 
-import functools
 import io
 import os
 import pathlib
@@ -37,9 +36,9 @@ from nova import context
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.xloud import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.tests.hypervisor import loops
 from nova.tests.hypervisor import tiny_guest
 from nova import utils
-from nova.virt.libvirt import host as libvirt_host
 from nova.virt.libvirt.xloud import listener
 from nova.virt import node
 from nova.xloud import size
@@ -99,60 +98,6 @@ class _Nothing(fixtures.Fixture):
     """Replaces a fixture that keeps tests away from the machine."""
 
 
-class _Events:
-    """Runs the event loop of libvirt; a process has only one."""
-
-    is_running = False
-
-    @classmethod
-    def run(cls):
-        """What each Host runs in a thread of its own."""
-        if cls.is_running:
-            return
-        cls.is_running = True
-        while True:
-            libvirt.virEventRunDefaultImpl()
-
-    @staticmethod
-    def classes_with(method):
-        """Those that have it themselves: since 33.0.0 not only the Host."""
-        return [owner for owner in vars(libvirt_host).values()
-                if isinstance(owner, type) and method in vars(owner)]
-
-
-class _Loops(fixtures.Fixture):
-    """Lets the threads end that a Host has for its events.
-
-    Since 34.0.0, Nova's fixtures wait for all that a test has spawned.
-    """
-
-    def _setUp(self):
-        self._is_over = False
-        self._wakers = []
-        for owner in _Events.classes_with('_conn_event_thread'):
-            self._replace(
-                owner, '_conn_event_thread', owner._dispatch_conn_event,
-                lambda host: host._conn_event_handler_queue.put(lambda: None))
-        for owner in _Events.classes_with('_dispatch_thread'):
-            self._replace(
-                owner, '_dispatch_thread', owner._dispatch_events,
-                functools.partial(owner._queue_event, event={}))
-        self.addCleanup(self._end)
-
-    def _replace(self, owner, name, step, wake):
-        def run(host):
-            self._wakers.append(functools.partial(wake, host))
-            while not self._is_over:
-                step(host)
-
-        self.useFixture(fixtures.MockPatchObject(owner, name, run))
-
-    def _end(self):
-        self._is_over = True
-        for wake in self._wakers:
-            wake()
-
-
 class HypervisorTestCase(base.ElasticServersTestCase):
     """Servers in :attr:`libvirtds`, which all tests of a class share."""
 
@@ -186,10 +131,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         # last: the uptime at the last look.
         self._runs = {}
         self.useFixture(nova_fixtures.PrivsepFixture())
-        self.useFixture(_Loops())
-        for handler in _Events.classes_with('_native_thread'):
-            self.useFixture(fixtures.MockPatchObject(
-                handler, '_native_thread', _Events.run))
+        self.useFixture(loops.Loops())
         for name, replacement in (
                 ('host.Host.get_memory_mb_total',
                  lambda host: HOST_MEMORY_MB),

@@ -16,8 +16,10 @@ import fixtures
 import libvirt
 
 from nova import exception
+from nova.tests import fixtures as nova_fixtures
 from nova.tests.hypervisor import domain_base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
+from nova.tests.hypervisor import loops
 from nova.virt import fake
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.xloud import guest as elastic_guest
@@ -35,10 +37,18 @@ class ElasticGuestsTest(domain_base.DomainTestBase):
         self.flags(group='libvirt', mem_stats_period_seconds=1)
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.listener._CALM_SECONDS', 0))
+        # The next test must not find what this one has spawned.
+        isolated = getattr(nova_fixtures, 'IsolatedExecutorFixture', None)
+        if isolated is not None:  # since 32.0.0
+            self.useFixture(isolated(self.id()))
+        self.useFixture(loops.Loops())
+        host = self.driver._host
         # This would look for its service in a database.
-        self.driver._host._conn_event_handler = None
+        host._conn_event_handler = None
         # The loop for events, before there is a connection
-        self.driver._host.initialize()
+        host.initialize()
+        if hasattr(host, 'cleanup'):  # since 33.0.0
+            self.addCleanup(host.cleanup)
         self.events = []
         self.driver.register_event_listener(self.events.append)
 

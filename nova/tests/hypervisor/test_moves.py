@@ -14,6 +14,7 @@
 
 import libvirt
 
+from nova.compute import vm_states
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
 from nova.tests.hypervisor import two_hosts
@@ -52,14 +53,24 @@ class MovesTestCase(two_hosts.TwoHostsTestCase):
         self.api.post_server_action(server['id'], {'os-migrateLive': {
             'host': self.other, 'block_migration': 'auto'}})
         self._wait_for_migration_status(server, ['running'])
+        # Nova loses an abort that comes before libvirt has begun.
+        fixtures.wait_for(lambda: self.domain(server).jobInfo()[0], 60,
+                          'libvirt migrates the guest')
         url = '/servers/%s/migrations' % server['id']
         (migration,) = self.api.api_get(url).body['migrations']
         self.api.api_delete('%s/%s' % (url, migration['id']))
         # Which of them it is depends on who sees it first.
-        self._wait_for_migration_status(server, ['cancelled', 'failed'])
-        self.wait_until_active(server, **{'OS-EXT-SRV-ATTR:host': self.host})
+        self._wait_for_migration_status(
+            server, ['cancelled', 'failed', 'error'])
 
         def is_settled():
+            instance = self.instance(server)
+            if instance.vm_state == vm_states.ERROR:
+                # Since 32.0.0 Nova takes the abort for a failure, too.
+                self.api.post_server_action(
+                    server['id'], {'os-resetState': {'state': 'active'}})
+            if instance.task_state or instance.host != self.host:
+                return False
             self.reconcile()
             # Both hosts have one folder, and the console in it is gone.
             seen = self.views(server)._replace(guest=base.MINIMUM)
