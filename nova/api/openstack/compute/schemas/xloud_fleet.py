@@ -50,7 +50,9 @@ _server = {
         'max_memory_mb': _amount,
         'condition': _condition,
         'reason': {'type': ['string', 'null']},
-        'since': {'type': ['string', 'null'], 'format': 'date-time'},
+        # Before 32.0.0 the format is also checked of what is no string.
+        'since': {'oneOf': [{'type': 'string', 'format': 'date-time'},
+                            {'type': 'null'}]},
     },
     'additionalProperties': False,
 }
