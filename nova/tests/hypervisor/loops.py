@@ -17,6 +17,7 @@ import functools
 import fixtures
 import libvirt
 
+from nova.tests.hypervisor import fixtures as hypervisor_fixtures
 from nova.virt.libvirt import host as libvirt_host
 
 
@@ -49,6 +50,7 @@ class Loops(fixtures.Fixture):
 
     def _setUp(self):
         self._is_over = False
+        # What wakes each loop that runs
         self._wakers = []
         for owner in _classes_with('_native_thread'):
             self.useFixture(fixtures.MockPatchObject(
@@ -65,13 +67,17 @@ class Loops(fixtures.Fixture):
 
     def _replace(self, owner, name, step, wake):
         def run(host):
-            self._wakers.append(functools.partial(wake, host))
+            waker = functools.partial(wake, host)
+            self._wakers.append(waker)
             while not self._is_over:
                 step(host)
+            self._wakers.remove(waker)
 
         self.useFixture(fixtures.MockPatchObject(owner, name, run))
 
     def _end(self):
         self._is_over = True
-        for wake in self._wakers:
+        for wake in list(self._wakers):
             wake()
+        hypervisor_fixtures.wait_for(
+            lambda: not self._wakers, 60, 'the loops for events end')
