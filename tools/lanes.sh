@@ -2,7 +2,7 @@
 # function die.
 
 # What runs if nobody names one.
-LANES=(pep8 docs clients packages py3 unit functional hypervisor)
+LANES=(pep8 docs clients packages py3 unit newest functional hypervisor)
 # Those that take longest. They start first and run while the others do, one
 # after another: their guests and services wait for each other now and then,
 # and most others keep one core busy.
@@ -15,7 +15,7 @@ OTHER_LANES=(upstream quick record machine horizon browser deb rpm image)
 # What quick runs some tests of.
 QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.
-WHOLE_LANES=(pep8 docs quick clients browser packages deb rpm image)
+WHOLE_LANES=(pep8 docs newest quick clients browser packages deb rpm image)
 
 # Whether the first is one of the others.
 is_one_of() {

@@ -44,6 +44,7 @@ LANES = {
         'functional', regexes, WAITING_WORKERS),
     'hypervisor': lambda regexes: suites.suite(
         'hypervisor', regexes, GUEST_WORKERS),
+    'newest': lambda _arguments: suites.newest(WAITING_WORKERS),
     'upstream': upstream.upstream,
     'record': record.record,
     'machine': projects.machine,

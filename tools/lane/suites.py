@@ -27,10 +27,15 @@ CONCURRENCY_VARIABLE = 'OS_NOVA_DISABLE_EVENTLET_PATCHING'
 CONCURRENCY = {'threading': 'true', 'eventlet': 'false'}
 # An answer in a few minutes, of what is most likely to be wrong.
 QUICK = os.environ.get('XLOUD_QUICK')
+OUR_UNIT_TESTS = r'^nova\.tests\.unit\.(.*\.)?(test_)?xloud'
 QUICK_TESTS = {
-    'unit': [r'^nova\.tests\.unit\.(.*\.)?(test_)?xloud'],
+    'unit': [OUR_UNIT_TESTS],
     'hypervisor': [r'\.test_adjust\.AdjustTestCase\.'
                    r'test_grow_and_shrink$']}
+# What the newest release has to pass each time: an adjust and its end, the
+# books, a start and a move, and an upgrade from the oldest.
+CORE = (r'^nova\.tests\.functional\.xloud\.test_'
+        r'(adjust|books|live_migration|task|upgrade)\.')
 SLOW_TOOL_TESTS = r'tools\.tests\.|benchmarks\.'
 
 
@@ -40,14 +45,27 @@ def py3(regexes):
     return running.run_lane('py3', tree.ROOT, './', *regexes)
 
 
-def suite(name, regexes, workers=running.WORKERS):
+def newest(workers):
+    """Our unit tests and our most important functional tests.
+
+    The latter only in the way in which the release runs requests at once if
+    nobody chooses another.
+    """
+    total = suite('unit', [OUR_UNIT_TESTS])
+    total.add(suite('functional', [CORE], workers,
+                    tree.LANES.concurrency[:1]))
+    return total
+
+
+def suite(name, regexes, workers=running.WORKERS,
+          modes=tree.LANES.concurrency):
     """Upstream's tests of what the series touches, and ours.
 
     Once for each way in which this release runs requests at once.
     """
     total = counting.Outcome()
     asked = os.environ.get('XLOUD_CONCURRENCY', '').split()
-    for mode in asked or tree.LANES.concurrency:
+    for mode in asked or modes:
         if len(tree.LANES.concurrency) > 1:
             counting.show(f'\n{name}, {mode}:')
         running.TEST_ENVIRON[CONCURRENCY_VARIABLE] = CONCURRENCY[mode]

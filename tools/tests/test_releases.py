@@ -38,6 +38,12 @@ class ReleasesTest(unittest.TestCase):
         self.assertEqual({'threading', 'eventlet'},
                          set(self.lanes[-1].concurrency))
 
+    def test_the_newest_is_the_newest(self):
+        text = (releases.ROOT / 'tox.ini').read_text()
+        lane = re.search(r'(?ms)^\[testenv:newest\]$(.*?)^\[', text).group(1)
+        self.assertEqual({self.lanes[-1].release},
+                         set(re.findall(r'\b20\d\d\.\d\b', lane)))
+
     def test_what_is_asked_for_is_locked(self):
         for one in self.lanes:
             lock = dict(re.findall(r'^([a-z0-9-]+)==(\S+)',
