@@ -2,7 +2,7 @@
 # function die.
 
 # What runs if nobody names one.
-LANES=(pep8 docs clients packages py3 unit newest functional hypervisor)
+LANES=(pep8 docs clients packages py3 unit functional hypervisor)
 # Those that take longest. They start first and run while the others do, one
 # after another: their guests and services wait for each other now and then,
 # and most others keep one core busy.
@@ -11,7 +11,7 @@ DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
 # What only runs when it is named.
-OTHER_LANES=(upstream quick record machine horizon browser deb rpm image)
+OTHER_LANES=(newest upstream quick record machine horizon browser deb rpm image)
 # What quick runs some tests of.
 QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.

@@ -22,6 +22,7 @@ import threading
 import time
 from unittest import mock
 
+import fixtures
 from oslo_concurrency import lockutils
 from oslo_limit import fixture as limit_fixture
 import oslo_messaging as messaging
@@ -475,6 +476,22 @@ class QuotaTestCase(task_base.TaskBase):
 class LostReplyTestCase(task_base.TaskBase):
     """nova-conductor does each save, and its answer to one is lost."""
 
+    def setUp(self):
+        super().setUp()
+        self.save_on_the_compute = objects.Instance.save
+        # Before the first call: what is called once may be remembered.
+        endpoint = self.compute.manager.additional_endpoints[-1]
+        for name in ('adjust', 'claim'):
+            self.useFixture(fixtures.MockPatchObject(
+                endpoint, name, self.on_the_compute(getattr(endpoint, name))))
+
+    def on_the_compute(self, call):
+        def called(*args, **kwargs):
+            with mock.patch.object(
+                    objects.Instance, 'save', self.save_on_the_compute):
+                return call(*args, **kwargs)
+        return called
+
     def lose(self, number, work):
         """:returns: whether there was a save of that number"""
         real = objects.Instance.save
@@ -486,17 +503,7 @@ class LostReplyTestCase(task_base.TaskBase):
             if len(count) == number:
                 raise messaging.MessagingTimeout('by the test')
 
-        endpoint = self.compute.manager.additional_endpoints[-1]
-        adjust, claim = endpoint.adjust, endpoint.claim
-
-        def on_the_compute(call):
-            def lossily(*args, **kwargs):
-                with mock.patch.object(objects.Instance, 'save', lossy):
-                    return call(*args, **kwargs)
-            return lossily
-
-        with mock.patch.object(endpoint, 'adjust', on_the_compute(adjust)), \
-                mock.patch.object(endpoint, 'claim', on_the_compute(claim)):
+        with mock.patch.object(self, 'save_on_the_compute', lossy):
             work()
         return len(count) >= number
 
