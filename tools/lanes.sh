@@ -3,10 +3,9 @@
 
 # What runs if nobody names one.
 LANES=(pep8 docs clients packages py3 unit functional hypervisor)
-# Those that take longest. They start first and run while the others do, one
-# after another: their guests and services wait for each other now and then,
-# and most others keep one core busy.
-LANES_BESIDE=(hypervisor functional)
+# What starts first and runs while the others do, one after another: guests are
+# waited for most of the time, and most other lanes keep one core busy.
+LANES_BESIDE=(hypervisor)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
