@@ -1,11 +1,9 @@
 # The lanes, and what a person may ask of them. For scripts that have the
 # function die.
 
-# What runs if nobody names one.
+# What runs if nobody names one. First come those that keep one core busy: the
+# guests of the last, which starts with them, have the other one.
 LANES=(pep8 docs clients packages py3 unit functional hypervisor)
-# What starts first and runs while the others do, one after another: guests are
-# waited for most of the time, and most other lanes keep one core busy.
-LANES_BESIDE=(hypervisor)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)

@@ -48,52 +48,42 @@ closing_line() {
         "$LOGS/$1.log" | tail -n 1
 }
 
-# Run a lane while others run.
+# Run a lane while others run. Its guests are waited for most of the time.
 start_beside() {
-    local lane=$1
+    beside=$1
+    export XLOUD_LANES_LOCK="$PWD/build/lanes.lock"
     # A process group, which is ended whole if this script is.
     set -m
     {
-        polite "$lane" tox run -q -e "$lane" >"$LOGS/$lane.log" 2>&1 </dev/null
+        tox run -q -e "$beside" >"$LOGS/$beside.log" 2>&1 </dev/null
         status=$?
-        printf '%s\n' "$SECONDS" >"$LOGS/$lane.ended"
+        printf '%s\n' "$SECONDS" >"$LOGS/$beside.ended"
         exit "$status"
     } &
-    beside[$lane]=$!
+    beside_pid=$! beside_started=$SECONDS
     set +m
-}
-
-end_beside() {
-    local pid
-    for pid in "${beside[@]}"; do
-        kill -- "-$pid" 2>/dev/null
-    done
-}
-
-# The guests take longest. Other lanes have what they leave.
-polite() {
-    local lane=$1 after=()
-    shift
-    [ ${#beside[@]} -eq 0 ] || [ "$lane" = hypervisor ] || after=(nice -n 5)
-    "${after[@]}" "$@"
+    trap 'kill -- "-$beside_pid" 2>/dev/null' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
 }
 
 # Show what it says, from the start, until it ends.
 await_beside() {
-    tail -n +1 -f --pid="${beside[$1]}" "$LOGS/$1.log"
-    wait "${beside[$1]}"
+    tail -n +1 -f --pid="$beside_pid" "$LOGS/$beside.log"
+    wait "$beside_pid"
 }
 
 run_lane() {
-    local lane=$1 started=$SECONDS ended status line took
+    local lane=$1 started=$SECONDS ended status line took after=()
     shift
+    # The guests take longest. What runs beside has what they leave.
+    [ -z "$beside" ] || after=(nice -n 5)
     say "$lane"
-    if [ "${beside[$lane]:-}" ]; then
-        await_beside "$lane"
+    if [ "$lane" = "$beside" ]; then
+        await_beside
         status=$? started=$beside_started ended=$(<"$LOGS/$lane.ended")
     else
-        polite "$lane" tox run -q -e "$lane" -- "$@" 2>&1 |
-            tee "$LOGS/$lane.log"
+        "${after[@]}" tox run -q -e "$lane" -- "$@" 2>&1 | tee "$LOGS/$lane.log"
         status=${PIPESTATUS[0]} ended=$SECONDS
     fi
     line=$(closing_line "$lane")
@@ -173,17 +163,9 @@ make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"
 ! is_one_of hypervisor "${lanes[@]}" || provide_kernel
-passed=0 failed=0 skipped=0 summary=()
-declare -A beside=()
-if [ ${#lanes[@]} -gt 1 ]; then
-    export XLOUD_LANES_LOCK="$PWD/build/lanes.lock"
-    beside_started=$SECONDS
-    trap end_beside EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    for lane in "${LANES_BESIDE[@]}"; do
-        ! is_one_of "$lane" "${lanes[@]}" || start_beside "$lane"
-    done
+passed=0 failed=0 skipped=0 summary=() beside=
+if [ ${#lanes[@]} -gt 1 ] && is_one_of hypervisor "${lanes[@]}"; then
+    start_beside hypervisor
 fi
 for lane in "${lanes[@]}"; do
     run_lane "$lane" "${lane_arguments[@]}"
