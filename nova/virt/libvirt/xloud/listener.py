@@ -54,9 +54,11 @@ class Listener:
         uuid = event.get_instance_uuid()
         if uuid not in self._observer.domains:
             return is_ours
+        # Another thread may drop it meanwhile.
+        run = self._observer.runs.get(uuid)
         if isinstance(event, events.GuestResetEvent):
-            if uuid in self._observer.runs:
-                self._observer.runs[uuid].note_reset()
+            if run is not None:
+                run.note_reset()
             return True
         if events.is_about_vcpu(event):
             is_known = uuid in self._changer.refusing and isinstance(
@@ -66,14 +68,14 @@ class Listener:
             return True
         if isinstance(event, libvirtevent.DeviceEvent):
             self._observer.unsure.add(uuid)
-        elif uuid in self._observer.runs and is_ours:
-            self._observer.runs[uuid].note_move()
+        elif run is not None and is_ours:
+            run.note_move()
         self._emit_soon(uuid)
         return is_ours
 
     def _emit_soon(self, uuid):
         with self._to_emit_lock:
-            if uuid not in self._observer.runs or uuid in self._to_emit:
+            if uuid not in self._observer.elastic or uuid in self._to_emit:
                 return
             self._to_emit[uuid] = time.monotonic() + _CALM_SECONDS
             if len(self._to_emit) > 1:
@@ -84,7 +86,8 @@ class Listener:
     def _emit_each(self):
         is_last = False
         while not is_last:
-            uuid, when = next(iter(self._to_emit.items()))
+            with self._to_emit_lock:
+                uuid, when = next(iter(self._to_emit.items()))
             time.sleep(max(0, when - time.monotonic()))
             with self._to_emit_lock:
                 del self._to_emit[uuid]

@@ -83,6 +83,8 @@ class Observer:
         self._host = host
         self._connection = None
         self._hears_devices = False
+        # The servers that were asked about, which are the elastic ones
+        self.elastic: ty.Set[str] = set()
         # By uuid. The domains of all servers, the runs of elastic ones.
         self.domains: ty.Dict[str, ty.Any] = {}
         self.runs: ty.Dict[str, guest_run.Run] = {}
@@ -117,6 +119,8 @@ class Observer:
         connection = self._connect()
         if not self.domains.keys() >= set(uuids):
             self._list_domains(connection)
+        # Before a guest is looked at, as it can change during that.
+        self.elastic.update(uuids)
         domains = [self.domains[uuid] for uuid in uuids
                    if uuid in self.domains]
         if not domains:
@@ -231,9 +235,11 @@ class Observer:
             for domain in connection.listAllDomains(
                 libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE |
                 libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)}
-        self.runs = {uuid: run for uuid, run in self.runs.items()
-                      if uuid in self.domains}
+        # Another thread may add a run meanwhile.
+        for uuid in set(self.runs) - self.domains.keys():
+            self.runs.pop(uuid, None)
         self.unsure.intersection_update(self.domains)
+        self.elastic.intersection_update(self.domains)
 
     def _run(self, uuid, domain, statistics):
         """The run that a domain is in.

@@ -14,8 +14,10 @@ import time
 from unittest import mock
 
 import fixtures
+from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.tests.unit.virt.libvirt.xloud import base
+from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.virt import event as virtevent
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt.xloud import events
@@ -54,6 +56,29 @@ class EventTest(base.GuestsTestCase):
         self.connection.tell_removed(self.domain, 'vcpu2')
         self.assert_emitted()
         self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assert_emitted()
+
+    def test_told_during_the_first_look(self):
+        """What was read before the look is old, and nothing may follow."""
+        describe = self.domain.XMLDesc
+
+        def moves(flags):
+            self.connection.tell_balloon(self.domain)
+            return describe(flags)
+
+        with mock.patch.object(self.domain, 'XMLDesc', moves):
+            self._state()
+        self.assert_emitted()
+
+    def test_told_before_others_are_looked_at_again(self):
+        """A look after the connection was lost is at one server."""
+        self._state()
+        self.connection = self._connect()
+        self.domain = self._start()
+        other = fakes.server(fakes.ELASTIC)
+        other.uuid = uuids.other
+        self.driver.get_elastic_guests([other])
+        self.connection.tell_balloon(self.domain)
         self.assert_emitted()
 
     def test_reset(self):
@@ -126,4 +151,23 @@ class EventTest(base.GuestsTestCase):
         self.assertEqual(2, len(waiting))
         handle, event = waiting[1]
         handle(event)
+        self.assert_emitted()
+
+    def test_other_guest_meanwhile(self):
+        """Native threads change what is to be emitted at any moment."""
+        self._state()
+        listener = self.driver._elastic_guests._listener
+
+        class Crowded(dict):
+            """Another guest comes as soon as it can."""
+
+            def items(self):
+                found = iter(super().items())
+                if listener._to_emit_lock.acquire(blocking=False):
+                    self.setdefault(uuids.other, 0)
+                    listener._to_emit_lock.release()
+                return found
+
+        listener._to_emit = Crowded()
+        self.connection.tell_balloon(self.domain)
         self.assert_emitted()
