@@ -127,6 +127,7 @@ class HypervisorTestCase(base.ElasticServersTestCase):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.tests.fixtures.' + name, _Nothing))
         super().setUp()
+        self.useFixture(hypervisor_fixtures.TellingLog())
         # By server and boot id, for all runs of its guest with the present one
         # last: the uptime at the last look.
         self._runs = {}

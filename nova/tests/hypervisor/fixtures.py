@@ -20,6 +20,7 @@ root.
 """
 
 import ipaddress
+import logging
 import os
 import pathlib
 import re
@@ -109,6 +110,24 @@ class Emulation(fixtures.MonkeyPatch):
         super().__init__(
             'nova.virt.libvirt.driver.LibvirtDriver.'
             '_get_host_sysinfo_serial_hardware', lambda driver: 'VMware')
+
+
+class TellingLog(fixtures.Fixture):
+    """Has a failure show what Nova did about guests, and why it did nothing.
+
+    Much of that is usual, so it is logged for those who debug.
+    """
+
+    _TELLING = ('nova.virt.driver', 'nova.virt.libvirt.xloud', 'nova.xloud')
+
+    def _setUp(self):
+        # The handler of Nova's fixture, which is made anew for each test
+        handler = logging.getLogger().handlers[0]
+        usual = handler.level
+        handler.setLevel(logging.DEBUG)
+        handler.addFilter(
+            lambda record: record.levelno >= usual or
+            record.name.startswith(self._TELLING))
 
 
 def may_have_kvm():
