@@ -68,8 +68,9 @@ class Reconciler:
         self._running = threading.Lock()
         # Where to continue a pass that took too long
         self._next: ty.Optional[str] = None
-        # The servers for which an event waits
-        self._waiting: ty.Set[str] = set()
+        # By server for which an event waits: until when
+        self._waiting: ty.Dict[str, float] = {}
+        self._waiting_lock = threading.Lock()
 
     def reconcile_soon(self, context) -> None:
         """Reconcile all elastic servers of the host, in a thread of its own.
@@ -227,12 +228,18 @@ class Reconciler:
         """
         deadline = time.monotonic() + _EVENT_SECONDS
         while not self.reconcile_server(context, instance):
-            # One waiting event is enough: it sees what all of them report.
-            if instance.uuid in self._waiting or time.monotonic() > deadline:
-                return
-            self._waiting.add(instance.uuid)
+            with self._waiting_lock:
+                if instance.uuid in self._waiting:
+                    # One waiting event is enough: it sees what all of them
+                    # report, if it waits as long as the last would.
+                    self._waiting[instance.uuid] = deadline
+                    return
+                if time.monotonic() > deadline:
+                    return
+                self._waiting[instance.uuid] = deadline
             time.sleep(_LOOK_SECONDS)
-            self._waiting.discard(instance.uuid)
+            with self._waiting_lock:
+                deadline = self._waiting.pop(instance.uuid)
 
     def _look_at(self, context, instance, guest, allocated):
         memo, uuid = self.memos[instance.uuid], instance.uuid

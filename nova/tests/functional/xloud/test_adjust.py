@@ -143,6 +143,33 @@ class LiveTestCase(adjust_base.AdjustTestCase):
             others[0].join()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_an_event_that_waits_for_others(self):
+        """It waits as long as the last of them would."""
+        reconciler = self.compute.manager._elastic
+        instance = self.instance(self.server)
+        now = 0
+        looked_at = []
+
+        def look(context, instance):
+            looked_at.append(now)
+            return now >= 20
+
+        def handle_event():
+            reconciler._reconcile_after_event(None, instance)
+
+        def sleep(seconds):
+            nonlocal now
+            now += 4
+            if now == 12:
+                handle_event()
+
+        with mock.patch.object(reconciler, 'reconcile_server', look), (
+                mock.patch('nova.xloud.reconcile.time', mock.Mock(
+                    monotonic=lambda: now, sleep=sleep))):
+            handle_event()
+        self.assertEqual([0, 4, 8, 12, 12, 16, 20], looked_at)
+        self.assertEqual({}, reconciler._waiting)
+
     def test_asked_again_after_a_failure(self):
         self.adjust(6, 6144)
         self.guest.behaviour = scripted.LOST
