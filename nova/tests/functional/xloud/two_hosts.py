@@ -18,20 +18,16 @@ from unittest import mock
 import fixtures
 import futurist
 from keystoneauth1 import exceptions as ks_exc
-from oslo_db.sqlalchemy import engines
 import oslo_messaging as messaging
-from placement import db_api as placement_db
-import sqlalchemy
 
 from nova.api.metadata import password
 from nova.api.openstack import common
 from nova.compute import power_state
 from nova import conf
-from nova.db.api import api as api_db
-from nova.db.main import api as main_db
 from nova import objects
 from nova.scheduler.client import report
 from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import xloud_answers
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import rpcapi
@@ -45,12 +41,19 @@ HOSTS = ('host1', 'host2')
 READ, TAKEN, CLAIMS, ASKS = MOMENTS = ('read', 'taken', 'claims', 'asks')
 NOTHING = size.Size(0, 0)
 DIMENSIONS = {'VCPU': 'vcpus', 'MEMORY_MB': 'memory_mb'}
-ALLOCATIONS = sqlalchemy.text("""
+ALLOCATIONS = """
     SELECT consumer_id, resource_providers.name, resource_classes.name, used
     FROM allocations
     JOIN resource_providers ON resource_providers.id = resource_provider_id
     JOIN resource_classes ON resource_classes.id = resource_class_id
-""")
+"""
+TRACKED = """
+    SELECT vcpus_used, memory_mb_used FROM compute_nodes
+    WHERE host = ? AND hypervisor_hostname = ? AND deleted = 0
+"""
+# Where an Instance is, and in which column its uuid.
+ROWS = (('instances', 'uuid'), ('instance_system_metadata', 'instance_uuid'),
+        ('instance_extra', 'instance_uuid'))
 
 # Of what an operator may leave no room.
 LIMITS = {
@@ -125,7 +128,11 @@ class World(adjust_base.AdjustTestCase):
         super().setUp()
         # Not before: nova-api is a thread.
         self.useFixture(nova_fixtures.SpawnIsSynchronousFixture())
-        self.do_not_ping_databases()
+        with self.cell() as cell:
+            self.databases = self.useFixture(
+                xloud_answers.QuickDatabases(cell))
+        # What was seen of each server, and of what it was made.
+        self.seen = {}
         self.flags(resume_guests_state_on_host_boot=True)
         self.start_host('host2')
         for host in HOSTS:
@@ -136,17 +143,6 @@ class World(adjust_base.AdjustTestCase):
                 size.Size(4, 4096), size.Size(1, None)))]
         self.plain = self._create_flavor(vcpu=2, memory_mb=3072, disk=1)
         self._delete_server(self.server)
-
-    def do_not_ping_databases(self):
-        """They are in this process, and each transaction would ask them."""
-        for engine in (api_db.get_engine(), self.engine_of_cell(),
-                       placement_db.get_placement_engine()):
-            sqlalchemy.event.remove(
-                engine, 'engine_connect', engines._connect_ping_listener)
-
-    def engine_of_cell(self):
-        with self.cell() as cell:
-            return main_db.get_engine(context=cell)
 
     def call_instead_of_cast(self):
         # Not the base class: CastAsCallFixture leaves a cast in this one.
@@ -173,28 +169,46 @@ class World(adjust_base.AdjustTestCase):
         return self.driver_of(instance.host).held(instance.uuid)
 
     # What a look costs, each of 100,000 steps pays several times: it reads
-    # the databases of Nova and Placement, past their APIs.
+    # the databases of Nova and Placement, past their APIs and their engines.
 
     def instance(self, server):
         return self.instances([server['id']])[server['id']]
 
     def instances(self, uuids):
-        with self.cell() as cell:
-            return {found.uuid: found
-                    for found in objects.InstanceList.get_by_filters(
-                        cell, {'uuid': list(uuids)},
-                        expected_attrs=['flavor', 'system_metadata'])}
+        rows = self.rows_of(uuids)
+        changed = [uuid for uuid in rows
+                   if self.seen.get(uuid, (None,))[0] != rows[uuid]]
+        if changed:
+            self.seen.update((uuid, (rows[uuid], None)) for uuid in changed)
+            with self.cell() as cell:
+                for found in objects.InstanceList.get_by_filters(
+                        cell, {'uuid': changed},
+                        expected_attrs=['flavor', 'system_metadata']):
+                    self.seen[found.uuid] = rows[found.uuid], found
+        return {uuid: self.seen[uuid][1] for uuid in rows
+                if self.seen[uuid][1]}
+
+    def rows_of(self, uuids):
+        """All of which an Instance is made."""
+        rows = {}
+        for table, column in ROWS:
+            for row in self.databases.cell_rows.execute(
+                    'SELECT %s, * FROM %s WHERE %s IN (%s) ORDER BY id' % (
+                        column, table, column,
+                        ', '.join('?' * len(uuids))), list(uuids)):
+                rows.setdefault(row[0], []).append(row)
+        return rows
 
     def allocations(self):
         """What is allocated on the hosts, by consumer and host."""
         found = {}
-        with placement_db.get_placement_engine().connect() as connection:
-            for consumer, host, name, used in connection.execute(ALLOCATIONS):
-                sizes = found.setdefault(consumer, {})
-                size_on_host = sizes.get(host, NOTHING)
-                sizes[host] = size_on_host._replace(**{
-                    DIMENSIONS[name]: used}) if name in DIMENSIONS else (
-                        size_on_host)
+        for consumer, host, name, used in (
+                self.databases.placement_rows.execute(ALLOCATIONS)):
+            sizes = found.setdefault(consumer, {})
+            size_on_host = sizes.get(host, NOTHING)
+            sizes[host] = size_on_host._replace(**{
+                DIMENSIONS[name]: used}) if name in DIMENSIONS else (
+                    size_on_host)
         return found
 
     def used(self, host):
@@ -203,12 +217,10 @@ class World(adjust_base.AdjustTestCase):
         return size.Size(*map(sum, zip(NOTHING, *charges)))
 
     def tracked(self, host):
-        with self.cell() as cell:
-            node = objects.ComputeNode.get_by_host_and_nodename(
-                cell, host, host)
-        return size.Size(
-            node.vcpus_used - CONF.reserved_host_cpus,
-            node.memory_mb_used - CONF.reserved_host_memory_mb)
+        (vcpus, memory_mb), = self.databases.cell_rows.execute(
+            TRACKED, (host, host))
+        return size.Size(vcpus - CONF.reserved_host_cpus,
+                         memory_mb - CONF.reserved_host_memory_mb)
 
     def has_room(self, host, more):
         room = size.Size(4 * SmallDriver.vcpus, SmallDriver.memory_mb - 512)
