@@ -247,6 +247,8 @@ class Bench(adjust_base.AdjustTestCase):
         response = self.placement.post(
             '/allocations', allocations, version='1.28')
         assert response.status == 204, response.body
+        # Reconcile looks after those that an audit or a claim has found.
+        self.compute.manager.update_available_resource(cell)
 
     def _get_provider_uuid(self, instance):
         return self.compute.manager.rt.compute_nodes[instance.node].uuid
