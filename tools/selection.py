@@ -51,9 +51,19 @@ WATCHERS = {
 # lane "upstream -- functional" has them.
 REPETITIONS = r'\.ServerMovingTestsWithNested'
 
-# A hook that more tests call than this is called by what they set up: of each
-# class one test has to call it. A functional test sets up all of Nova.
-COMMON = {'unit': 150, 'functional': 10}
+
+class Common(ty.NamedTuple):
+    """When a hook is called by what tests set up, and who calls it then."""
+
+    # If more tests than this call it
+    callers: int
+    # One test of so many classes has to call it, of each if None.
+    classes: ty.Optional[int] = None
+
+
+# A functional test sets up all of Nova, so nearly all of them call the hooks
+# in the start of a server.
+COMMON = {'unit': Common(150), 'functional': Common(4, 4)}
 
 
 class Callers(ty.NamedTuple):
@@ -85,7 +95,7 @@ class Callers(ty.NamedTuple):
                                   for name in sorted(names))
 
     def add(self, hooks_met: ty.Dict[str, ty.Iterable[str]],
-            recorded: ty.Iterable[str], common: int) -> 'Callers':
+            recorded: ty.Iterable[str], common: Common) -> 'Callers':
         """With what a run says, in which a test calls some hooks.
 
         :param hooks_met: by test
@@ -98,15 +108,17 @@ class Callers(ty.NamedTuple):
                 callers[hook].append(test)
         chosen = set(self.tests)
         for hook in sorted(callers, key=lambda hook: len(callers[hook])):
-            if len(callers[hook]) <= common:
+            if len(callers[hook]) <= common.callers:
                 chosen.update(callers[hook])
                 continue
             classes = collections.defaultdict(list)
             for test in callers[hook]:
                 classes[_class_of(test)].append(test)
-            for tests in classes.values():
-                if chosen.isdisjoint(tests):
-                    chosen.add(tests[0])
+            others = [tests for tests in classes.values()
+                      if chosen.isdisjoint(tests)]
+            wanted = len(classes) if common.classes is None else common.classes
+            missing = wanted - (len(classes) - len(others))
+            chosen.update(tests[0] for tests in others[:max(missing, 0)])
         return Callers(self.hooks | set(recorded), frozenset(chosen))
 
     def without(self, others_than: ty.AbstractSet[str]) -> 'Callers':

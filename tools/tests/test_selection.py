@@ -255,22 +255,31 @@ class CallersTest(unittest.TestCase):
     def test_all_callers_of_a_hook(self):
         found = selection.Callers().add(
             {'x.T.a': ['h'], 'x.T.b': ['h', 'i'], 'x.T.c': []},
-            ['h', 'i'], 2)
+            ['h', 'i'], selection.Common(2))
         self.assertEqual({'h', 'i'}, found.hooks)
         self.assertEqual({'x.T.a', 'x.T.b'}, found.tests)
 
-    def test_of_a_common_hook_one_caller_in_each_class(self):
+    def test_of_a_common_hook_one_caller_in_some_classes(self):
         met = {f'x.T{number % 3}.test_{number:03}': ['h']
                for number in range(5)}
         met['x.T1.test_z'] = ['h', 'rare']
         self.assertEqual(
             {'x.T0.test_000', 'x.T1.test_z', 'x.T2.test_002'},
-            selection.Callers().add(met, ['h', 'rare'], 5).tests)
+            selection.Callers().add(
+                met, ['h', 'rare'], selection.Common(5)).tests)
+        self.assertEqual(
+            {'x.T0.test_000', 'x.T1.test_z'},
+            selection.Callers().add(
+                met, ['h', 'rare'], selection.Common(5, classes=2)).tests)
+        self.assertEqual(
+            {'x.T1.test_z'},
+            selection.Callers().add(
+                met, ['h', 'rare'], selection.Common(5, classes=1)).tests)
         self.assertEqual(set(met), selection.Callers().add(
-            met, ['h', 'rare'], 6).tests)
+            met, ['h', 'rare'], selection.Common(6)).tests)
 
     def test_what_was_known_stays(self):
         known = selection.Callers(frozenset({'h'}), frozenset({'x.T.a'}))
-        found = known.add({'x.T.b': ['i']}, ['i'], 1)
+        found = known.add({'x.T.b': ['i']}, ['i'], selection.Common(1))
         self.assertEqual({'x.T.a', 'x.T.b'}, found.tests)
         self.assertEqual({'i'}, found.without({'i'}).hooks)
