@@ -37,6 +37,7 @@ _HEADER = ('\\', 'rounds', 'least', 'median', '95 %', 'most')
 # Both below the maximum of either flavor, so that each round changes it.
 _MEMORY_MB = (512, 640)
 _PAUSE = 0.02
+_SECONDS = 300
 
 
 class Row(ty.NamedTuple):
@@ -81,20 +82,21 @@ class _Measured:
     def __init__(self, checker: sizes.Sizes):
         self._check = checker
         self._cloud = checker.owner.compute
+        self._adjust = ''
 
     def rows(self, rounds: int, resizes: int) -> ty.List[Row]:
         self._check.create()
         server = self._check.servers['one']
-        adjust = f'/os-xloud-adjust/{server}'
+        self._adjust = f'/os-xloud-adjust/{server}'
         found = [
             self._repeat('adjust', rounds, lambda number: self._cloud.post(
-                adjust, json={
+                self._adjust, json={
                     'current_memory_mb': _MEMORY_MB[number % 2]}), (202,)),
-            self._repeat('status', rounds,
-                         lambda _number: self._cloud.get(adjust), (200,)),
-            self._repeat('GET /servers/{id}', rounds,
-                         lambda _number: self._cloud.get(
-                             f'/servers/{server}'), (200,))]
+            self._repeat('status', rounds, lambda _number: self._cloud.get(
+                self._adjust), (200,)),
+            self._repeat(
+                'GET /servers/{id}', rounds, lambda _number: self._cloud.get(
+                    f'/servers/{server}'), (200,))]
         resized, confirmed = [], []
         self._check.show(f'resize with confirm, {resizes} times')
         for number in range(resizes):
@@ -117,31 +119,45 @@ class _Measured:
                     f'the answer is {answers[0].status_code}: '
                     f'{answers[0].text}')
             # Not in the middle of what the one before it started.
-            time.sleep(0.5)
+            self._wait_until_settled()
         return Row(title, times)
+
+    def _wait_until_settled(self):
+        def is_there():
+            status = self._cloud.get(self._adjust).json()['xloud_status']
+            return status['condition'] == 'Settled'
+
+        self._wait(is_there, 'it is not settled')
+        time.sleep(0.5)
 
     def _resize(self, server, flavor):
         flavor_id = self._cloud.find_flavor(flavor).id
         self._cloud.post(f'/servers/{server}/action', json={
             'resize': {'flavorRef': flavor_id}})
-        self._wait(server, 'VERIFY_RESIZE')
+        self._wait_for_status(server, 'VERIFY_RESIZE')
 
     def _confirm(self, server):
         self._cloud.post(f'/servers/{server}/action',
                          json={'confirmResize': None})
-        self._wait(server, 'ACTIVE')
+        self._wait_for_status(server, 'ACTIVE')
 
-    def _wait(self, server, status):
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
+    def _wait_for_status(self, server, status):
+        def is_there():
             seen = self._cloud.get(f'/servers/{server}').json()['server']
             if seen['status'] == 'ERROR':
                 raise probes.Mismatch(f'it is in ERROR: {seen.get("fault")}')
-            if seen['status'] == status and (
-                    seen['OS-EXT-STS:task_state'] is None):
-                return
+            return seen['status'] == status and (
+                seen['OS-EXT-STS:task_state'] is None)
+
+        self._wait(is_there, f'it is not {status}')
+
+    @staticmethod
+    def _wait(is_there, otherwise):
+        deadline = time.monotonic() + _SECONDS
+        while not is_there():
+            if time.monotonic() > deadline:
+                raise probes.Mismatch(f'{otherwise} after {_SECONDS} s')
             time.sleep(_PAUSE)
-        raise probes.Mismatch(f'it is not {status} after 300 s')
 
     @staticmethod
     def _time(action) -> float:
