@@ -30,7 +30,6 @@ from nova.compute import vm_states
 import nova.context
 from nova import exception
 from nova import objects
-from nova import utils
 from nova.xloud import decision
 from nova.xloud import executor as xloud_executor
 from nova.xloud import failures
@@ -38,6 +37,7 @@ from nova.xloud import memory
 from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import summary
+from nova.xloud import task
 
 LOG = logging.getLogger(__name__)
 
@@ -166,8 +166,7 @@ class Reconciler:
             if not size.is_elastic(instance.flavor):
                 return True
 
-            @utils.synchronized(instance.uuid, blocking=False)
-            def locked():
+            with task.locked_now(instance.uuid):
                 instance.refresh()
                 if self._is_ours(instance):
                     # A live migration brings one that no claim has noted.
@@ -182,12 +181,13 @@ class Reconciler:
                             context, instance, guest,
                             xloud_executor.Occasion(
                                 may_drive=True, allocated=allocated))
-            locked()
         except lockutils.AcquireLockFailedException:
             LOG.debug('Not reconciled: it is in use.', instance=instance)
             return False
-        except (exception.InstanceNotFound,
-                exception.InstanceUpdateConflict) as error:
+        except exception.InstanceUpdateConflict as error:
+            LOG.debug('Not reconciled: %s', error, instance=instance)
+            return False
+        except exception.InstanceNotFound as error:
             LOG.debug('Not reconciled: %s', error, instance=instance)
         except exception.ElasticConflict as error:
             LOG.warning('Not reconciled now: %s', error, instance=instance)
@@ -214,7 +214,8 @@ class Reconciler:
                 expected_attrs=['flavor', 'system_metadata'])
         except exception.InstanceNotFound:
             return
-        if self._is_quiet(instance):
+        if self._is_quiet(instance) or task.is_running(instance):
+            # The last look of an adjust may be older than the event.
             self._reconcile_after_event(context, instance)
         elif self._is_ours(instance):
             guest = self._guest(instance)
@@ -291,12 +292,10 @@ class Reconciler:
         if not guest.running or known.has_start_window or not exceeds():
             return
         try:
-            @utils.synchronized(instance.uuid, blocking=False)
-            def locked():
+            with task.locked_now(instance.uuid):
                 instance.refresh()
                 if self._is_ours(instance) and exceeds():
                     self._executor.raise_charge(context, instance, guest)
-            locked()
         except lockutils.AcquireLockFailedException:
             LOG.debug('Not charged more: it is in use.', instance=instance)
         except (exception.InstanceNotFound, exception.ElasticConflict,

@@ -52,7 +52,6 @@ from nova.db.main import models
 from nova import exception
 from nova.i18n import _
 from nova import objects
-from nova import utils
 from nova.xloud import books
 from nova.xloud import failures
 from nova.xloud import notes
@@ -131,6 +130,18 @@ def range_of(instance) -> ty.List[int]:
     return [flavor.id, *size.minimum(flavor), *size.maximum(flavor)]
 
 
+def locked_now(instance_uuid):
+    """Hold the lock of a server, without a wait.
+
+    The decorator of oslo.concurrency leaves out its function without a sign
+    if somebody else holds the lock.
+
+    :raises: AcquireLockFailedException if something else holds it
+    """
+    return lockutils.lock(
+        instance_uuid, lock_file_prefix='nova-', blocking=False)
+
+
 @contextlib.contextmanager
 def locked(instance_uuid):
     """Hold the lock of a server, after a short wait at most.
@@ -140,8 +151,7 @@ def locked(instance_uuid):
     for is_last in [False] * LOCK_WAIT * 10 + [True]:
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(lockutils.lock(
-                    instance_uuid, lock_file_prefix='nova-', blocking=False))
+                stack.enter_context(locked_now(instance_uuid))
             except lockutils.AcquireLockFailedException:
                 if is_last:
                     raise exception.ElasticConflict(
@@ -289,8 +299,7 @@ class Unclaimed:
                       instance=instance)
 
     def _give_back_in_lock(self, context, instance_uuid, token):
-        @utils.synchronized(instance_uuid, blocking=False)
-        def locked():
+        with locked_now(instance_uuid):
             instance = objects.Instance.get_by_uuid(
                 context, instance_uuid, expected_attrs=['system_metadata'])
             known = of(instance)
@@ -303,7 +312,6 @@ class Unclaimed:
                         'it. Its task is given back.', *known,
                         instance=instance)
             end(instance, token, is_accepted=known.state == ACCEPTED)
-        locked()
 
 
 def end(instance, token: str, is_accepted=True) -> None:

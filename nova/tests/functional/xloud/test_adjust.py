@@ -143,6 +143,51 @@ class LiveTestCase(adjust_base.AdjustTestCase):
             others[0].join()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_an_event_after_the_last_look_of_an_adjust(self):
+        """Nothing may follow, and the charge does not wait for a pass."""
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LATE
+        carry_out = self.compute.manager._elastic._executor.carry_out
+        events = []
+
+        def settle(*args, **kwargs):
+            carry_out(*args, **kwargs)
+            if not events:
+                self.guest.follow()
+                events.append(threading.Thread(
+                    target=self.compute.manager.handle_events,
+                    args=[elastic_guest.GuestChangedEvent(
+                        self.server['id'])]))
+                events[0].start()
+                time.sleep(0.5)
+
+        with mock.patch.object(
+                self.compute.manager._elastic._executor, 'carry_out', settle):
+            self.adjust(2, 2048)
+            events[0].join()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_an_event_and_another_writer(self):
+        """Who writes first may not look at the guest."""
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(2, 2048)
+        self.guest.follow()
+        carry_out = self.compute.manager._elastic._executor.carry_out
+        conflicts = [exception.InstanceUpdateConflict(
+            instance_uuid=self.server['id'], expected={}, actual={})]
+
+        def settle(*args, **kwargs):
+            if conflicts:
+                raise conflicts.pop()
+            carry_out(*args, **kwargs)
+
+        with mock.patch.object(
+                self.compute.manager._elastic._executor, 'carry_out', settle):
+            self.compute.manager.handle_events(
+                elastic_guest.GuestChangedEvent(self.server['id']))
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_an_event_that_waits_for_others(self):
         """It waits as long as the last of them would."""
         reconciler = self.compute.manager._elastic

@@ -107,8 +107,7 @@ class LockedTestCase(test.NoDBTestCase):
         with task.locked(uuids.instance):
             self.assertRaises(
                 lockutils.AcquireLockFailedException,
-                lockutils.lock(uuids.instance, lock_file_prefix='nova-',
-                               blocking=False).__enter__)
+                task.locked_now(uuids.instance).__enter__)
 
     def test_error_inside(self):
         def fail():
