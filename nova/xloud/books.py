@@ -63,7 +63,15 @@ def merge(context, row, metadata: ty.Dict[str, str]) -> ty.Dict[str, str]:
     else:
         merged = dict(metadata)
     noted.note(stored, merged)
-    _turn_page(context, row, base, merged)
+    try:
+        _turn_page(context, row, base, merged)
+    except exception.InstanceUpdateConflict:
+        if sign != entries.NO_OLD_BOOKS:
+            raise
+        # It is about whatever books are the newest. This has the database
+        # layer read them again.
+        raise exception.UnknownInstanceUpdateConflict(
+            instance_uuid=row['uuid'])
     return merged
 
 

@@ -71,15 +71,18 @@ class BooksTestCase(books_base.BooksTestBase):
         turn = books._turn_page
 
         def meanwhile(ctxt, row, base, merged):
-            ctxt.session.query(books.models.InstanceSystemMetadata).filter_by(
-                instance_uuid=self.made.uuid, key=entries.BOOKS).update(
-                    {'value': '7'}, synchronize_session=False)
+            self.turn_page(ctxt)
             turn(ctxt, row, base, merged)
 
         with mock.patch.object(books, '_turn_page', meanwhile):
             self.assertRaises(exception.InstanceUpdateConflict,
                               self.record, ours, LARGE)
         self.assert_stored(SMALL, foreign='kept')
+
+    def turn_page(self, ctxt):
+        ctxt.session.query(books.models.InstanceSystemMetadata).filter_by(
+            instance_uuid=self.made.uuid, key=entries.BOOKS).update(
+                {'value': '7'}, synchronize_session=False)
 
     def test_another_task(self):
         ours, other = self.load(), self.load()
@@ -104,7 +107,19 @@ class BooksTestCase(books_base.BooksTestBase):
         self.record(confirming, grown)
         source.system_metadata.pop('old_vm_state')
         size.forget_old_flavor(source)
-        source.save()
+        turn = books._turn_page
+        conflicts = [True]
+
+        def meanwhile(ctxt, row, base, merged):
+            """The other host settles the server at the same moment."""
+            if conflicts:
+                conflicts.pop()
+                self.turn_page(ctxt)
+            turn(ctxt, row, base, merged)
+
+        with mock.patch.object(books, '_turn_page', meanwhile):
+            source.save()
+        self.assertEqual([], conflicts)
         self.assert_stored(grown, foreign='kept')
         self.assertFalse(any(map(entries.is_old_size,
                                  self.load().system_metadata)))
