@@ -38,6 +38,8 @@ _HEADER = ('\\', 'rounds', 'least', 'median', '95 %', 'most')
 _MEMORY_MB = (512, 640)
 _PAUSE = 0.02
 _SECONDS = 300
+# An emulated guest is busy for a while after it has started or shrunk.
+_REST_SECONDS = 2
 
 
 class Row(ty.NamedTuple):
@@ -112,14 +114,14 @@ class _Measured:
         self._check.show(f'{title}, {rounds} times')
         times = []
         for number in range(rounds):
+            # Not in the middle of what the one before it started.
+            self._wait_until_settled()
             answers: ty.List[ty.Any] = []
             times.append(self._time(lambda: answers.append(ask(number))))
             if answers[0].status_code not in expected:
                 raise probes.Mismatch(
                     f'the answer is {answers[0].status_code}: '
                     f'{answers[0].text}')
-            # Not in the middle of what the one before it started.
-            self._wait_until_settled()
         return Row(title, times)
 
     def _wait_until_settled(self):
@@ -128,7 +130,7 @@ class _Measured:
             return status['condition'] == 'Settled'
 
         self._wait(is_there, 'it is not settled')
-        time.sleep(0.5)
+        time.sleep(_REST_SECONDS)
 
     def _resize(self, server, flavor):
         flavor_id = self._cloud.find_flavor(flavor).id
