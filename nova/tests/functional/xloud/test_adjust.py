@@ -105,13 +105,17 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def handle_event(self):
+        """The driver reports that the guest has changed."""
+        self.compute.manager.handle_events(
+            elastic_guest.GuestChangedEvent(self.server['id']))
+
     def test_an_event_settles_it_at_once(self):
         self.adjust(6, 6144)
         self.guest.behaviour = scripted.LATE
         self.adjust(2, 2048)
         self.guest.follow()
-        self.compute.manager.handle_events(
-            elastic_guest.GuestChangedEvent(self.server['id']))
+        self.handle_event()
         self.assert_books(base.MINIMUM, base.MINIMUM)
         # Of a server that is gone, nothing happens.
         self.compute.manager.handle_events(
@@ -125,21 +129,17 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         look = self.driver.get_elastic_guests
         others = []
 
-        def handle_event():
-            self.compute.manager.handle_events(
-                elastic_guest.GuestChangedEvent(self.server['id']))
-
         def look_late(*args, **kwargs):
             seen = look(*args, **kwargs)
             if not others:
                 self.guest.follow()
-                others.append(threading.Thread(target=handle_event))
+                others.append(threading.Thread(target=self.handle_event))
                 others[0].start()
                 time.sleep(0.5)
             return seen
 
         with mock.patch.object(self.driver, 'get_elastic_guests', look_late):
-            handle_event()
+            self.handle_event()
             others[0].join()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
@@ -154,10 +154,7 @@ class LiveTestCase(adjust_base.AdjustTestCase):
             carry_out(*args, **kwargs)
             if not events:
                 self.guest.follow()
-                events.append(threading.Thread(
-                    target=self.compute.manager.handle_events,
-                    args=[elastic_guest.GuestChangedEvent(
-                        self.server['id'])]))
+                events.append(threading.Thread(target=self.handle_event))
                 events[0].start()
                 time.sleep(0.5)
 
@@ -184,8 +181,7 @@ class LiveTestCase(adjust_base.AdjustTestCase):
 
         with mock.patch.object(
                 self.compute.manager._elastic._executor, 'carry_out', settle):
-            self.compute.manager.handle_events(
-                elastic_guest.GuestChangedEvent(self.server['id']))
+            self.handle_event()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_an_event_that_waits_for_others(self):
