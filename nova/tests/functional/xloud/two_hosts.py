@@ -57,17 +57,20 @@ ROWS = (('instances', 'uuid'), ('instance_system_metadata', 'instance_uuid'),
 
 # Of what an operator may leave no room.
 LIMITS = {
-    'vCPUs': ('VCPU', 'reserved', 4),
+    'vCPUs': ('VCPU', 'reserved', 8),
     'vCPUs of one server': ('VCPU', 'max_unit', 1),
     'memory': ('MEMORY_MB', 'reserved', 13312),
     'disks': ('DISK_GB', 'reserved', 1028),
 }
+# How many vCPUs are promised for each that a host has.
+OVERBOOKING = 2
 
 
 class SmallDriver(scripted.ScriptedFakeDriver):
     """Room for two or three servers, and not for what they can become."""
 
-    vcpus = 4
+    # As many as the largest flavor has: Placement gives no more to a server.
+    vcpus = 8
     memory_mb = 13312
 
     def __init__(self, *args, **kwargs):
@@ -143,6 +146,10 @@ class World(adjust_base.AdjustTestCase):
                 size.Size(4, 4096), size.Size(1, None)))]
         self.plain = self._create_flavor(vcpu=2, memory_mb=3072, disk=1)
         self._delete_server(self.server)
+
+    def start_host(self, host, **kwargs):
+        self.flags(initial_cpu_allocation_ratio=OVERBOOKING)
+        return super().start_host(host, **kwargs)
 
     def call_instead_of_cast(self):
         # Not the base class: CastAsCallFixture leaves a cast in this one.
@@ -223,7 +230,8 @@ class World(adjust_base.AdjustTestCase):
                          memory_mb - CONF.reserved_host_memory_mb)
 
     def has_room(self, host, more):
-        room = size.Size(4 * SmallDriver.vcpus, SmallDriver.memory_mb - 512)
+        room = size.Size(
+            OVERBOOKING * SmallDriver.vcpus, SmallDriver.memory_mb - 512)
         return all(used + number <= most for used, number, most in zip(
             self.used(host), more, room))
 
