@@ -1,14 +1,15 @@
 # The lanes, and what a person may ask of them. For scripts that have the
 # function die.
 
-# What runs if nobody names one. First come those that keep one core busy: the
-# guests of the last, which starts with them, have the other one.
-LANES=(pep8 docs clients packages py3 unit functional hypervisor)
+# What runs if nobody names one. First come those that keep one core busy, the
+# installation of a release among them: the guests of the last, which starts
+# with them, have the other one.
+LANES=(pep8 docs clients packages newest py3 unit functional hypervisor)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
 # What only runs when it is named.
-OTHER_LANES=(newest upstream quick record machine horizon browser deb rpm image)
+OTHER_LANES=(upstream quick record machine horizon browser deb rpm image)
 # What quick runs some tests of.
 QUICK_LANES=(pep8 py3 unit hypervisor)
 # There is nothing in them to pick from.

@@ -35,9 +35,9 @@ from tools import tree
 
 COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
           'guests.sh', 'lanes.sh', 'packages.sh', 'run_tests.sh', 'sandbox.sh')
-TEXT_TOOLS = ('bash', 'cat', 'chmod', 'comm', 'cut', 'dirname', 'env', 'grep',
-              'ln', 'mkdir', 'mktemp', 'mv', 'nice', 'rm', 'sed', 'sh',
-              'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
+TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'comm', 'cut', 'dirname',
+              'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice', 'rm',
+              'sed', 'sh', 'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
@@ -151,7 +151,7 @@ class LanesTest(Case):
                    '[ "$4" != hypervisor ]')
         done = self.run_script(ROOT, 'run_tests.sh')
         self.assertEqual(1, done.returncode, done.stdout)
-        self.assertIn('8 passed, 1 failed, 0 skipped', done.stdout)
+        self.assertIn('9 passed, 1 failed, 0 skipped', done.stdout)
 
     def test_nothing_is_left_of_a_run_that_is_ended(self):
         self.write('build/tox-venv/bin/tox', f'''
@@ -209,7 +209,21 @@ class LanesTest(Case):
             done = self.run_script(machine, 'run_tests.sh', CI='true')
             self.assertEqual(1, done.returncode, done.stdout)
             self.assertRegex(done.stdout, f'hypervisor: left out, .*{reason}')
-            self.assertIn('7 passed, 1 failed, 0 skipped', done.stdout)
+            self.assertIn('8 passed, 1 failed, 0 skipped', done.stdout)
+
+    def test_no_python_for_the_newest_release(self):
+        (self.folder / 'patches' / '2026.2').mkdir(parents=True)
+        (self.folder / 'tools' / 'pythons.py').write_text(
+            'import os, sys\n'
+            'if os.environ.get("XLOUD_RELEASE") == "2026.2":\n'
+            '    sys.exit("it takes Python 3.11")\n'
+            'print("python3")')
+        done = self.run_script(ROOT, 'run_tests.sh')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertIn('newest: left out, it takes Python 3.11', done.stdout)
+        self.assertIn('8 passed, 0 failed, 0 skipped', done.stdout)
+        self.assertIn('newest: it takes Python 3.11',
+                      self.refused('run_tests.sh', 'newest'))
 
     def test_the_lane_alone(self):
         for machine, reason in REASONS:
