@@ -32,10 +32,10 @@ QUICK_TESTS = {
     'unit': [OUR_UNIT_TESTS],
     'hypervisor': [r'\.test_adjust\.AdjustTestCase\.'
                    r'test_grow_and_shrink$']}
-# What the newest release has to pass each time: an adjust and its end, the
-# books, a start and a move, and an upgrade from the oldest.
+# What the newest release has to pass each time: an adjust, its events and its
+# lock, a move, and an upgrade from the oldest.
 CORE = (r'^nova\.tests\.functional\.xloud\.test_'
-        r'(adjust|books|live_migration|task|upgrade)\.')
+        r'(adjust\.Live|live_migration|task\.(Lock|SeveralAtOnce)|upgrade)')
 SLOW_TOOL_TESTS = r'tools\.tests\.|benchmarks\.'
 
 
@@ -48,12 +48,12 @@ def py3(regexes):
 def newest(workers):
     """Our unit tests and our most important functional tests.
 
-    The latter only in the way in which the release runs requests at once if
-    nobody chooses another.
+    Only in the way in which the release runs requests at once if nobody
+    chooses another.
     """
-    total = suite('unit', [OUR_UNIT_TESTS])
-    total.add(suite('functional', [CORE], workers,
-                    tree.LANES.concurrency[:1]))
+    default = tree.LANES.concurrency[:1]
+    total = suite('unit', [OUR_UNIT_TESTS], modes=default)
+    total.add(suite('functional', [CORE], workers, default))
     return total
 
 
