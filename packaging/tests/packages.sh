@@ -40,10 +40,11 @@ patches_make_the_tree() {
     diff -r "$made" "$work/tree"
 }
 
-# A virtual environment in which Nova's requirements do not matter.
+# A virtual environment in which Nova's requirements do not matter. What is in
+# it from the start is not compiled, which would take longer than all else.
 make_env() {
     "$python" -m venv "$work/$1"
-    pip_in "$1" install "${@:2}"
+    pip_in "$1" install --no-compile "${@:2}"
 }
 pip_in() {
     "$work/$1/bin/python" -m pip -q --disable-pip-version-check "${@:2}"
