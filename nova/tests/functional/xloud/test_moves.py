@@ -559,6 +559,10 @@ class PlainHostTestCase(moves_base.MovesTestCase):
 
     elastic = False
 
+    def create_plain_server(self, host):
+        return self.create_server(
+            self._create_flavor(disk=1, ephemeral=0), host=host)
+
     def test_scheduled(self):
         for body in (None, {'host': 'host2'}):
             self.act('migrate', body)
@@ -585,7 +589,7 @@ class PlainHostTestCase(moves_base.MovesTestCase):
         self._wait_for_migration_status(self.server, ['error'])
         self.assert_settled()
         # A server that is not elastic may go there.
-        plain = self._create_server(networks='none', host='host1')
+        plain = self.create_plain_server('host1')
         with utils.temporary_mutation(self.api, microversion='2.67'):
             self.api.post_server_action(
                 plain['id'], {'os-migrateLive': force})
@@ -609,7 +613,7 @@ class PlainHostTestCase(moves_base.MovesTestCase):
 
     def test_resize(self):
         """From there to an elastic flavor, only away from there."""
-        plain = self._create_server(networks='none', host='host2')
+        plain = self.create_plain_server('host2')
         self.flags(allow_resize_to_same_host=True)
         plain = self._resize_server(plain, self.flavor)
         self.assert_charged(plain, base.MINIMUM, 'host1')
