@@ -16,9 +16,10 @@ All amounts are absolute, so every change can be repeated. The caller says what
 it believes is allocated. If less is allocated, or the allocation now belongs
 to a migration, it is left alone. More does no harm.
 
-Placement refuses every write that leaves a provider over its capacity in any
-class, even one that asks for less. It also refuses a write that leaves an
-amount above the max_unit of its inventory.
+Placement before 14.0.0 refuses every write that leaves a provider over its
+capacity in any class, even one that asks for less. Later it refuses only one
+that makes that worse. Each refuses a write that leaves an amount above the
+max_unit of its inventory.
 """
 
 import random
@@ -209,16 +210,27 @@ class Account:
 
     def _no_room(self, allocations, old, new):
         names = self._obstacles(allocations, size.smallest(old, new))
-        if names:
+        amounts = {'old': old, 'new': new, 'names': ', '.join(names)}
+        if not names:
+            reason = _('it has %(old)s and there is no room for '
+                       '%(new)s.') % amounts
+        elif self._fits(old, new):
             reason = _('it has %(old)s, and Placement accepts no change while '
                        'the host is over its capacity or limits in '
-                       '%(names)s.') % {
-                           'old': old, 'names': ', '.join(names)}
+                       '%(names)s.') % amounts
         else:
-            reason = _('it has %(old)s and there is no room for '
-                       '%(new)s.') % {'old': old, 'new': new}
+            # It depends on Placement whether these are in the way, too.
+            reason = _('it has %(old)s and there is no room for %(new)s. The '
+                       'host is over its capacity or limits in '
+                       '%(names)s.') % amounts
         return exception.ElasticNoRoom(
             instance_uuid=self._instance.uuid, reason=reason)
+
+    def _fits(self, old, new):
+        try:
+            return not size.grows(new, self.fitting(old, new))
+        except (ks_exc.ClientException, LookupError, ValueError):
+            return True
 
     def _conflict(self, reason):
         return exception.ElasticConflict(

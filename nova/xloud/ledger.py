@@ -16,9 +16,9 @@ Growth goes first to Placement and then into the row, a shrink the other way
 round. So a crash leaves no server with less in Placement than its row says.
 More in Placement does no harm, and ends when Placement accepts less.
 
-Placement accepts no change on a host that is over its capacity. What a server
-has there then counts as charged, also in the row, and the books say why, until
-Placement accepts less.
+Placement may accept no change on a host that is over its capacity. What a
+server has there then counts as charged, also in the row, and the books say
+why, until Placement accepts less.
 """
 
 import typing as ty

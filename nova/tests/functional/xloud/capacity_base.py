@@ -12,6 +12,8 @@
 
 """A host whose capacity and allocations somebody else changes."""
 
+from oslo_utils.fixture import uuidsentinel as uuids
+
 from nova.tests.functional.xloud import adjust_base
 from nova.xloud import notes
 from nova.xloud import size
@@ -26,6 +28,36 @@ class CapacityBase(adjust_base.AdjustTestCase):
         inventory.update(changes)
         response = self.placement.put(url, inventory, version='1.28')
         self.assertEqual(200, response.status, response.body)
+
+    def set_total(self, total, rp_uuid, name='DISK_GB'):
+        """How much there is of the only resource of a provider."""
+        url = '/resource_providers/%s' % rp_uuid
+        provider = self.placement.get(url, version='1.28').body
+        response = self.placement.put(url + '/inventories', {
+            'resource_provider_generation': provider['generation'],
+            'inventories': {name: {'total': total}}}, version='1.28')
+        self.assertEqual(200, response.status, response.body)
+
+    def is_placement_strict(self):
+        """Whether it takes no write at all where a provider is over.
+
+        Since Placement 14.0.0 it takes one that makes that no worse.
+        """
+        self.placement.post('/resource_providers', {
+            'name': 'full', 'uuid': uuids.full}, version='1.28')
+        statuses = []
+        for total, generation in ((2, None), (1, 1)):
+            self.set_total(total, uuids.full)
+            statuses.append(self.placement.put(
+                '/allocations/%s' % uuids.consumer, {
+                    'allocations': {
+                        uuids.full: {'resources': {'DISK_GB': 2}}},
+                    'project_id': 'project', 'user_id': 'user',
+                    'consumer_generation': generation},
+                version='1.28').status)
+        self.assertEqual(204, statuses[0])
+        self.assertIn(statuses[1], (204, 409))
+        return statuses[1] == 409
 
     def change_allocation(self, allocations=None, **resources):
         """Somebody writes it with another tool."""
