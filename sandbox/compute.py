@@ -76,7 +76,7 @@ def configure(site: layout.Layout) -> None:
         },
         'api': {'auth_strategy': 'keystone'},
         'wsgi': {'api_paste_config':
-                 layout.NOVA_TREE / 'etc/nova/api-paste.ini'},
+                 site.nova_tree / 'etc/nova/api-paste.ini'},
         'keystone_authtoken': configuration.token_check(site, 'nova'),
         'service_user': {'send_service_user_token': True,
                          **configuration.account(site, 'nova')},
@@ -156,7 +156,7 @@ def start_watched(site: layout.Layout, supervisor: processes.Supervisor,
         API, [nodes.program(site, nodes.CONTROL, 'python'), '-m',
               'sandbox.watched', record, newest,
               *_configured(site, nodes.CONTROL)],
-        {'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(layout.NOVA_TREE)},
+        {'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(site.nova_tree)},
         cwd=layout.ROOT)
     wsgi.wait(site, supervisor, API)
 

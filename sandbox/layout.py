@@ -25,9 +25,9 @@ FOLDER = ROOT / 'build' / 'sandbox'
 
 # Of the services around Nova, which sandbox.sh installs.
 ENV = FOLDER / 'env'
-RELEASE = os.environ.get('XLOUD_RELEASE', '2024.1')
-NOVA_ENV = ROOT / 'build' / f'env-{RELEASE}'
-NOVA_TREE = ROOT / 'build' / f'nova-{RELEASE}'
+# Of Nova, for a new sandbox; one that is there has its own.
+_FIRST = '2024.1'
+RELEASE = os.environ.get('XLOUD_RELEASE', _FIRST)
 
 REGION = 'sandbox'
 HOSTS = ('compute-a', 'compute-b')
@@ -58,6 +58,15 @@ class Layout:
     passwords: ty.Dict[str, str]
     # Whether Nova is untouched, for a deployment to change.
     stock: bool = False
+    release: str = RELEASE
+
+    @property
+    def nova_env(self) -> Path:
+        return nova_env(self.release)
+
+    @property
+    def nova_tree(self) -> Path:
+        return ROOT / 'build' / f'nova-{self.release}'
 
     @property
     def logs(self) -> Path:
@@ -96,6 +105,10 @@ class Layout:
                 f'@127.0.0.1:{self.ports["rabbitmq"]}/')
 
 
+def nova_env(release: str = RELEASE) -> Path:
+    return ROOT / 'build' / f'env-{release}'
+
+
 def address(host: str) -> str:
     """A host's end of the wire; nobody but the other host can reach it."""
     return f'10.29.0.{HOSTS.index(host) + 1}'
@@ -112,7 +125,9 @@ def load(folder: Path = FOLDER) -> ty.Optional[Layout]:
     except FileNotFoundError:
         return None
     return Layout(site(folder), settings['ports'], settings['passwords'],
-                  settings.get('stock', False))
+                  settings.get('stock', False),
+                  # A sandbox from before others were served has no release.
+                  settings.get('release', _FIRST))
 
 
 def create(folder: Path = FOLDER, stock: bool = False) -> Layout:
@@ -126,6 +141,7 @@ def create(folder: Path = FOLDER, stock: bool = False) -> Layout:
         (site(folder) / name).mkdir(exist_ok=True)
     write_secret(_settings(folder), json.dumps({
         'stock': stock,
+        'release': RELEASE,
         'ports': ports(),
         # Without a character that a URL or oslo.config reads otherwise.
         'passwords': {name: secrets.token_hex(16) for name in _ACCOUNTS},

@@ -87,7 +87,7 @@ def missing(needed_ports: ty.Dict[str, int],
         found.append(
             f'The path {layout.ROOT} is too long for the sockets below it: '
             f'at most {layout.LONGEST_ROOT} characters.')
-    for python in (layout.ENV, layout.NOVA_ENV):
+    for python in (layout.ENV, layout.nova_env()):
         if not (python / 'bin' / 'python').exists():
             found.append(f'There is no {python}: tools/sandbox.sh up makes '
                          'it.')

@@ -34,8 +34,12 @@ APIS = {'nova-api-1': CONTROL, 'nova-api-2': _SECOND}
 
 def program(site: layout.Layout, node: str, name: str) -> Path:
     """Where a program of Nova is on a node."""
-    return (prefix(site, node) if site.stock else layout.NOVA_ENV
-            ) / 'bin' / name
+    return env(site, node) / 'bin' / name
+
+
+def env(site: layout.Layout, node: str) -> Path:
+    """The environment that Nova runs in on a node."""
+    return prefix(site, node) if site.stock else site.nova_env
 
 
 def prefix(site: layout.Layout, node: str) -> Path:
@@ -49,9 +53,9 @@ def site_packages(folder: Path) -> Path:
 
 
 def create(site: layout.Layout) -> None:
-    wheel = _wheel()
+    wheel = _wheel(site)
     for node in NODES:
-        install(prefix(site, node), layout.NOVA_ENV, wheel)
+        install(prefix(site, node), site.nova_env, wheel)
 
 
 def install(folder: Path, env: Path, wheel: Path) -> None:
@@ -63,14 +67,14 @@ def install(folder: Path, env: Path, wheel: Path) -> None:
         f'{site_packages(env)}\n')
 
 
-def _wheel():
-    pinned = layout.ROOT / 'patches' / layout.RELEASE / 'upstream.txt'
+def _wheel(site):
+    pinned = layout.ROOT / 'patches' / site.release / 'upstream.txt'
     version = re.search(r'^nova==(\S+)', pinned.read_text(), re.M).group(1)
     folder = layout.FOLDER / 'stock'
     found = list(folder.glob(f'nova-{version}-*.whl'))
     if not found:
         # The release itself, as the tree was made from it.
-        _run(layout.NOVA_ENV / 'bin/python', '-m', 'pip', '-q', 'wheel',
+        _run(site.nova_env / 'bin/python', '-m', 'pip', '-q', 'wheel',
              '--no-deps', '--no-build-isolation', '--no-index', '-w', folder,
              layout.ROOT / f'build/.cache/sdist/nova-{version}.tar.gz')
         found = list(folder.glob(f'nova-{version}-*.whl'))

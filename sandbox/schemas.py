@@ -30,7 +30,7 @@ def fill(site: layout.Layout, names: ty.Sequence[str],
          migrate: ty.Callable[[], None]) -> None:
     """Fill schemas with what was kept of them, or migrate and keep it."""
     kept = layout.FOLDER / 'schemas' / f'{names[0]}.sql'
-    head = f'-- {_fingerprint()}\n'
+    head = f'-- {_fingerprint(site)}\n'
     if kept.exists() and kept.read_text().startswith(head):
         if not database.ask(site, kept.read_text()):
             raise processes.Failed(f'mariadb does not read {kept}')
@@ -67,11 +67,11 @@ def _dump(site, name):
     return ';\n'.join(['SET FOREIGN_KEY_CHECKS = 0', *statements, ''])
 
 
-def _fingerprint():
+def _fingerprint(site):
     """Of all that the tables depend on."""
     digest = hashlib.sha256()
-    for path in (layout.ENV / 'installed', layout.NOVA_ENV / 'installed',
-                 *sorted((layout.NOVA_TREE / 'nova' / 'db').rglob('*.py')),
+    for path in (layout.ENV / 'installed', site.nova_env / 'installed',
+                 *sorted((site.nova_tree / 'nova' / 'db').rglob('*.py')),
                  *sorted(Path(__file__).parent.glob('*.py'))):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -94,6 +94,9 @@ class Up:
         if self._stock and not self.site.stock:
             raise Unfit('There is a sandbox with our series. First: '
                         'tools/sandbox.sh down')
+        if self.site.release != layout.RELEASE:
+            raise Unfit(f'There is a sandbox with Nova {self.site.release}, '
+                        f'not {layout.RELEASE}. First: tools/sandbox.sh down')
         self.supervisor = supervisor_of(self.site)
         if self._with_dashboard:
             self.site.dashboard.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@
 """What the sandbox decides without a service."""
 
 import configparser
+import json
 import lzma
 import os
 from pathlib import Path
@@ -258,6 +259,29 @@ class LayoutTest(unittest.TestCase):
         other = layout.create(self.folder / 'other')
         self.assertFalse(set(site.passwords.values()) &
                          set(other.passwords.values()))
+
+    def test_a_sandbox_keeps_its_release(self):
+        with mock.patch.object(layout, 'RELEASE', '2026.2'):
+            site = layout.create(self.folder)
+        self.assertEqual('2026.2', site.release)
+        self.assertEqual('2026.2', layout.load(self.folder).release)
+        self.assertEqual(('env-2026.2', 'nova-2026.2'),
+                         (site.nova_env.name, site.nova_tree.name))
+        with mock.patch.object(layout, 'load', lambda: site), \
+                mock.patch.object(layout, 'create', lambda stock: site), \
+                mock.patch.object(layout, 'RELEASE', '2024.1'):
+            with self.assertRaisesRegex(stack.Unfit, 'Nova 2026.2, not 2024'):
+                stack.Up().run()
+
+    def test_a_sandbox_from_before_others_were_served(self):
+        layout.create(self.folder)
+        path = layout.site(self.folder) / 'settings.json'
+        settings = json.loads(path.read_text())
+        for name in ('release', 'stock'):
+            del settings[name]
+        path.write_text(json.dumps(settings))
+        self.assertEqual(('2024.1', False), (
+            layout.load(self.folder).release, layout.load(self.folder).stock))
 
     def test_every_host_has_an_address(self):
         addresses = {layout.address(host) for host in layout.HOSTS}

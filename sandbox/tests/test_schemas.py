@@ -35,7 +35,7 @@ class FillTest(unittest.TestCase):
         self.migrations = self.loads = 0
         for where, name, replacement in (
                 (layout, 'FOLDER', self.folder),
-                (schemas, '_fingerprint', lambda: self.fingerprint),
+                (schemas, '_fingerprint', lambda _site: self.fingerprint),
                 (schemas, '_dump', lambda _site, name: self.tables[name]),
                 (database, 'ask', self.load)):
             patch = mock.patch.object(where, name, replacement)
