@@ -25,6 +25,7 @@ from sandbox import machine
 from sandbox import nodes
 from sandbox import processes
 from sandbox import schemas
+from sandbox import watched
 from sandbox import wsgi
 
 API = 'nova'
@@ -59,10 +60,6 @@ def configure(site: layout.Layout) -> None:
             'transport_url': site.broker_url,
             'state_path': data,
             'instances_path': data / 'instances',
-            'enabled_apis': 'osapi_compute',
-            'osapi_compute_listen': '127.0.0.1',
-            'osapi_compute_listen_port': site.ports[API],
-            'osapi_compute_workers': 1,
             # So that what happens is seen within seconds.
             'report_interval': 5,
             'service_down_time': 40,
@@ -75,8 +72,6 @@ def configure(site: layout.Layout) -> None:
             'ram_allocation_ratio': '1.5',
         },
         'api': {'auth_strategy': 'keystone'},
-        'wsgi': {'api_paste_config':
-                 site.nova_tree / 'etc/nova/api-paste.ini'},
         'keystone_authtoken': configuration.token_check(site, 'nova'),
         'service_user': {'send_service_user_token': True,
                          **configuration.account(site, 'nova')},
@@ -99,8 +94,7 @@ def configure(site: layout.Layout) -> None:
     if site.stock:
         for name, node in nodes.APIS.items():
             configuration.write(site.etc('nova') / f'{name}.conf', {
-                'DEFAULT': {'host': node,
-                            'osapi_compute_listen_port': site.ports[name]}})
+                'DEFAULT': {'host': node}})
     for host in layout.HOSTS:
         _configure_host(site, host)
 
@@ -152,12 +146,8 @@ def start_watched(site: layout.Layout, supervisor: processes.Supervisor,
 
     :param newest: the newest microversion that it has, if not its own
     """
-    supervisor.start(
-        API, [nodes.program(site, nodes.CONTROL, 'python'), '-m',
-              'sandbox.watched', record, newest,
-              *_configured(site, nodes.CONTROL)],
-        {'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(site.nova_tree)},
-        cwd=layout.ROOT)
+    _begin_api(site, supervisor, API, 'sandbox.watched:application',
+               {watched.RECORD: str(record), watched.NEWEST: newest})
     wsgi.wait(site, supervisor, API)
 
 
@@ -168,11 +158,11 @@ def start_one(site: layout.Layout, supervisor: processes.Supervisor,
         if name == service(host):
             start_service(site, supervisor, host)
             return
-    node = nodes.APIS.get(name, nodes.CONTROL)
-    program = 'nova-api' if name in apis(site) else name
-    own = [name] if name in nodes.APIS else []
-    supervisor.start(name, [nodes.program(site, node, program),
-                            *_configured(site, nodes.CONTROL, *own)],
+    if name in apis(site):
+        _begin_api(site, supervisor, name, 'sandbox.api:application')
+        return
+    supervisor.start(name, [nodes.program(site, nodes.CONTROL, name),
+                            *_configured(site, nodes.CONTROL)],
                      {'PYTHONUNBUFFERED': '1'})
 
 
@@ -279,6 +269,19 @@ def _configure_host(site, host):
     })
 
 
+def _begin_api(site, supervisor, name, application, environ=None):
+    own = [name] if name in nodes.APIS else []
+    files = [site.nova_tree / 'etc/nova/api-paste.ini',
+             *_files(site, nodes.CONTROL, *own)]
+    wsgi.begin(site, supervisor, name, application, {
+        'OS_NOVA_CONFIG_FILES': ';'.join(map(str, files)), **(environ or {})},
+        nodes.env(site, nodes.APIS.get(name, nodes.CONTROL)))
+
+
 def _configured(site, *names):
-    return [word for name in ('nova', *names) for word in (
-        '--config-file', site.etc('nova') / f'{name}.conf')]
+    return [word for path in _files(site, *names)
+            for word in ('--config-file', path)]
+
+
+def _files(site, *names):
+    return [site.etc('nova') / f'{name}.conf' for name in ('nova', *names)]

@@ -13,18 +13,21 @@
 
 """nova-api that notes what it is asked, and can be of an older release.
 
-    python -m sandbox.watched RECORD NEWEST [ARGUMENT OF nova-api ...]
-
-RECORD gets a line of JSON for each request; no token is in it. NEWEST is the
-newest microversion that this Nova has, or empty for its own.
+The file that the variable RECORD names gets a line of JSON for each request;
+no token is in it. NEWEST is the newest microversion that this Nova has, or
+empty for its own.
 """
 
 import importlib
 import io
 import json
+import os
 from pathlib import Path
-import sys
 import typing as ty
+
+from sandbox import api
+
+RECORD, NEWEST = 'SANDBOX_RECORD', 'SANDBOX_NEWEST'
 
 _VERSION = 'HTTP_OPENSTACK_API_VERSION'
 # What novaclient sends below 2.27.
@@ -65,26 +68,12 @@ def version(environ: ty.Dict[str, str]) -> str:
         environ.get(_OLD_VERSION, '2.1'))
 
 
-def main(record: str, newest: str, *arguments: str) -> None:
-    # Patches what all others import, and so comes before them.
-    importlib.import_module('nova.cmd')
-    from nova.api.openstack import api_version_request
-
+def application() -> Recorder:
+    newest = os.environ[NEWEST]
     if newest:
+        api.patch()
         # Before those are imported that take it into what they show.
-        api_version_request._MAX_API_VERSION = newest
-    from nova.api import wsgi
-    from nova.cmd import api
-
-    load = wsgi.Loader.load_app
-
-    def load_app(loader, name):
-        return Recorder(load(loader, name), Path(record))
-
-    wsgi.Loader.load_app = load_app
-    sys.argv[1:] = arguments
-    api.main()
-
-
-if __name__ == '__main__':
-    main(*sys.argv[1:])
+        versions = importlib.import_module(
+            'nova.api.openstack.api_version_request')
+        setattr(versions, '_MAX_API_VERSION', newest)
+    return Recorder(api.application(), Path(os.environ[RECORD]))

@@ -14,44 +14,34 @@
 """Serve one of the applications that have no server of their own.
 
     python -m sandbox.wsgi MODULE:FACTORY PORT
+
+A module is that of the environment, never one of the repository, which has a
+folder nova; but sandbox is the repository's.
 """
 
 import importlib
 from pathlib import Path
-import socketserver
 import sys
 import typing as ty
 import urllib.error
 import urllib.request
-from wsgiref import simple_server
 
 from sandbox import layout
 from sandbox import processes
 
 
-class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def server_bind(self):
-        # Its own asks the name servers for the name of 127.0.0.1.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
-        self.setup_environ()
-
-
-class _Handler(simple_server.WSGIRequestHandler):
-    def address_string(self):
-        return self.client_address[0]
-
-
-def start(site: layout.Layout, supervisor: processes.Supervisor, name: str,
+def begin(site: layout.Layout, supervisor: processes.Supervisor, name: str,
           application: str, environ: ty.Dict[str, str],
           env: Path = layout.ENV, cwd: Path = layout.ROOT) -> None:
     supervisor.start(
         name, [env / 'bin' / 'python', '-m', __name__, application,
                site.ports[name]],
         {'PYTHONUNBUFFERED': '1', **environ}, cwd=cwd)
+
+
+def start(site: layout.Layout, supervisor: processes.Supervisor, name: str,
+          *arguments: ty.Any) -> None:
+    begin(site, supervisor, name, *arguments)
     wait(site, supervisor, name)
 
 
@@ -81,10 +71,11 @@ def _answers(url):
 def main(specification: str, port: str) -> None:
     module, _, factory = specification.partition(':')
     del sys.argv[1:]  # the applications read it as theirs
+    sys.path[:] = [path for path in sys.path if Path(path) != layout.ROOT]
     application = getattr(importlib.import_module(module), factory)()
-    simple_server.make_server(
-        '127.0.0.1', int(port), application, _Server, _Handler
-    ).serve_forever()
+    # After it: where Nova runs on eventlet, that first replaces what a server
+    # is made of.
+    importlib.import_module('sandbox.server').serve(application, int(port))
 
 
 if __name__ == '__main__':

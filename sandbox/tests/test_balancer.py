@@ -93,9 +93,14 @@ class BalancerTest(unittest.TestCase):
         for name in nodes.APIS:
             port = self.site.ports[name]
             self.assertIn(f'server {name} 127.0.0.1:{port}\n', written)
-            self.assertIn(
-                f'osapi_compute_listen_port = {port}\n',
-                (self.site.etc('nova') / f'{name}.conf').read_text())
+            supervisor = mock.Mock()
+            compute.start_one(self.site, supervisor, name)
+            (_, command, environ), _ = supervisor.start.call_args
+            self.assertEqual(
+                (nodes.program(self.site, nodes.APIS[name], 'python'), port),
+                (command[0], command[-1]))
+            self.assertIn(str(self.site.etc('nova') / f'{name}.conf'),
+                          environ['OS_NOVA_CONFIG_FILES'].split(';'))
         self.assertLess({balancer.NAME, *nodes.APIS},
                         set(stack.names(self.site)))
 
