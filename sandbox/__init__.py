@@ -22,5 +22,5 @@ of its own; nothing of the machine's own services, interfaces and routes is
 started, stopped or configured.
 
 Standard library only, but for what ``client`` and ``schemas`` import when they
-are called.
+are called, and for ``taps``, which only Neutron imports.
 """

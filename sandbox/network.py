@@ -15,9 +15,10 @@
 
 A network is a bridge on each host that has a server in it, and VXLAN between
 the hosts. Linux bridges, because Open vSwitch would be two more daemons on
-each host.
+each host; ``taps`` has what they need with a Nova that cannot plug into one.
 """
 
+import os
 import typing as ty
 
 from sandbox import configuration
@@ -37,6 +38,14 @@ _BRIDGES, _DHCP = 'linuxbridge', 'dhcp'
 AGENTS = {**{f'{NAME}-{host}': (_BRIDGES, host) for host in layout.HOSTS},
           f'{NAME}-dhcp': (_DHCP, _DHCP_HOST)}
 # What an agent asks its helpers, which are root, to do.
+_TAPS = 'taps'  # what ``taps`` adds, as Neutron calls it
+_ENTRY_POINTS = f"""\
+[neutron.ml2.mechanism_drivers]
+{_TAPS} = sandbox.taps:Driver
+
+[neutron.agent.l2.extensions]
+{_TAPS} = sandbox.taps:Plug
+"""
 _PRIVSEP = ('privsep', 'privsep_dhcp_release', 'privsep_link',
             'privsep_namespace')
 
@@ -64,13 +73,21 @@ def configure(site: layout.Layout) -> None:
         'placement': configuration.account(site, 'placement'),
         'oslo_concurrency': {'lock_path': data / 'locks'},
         'ml2': {'type_drivers': 'vxlan', 'tenant_network_types': 'vxlan',
-                'mechanism_drivers': 'linuxbridge', 'extension_drivers': ''},
+                'mechanism_drivers':
+                _TAPS if _needs_taps(site) else _BRIDGES,
+                'extension_drivers': ''},
         'ml2_type_vxlan': {'vni_ranges': '1:100'},
         # Upstream develops it no longer.
         'experimental': {'linuxbridge': True},
     })
     # As somebody else, dnsmasq could not read its files in this folder again.
     (site.etc(NAME) / 'dnsmasq.conf').write_text('user=root\n')
+    # As if it were installed.
+    installed = _plugins(site) / 'sandbox-1.dist-info'
+    installed.mkdir(parents=True, exist_ok=True)
+    (installed / 'METADATA').write_text(
+        'Metadata-Version: 2.1\nName: sandbox\nVersion: 1\n')
+    (installed / 'entry_points.txt').write_text(_ENTRY_POINTS)
     for name, (_kind, host) in AGENTS.items():
         _configure_agent(site, name, host)
 
@@ -84,7 +101,7 @@ def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
 def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     supervisor.start(NAME, [
         _BIN / 'neutron-server', '--config-file', _file(site, NAME)],
-        {'PYTHONUNBUFFERED': '1'})
+        _environ(site))
     wsgi.wait(site, supervisor, NAME)
 
 
@@ -110,7 +127,7 @@ def start_agents(site: layout.Layout, supervisor: processes.Supervisor,
         supervisor.start(name, hosts.inside(supervisor, host, [
             _BIN / f'neutron-{kind}-agent',
             '--config-file', _file(site, NAME),
-            '--config-file', _file(site, name)]), {'PYTHONUNBUFFERED': '1'})
+            '--config-file', _file(site, name)]), _environ(site))
     for name, (kind, host) in AGENTS.items():
         supervisor.wait(name, lambda: any(
             agent.is_alive for agent in cloud.network.agents(
@@ -142,10 +159,27 @@ def _configure_agent(site, name, host):
         # The sandbox is about sizes: it filters no packets.
         'securitygroup': {'enable_security_group': False,
                           'firewall_driver': 'noop'},
-        'agent': {'root_helper': '', 'report_interval': 5},
+        'agent': {'root_helper': '', 'report_interval': 5,
+                  'extensions': _TAPS if _needs_taps(site) else ''},
         'oslo_concurrency': {'lock_path': data / 'locks'},
         **{context: privsep for context in _PRIVSEP},
     })
+
+
+def _needs_taps(site):
+    """Whether this Nova lacks what plugs a server into a Linux bridge."""
+    return not any(site.nova_env.glob(
+        'lib/python*/site-packages/vif_plug_linux_bridge'))
+
+
+def _environ(site):
+    return {'PYTHONUNBUFFERED': '1',
+            'PYTHONPATH': os.pathsep.join(
+                map(str, (_plugins(site), layout.ROOT)))}
+
+
+def _plugins(site):
+    return site.site / NAME / 'plugins'
 
 
 def _file(site, name):

@@ -14,6 +14,7 @@
 """What the sandbox decides without a service."""
 
 import configparser
+from importlib import metadata
 import json
 import lzma
 import os
@@ -396,6 +397,31 @@ class HostsTest(unittest.TestCase):
                 address, self.read('nova', host)['DEFAULT']['my_ip'])
             self.assertEqual(
                 address, self.read('neutron', agent)['vxlan']['local_ip'])
+
+    def test_neutron_finds_what_it_is_told_to_use(self):
+        (installed,) = metadata.distributions(
+            path=[str(network._plugins(self.site))])
+        found = {entry.group: entry.name for entry in installed.entry_points}
+        with mock.patch.object(network, '_needs_taps', lambda site: True):
+            network.configure(self.site)
+        self.assertEqual({
+            'neutron.ml2.mechanism_drivers':
+                self.read('neutron', 'neutron')['ml2']['mechanism_drivers'],
+            **{'neutron.agent.l2.extensions':
+               self.read('neutron', agent)['agent']['extensions']
+               for agent in network.AGENTS}}, found)
+
+    def test_a_nova_that_plugs_into_bridges_needs_no_taps(self):
+        env = self.site.site / 'env-of-nova'
+        plugin = env / 'lib/python3.11/site-packages/vif_plug_linux_bridge'
+        with mock.patch.object(layout, 'nova_env', lambda release: env):
+            self.assertTrue(network._needs_taps(self.site))
+            plugin.mkdir(parents=True)
+            self.assertFalse(network._needs_taps(self.site))
+            network.configure(self.site)
+        self.assertEqual(
+            network._BRIDGES,
+            self.read('neutron', 'neutron')['ml2']['mechanism_drivers'])
 
 
 class MainTest(unittest.TestCase):
