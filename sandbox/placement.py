@@ -11,7 +11,11 @@
 #    under the License.
 
 
-"""Placement: who holds how much of which host."""
+"""Placement: who holds how much of which host.
+
+Nova knows traits that an older Placement does not, so it is the one that the
+tests of Nova's release run.
+"""
 
 from sandbox import configuration
 from sandbox import layout
@@ -33,10 +37,11 @@ def configure(site: layout.Layout) -> None:
 
 def migrate(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     schemas.fill(site, [NAME], lambda: supervisor.run('placement-schema', [
-        layout.ENV / 'bin' / 'placement-manage', '--config-file',
+        site.nova_env / 'bin' / 'placement-manage', '--config-file',
         site.etc('placement') / 'placement.conf', 'db', 'sync']))
 
 
 def start(site: layout.Layout, supervisor: processes.Supervisor) -> None:
     wsgi.start(site, supervisor, NAME, 'placement.wsgi:init_application',
-               {'OS_PLACEMENT_CONFIG_DIR': str(site.etc('placement'))})
+               {'OS_PLACEMENT_CONFIG_DIR': str(site.etc('placement'))},
+               site.nova_env)
