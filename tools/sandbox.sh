@@ -14,6 +14,9 @@
 #     tools/sandbox.sh test --dashboard    only in the browser
 #     tools/sandbox.sh measure  how long an adjust takes, and a resize
 #     tools/sandbox.sh down     end and remove it
+# Another release of Nova, for the demo or up; the other commands take the one
+# that is up:
+#     XLOUD_RELEASE=2026.2 tools/sandbox.sh up
 # It needs root. All of it lies in build, and listens on loopback or in network
 # namespaces of its own.
 set -uo pipefail
