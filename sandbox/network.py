@@ -37,7 +37,6 @@ _BRIDGES, _DHCP = 'linuxbridge', 'dhcp'
 # By the name of the process: the kind of agent, and where it is.
 AGENTS = {**{f'{NAME}-{host}': (_BRIDGES, host) for host in layout.HOSTS},
           f'{NAME}-dhcp': (_DHCP, _DHCP_HOST)}
-# What an agent asks its helpers, which are root, to do.
 _TAPS = 'taps'  # what ``taps`` adds, as Neutron calls it
 _ENTRY_POINTS = f"""\
 [neutron.ml2.mechanism_drivers]
@@ -46,6 +45,7 @@ _ENTRY_POINTS = f"""\
 [neutron.agent.l2.extensions]
 {_TAPS} = sandbox.taps:Plug
 """
+# What an agent asks its helpers, which are root, to do.
 _PRIVSEP = ('privsep', 'privsep_dhcp_release', 'privsep_link',
             'privsep_namespace')
 
