@@ -256,6 +256,25 @@ def give(context, reportclient, instance, consumer_uuid: str) -> bool:
             time.sleep(random.uniform(0, _LONGEST_PAUSE))
 
 
+def take_back(context, reportclient, instance, consumer_uuid: str,
+              rp_uuid: str) -> bool:
+    """Give a server what a migration of it still has on its host.
+
+    :returns: whether that was done
+    """
+    try:
+        held = reportclient.get_allocs_for_consumer(context, consumer_uuid)
+        return rp_uuid in held['allocations'] and bool(
+            reportclient.move_allocations(
+                context, consumer_uuid, instance.uuid))
+    except (ks_exc.ClientException, exception.AllocationMoveFailed,
+            exception.ConsumerAllocationRetrievalFailed) as error:
+        LOG.warning('The allocation of migration %(migration)s stays with it: '
+                    '%(error)s', {'migration': consumer_uuid, 'error': error},
+                    instance=instance)
+        return False
+
+
 def ask_for_move(instance, allocation) -> None:
     """Ask a host for what a server is to have there, to which it is forced.
 

@@ -121,6 +121,21 @@ class Ledger:
             setattr(instance, field, getattr(stored, field))
         instance.obj_reset_changes(fields)
 
+    def take_back(self, context, instance) -> bool:
+        """Take what a reverted migration of a server still has on its host.
+
+        Placement before 14.0.0 gives a server nothing back on a host that is
+        over its capacity. Nova reverts the move nevertheless.
+
+        :returns: whether that was done
+        """
+        reverted = objects.MigrationList.get_by_filters(
+            context, {'instance_uuid': instance.uuid, 'status': 'reverted'})
+        return any(allocation.take_back(
+            context, self._compute.reportclient, instance, migration.uuid,
+            self._provider(instance)) for migration in reverted
+            if migration.source_node == instance.node)
+
     def can_release(self, context, instance) -> bool:
         """Whether Placement may accept less now, after it has refused.
 

@@ -256,12 +256,26 @@ class Reconciler:
                 LOG.debug('Its flavor says what is allocated.',
                           instance=instance)
                 return
-            LOG.warning('The server has no allocation of vCPUs and memory on '
-                        'its host. Heal its allocations.', instance=instance)
+            if not self._take_back(context, instance):
+                LOG.warning('The server has no allocation of vCPUs and memory '
+                            'on its host. Heal its allocations.',
+                            instance=instance)
         elif not self._is_settled(instance, guest, found):
             self.reconcile_server(context, instance, found)
         elif found is not None:
             memo.is_verified = True
+
+    def _take_back(self, context, instance):
+        """Take the allocation that a reverted move has left behind."""
+        try:
+            with task.locked_now(instance.uuid):
+                instance.refresh()
+                return self._is_quiet(instance) and (
+                    self._executor.ledger.take_back(context, instance))
+        except (lockutils.AcquireLockFailedException,
+                exception.InstanceNotFound) as error:
+            LOG.debug('Nothing is taken back: %s', error, instance=instance)
+            return False
 
     def _is_settled(self, instance, guest, allocated):
         known = self.memos[instance.uuid].look_at(instance, guest)

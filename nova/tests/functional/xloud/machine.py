@@ -238,14 +238,23 @@ class Servers(stateful.RuleBasedStateMachine):
         """End what was begun, whatever that is."""
         if server not in self.known:
             return
-        state = self.world.instance(self.known[server]).vm_state
+        instance = self.world.instance(self.known[server])
+        state = instance.vm_state
         if state == 'resized':
             action = 'confirm' if is_liked else 'revert'
+            if not is_liked and self.is_another_host_limited(instance.host):
+                # Placement may refuse what a revert asks for. Upstream goes on,
+                # and the server has its allocation elsewhere for a while.
+                return
         else:
             action = {'shelved_offloaded': 'unshelve', 'rescued': 'unrescue',
                       'stopped': 'start'}.get(state)
         if action:
             self.post(server, *ACTIONS[action])
+
+    def is_another_host_limited(self, host):
+        return any(self.world.driver_of(other).limit
+                   for other in HOSTS if other != host)
 
     @stateful.rule(server=servers, flavor=st.sampled_from([0, 1]))
     def resize(self, server, flavor):

@@ -170,6 +170,24 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.reconcile()
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
 
+    def test_a_revert_that_placement_refuses(self):
+        """Its allocation follows when Placement accepts that."""
+        self.start_host('host2')
+        self.adjust(4, 4096)
+        self.api.post_server_action(self.server['id'], {'migrate': None})
+        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+        self.change_inventory('DISK_GB', reserved=1028)
+        self._revert_resize(self.server)
+        if self.is_placement_strict():
+            self.reconcile()
+            self.assertIn('Heal its allocations', self.stdlog.logger.output)
+            self.assertNotEqual(size.Size(0, 0), self.used('host2'))
+            self.change_inventory('DISK_GB', reserved=0)
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        self.assertEqual(size.Size(0, 0), self.used('host2'))
+
     def test_the_host_that_it_was_evacuated_from(self):
         """It is down, reserved, and keeps an allocation until it is back."""
         host2 = self.start_host('host2')
