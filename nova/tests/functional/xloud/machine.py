@@ -243,8 +243,8 @@ class Servers(stateful.RuleBasedStateMachine):
         if state == 'resized':
             action = 'confirm' if is_liked else 'revert'
             if not is_liked and self.is_another_host_limited(instance.host):
-                # Placement may refuse what a revert asks for. Upstream goes on,
-                # and the server has its allocation elsewhere for a while.
+                # Placement may refuse what a revert asks for. Upstream goes
+                # on, and the server has its allocation elsewhere for a while.
                 return
         else:
             action = {'shelved_offloaded': 'unshelve', 'rescued': 'unrescue',
