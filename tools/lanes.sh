@@ -1,10 +1,10 @@
 # The lanes, and what a person may ask of them. For scripts that have the
 # function die.
 
-# What runs if nobody names one. First come those that keep one core busy, the
-# installation of a release among them: the guests of the last, which starts
-# with them, have the other one.
-LANES=(pep8 docs clients packages newest py3 unit functional hypervisor)
+# What runs if nobody names one. First come those that do not keep two cores
+# busy, the installation of a release among them: the guests of the last, which
+# starts with them, have the rest.
+LANES=(pep8 docs clients packages py3 newest unit functional hypervisor)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
