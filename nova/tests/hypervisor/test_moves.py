@@ -17,6 +17,7 @@ import libvirt
 from nova.compute import vm_states
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
+from nova.tests.hypervisor import tiny_guest
 from nova.tests.hypervisor import two_hosts
 from nova.xloud import size
 
@@ -47,18 +48,9 @@ class MovesTestCase(two_hosts.TwoHostsTestCase):
         large = base.MINIMUM._replace(memory_mb=1024)
         self.adjust(server, *large)
         self.assert_all_see(server, large)
-        # MiB per second, so that it does not end by itself.
-        self.flags(live_migration_bandwidth=1, group='libvirt')
-        self.adjust(server, *base.MINIMUM)
-        self.api.post_server_action(server['id'], {'os-migrateLive': {
-            'host': self.other, 'block_migration': 'auto'}})
-        self._wait_for_migration_status(server, ['running'])
-        # Nova loses an abort that comes before libvirt has begun.
-        fixtures.wait_for(lambda: self.domain(server).jobInfo()[0], 60,
-                          'libvirt migrates the guest')
-        url = '/servers/%s/migrations' % server['id']
-        (migration,) = self.api.api_get(url).body['migrations']
-        self.api.api_delete('%s/%s' % (url, migration['id']))
+        migration = self._migrate_while_it_shrinks(server)
+        self.api.api_delete('/servers/%s/migrations/%s' % (
+            server['id'], migration['id']))
         # Which of them it is depends on who sees it first.
         self._wait_for_migration_status(
             server, ['cancelled', 'failed', 'error'])
@@ -71,16 +63,77 @@ class MovesTestCase(two_hosts.TwoHostsTestCase):
                     server['id'], {'os-resetState': {'state': 'active'}})
             if instance.task_state or instance.host != self.host:
                 return False
-            self.reconcile()
             # Both hosts have one folder, and the console in it is gone.
-            seen = self.views(server)._replace(guest=base.MINIMUM)
-            return (self.status(server)['condition'] == 'Settled' and
-                    seen.placement == {self.host: base.MINIMUM} and
-                    set(seen[:-1]) == {base.MINIMUM})
+            return self._is_settled(server, self.host, unseen='guest')
 
         fixtures.wait_for(is_settled, 120, 'the server is settled')
         self.assertEqual({}, self.allocated(migration['uuid']))
         self.assertEqual(size.Size(0, 0), self.used(self.other))
+
+    def test_switched_to_post_copy_while_the_balloon_moves(self):
+        """QEMU discards nothing of what a balloon takes in the meantime."""
+        for compute in self.computes.values():
+            compute.driver._live_migration_flags |= (
+                libvirt.VIR_MIGRATE_POSTCOPY)
+        server = self.boot(tiny_guest.TOUCH_700_MB)
+        large = base.MINIMUM._replace(memory_mb=1024)
+        self.adjust(server, *large)
+        self.assert_all_see(server, large)
+        # What a balloon has given back is untouched until the next boot.
+        self.restart(server, 'soft')
+        self.assert_all_see(server, large)
+        self.assertLess(base.MINIMUM.memory_mb, self._host_memory_mb(server))
+        migration = self._migrate_while_it_shrinks(server)
+        self.api.api_post('/servers/%s/migrations/%s/action' % (
+            server['id'], migration['id']), {'force_complete': None},
+            check_response_status=[202])
+        self.wait_until_active(
+            server, **{'OS-EXT-SRV-ATTR:host': self.other})
+        self.assertIn('Switching to post-copy', self.stdlog.logger.output)
+        # libvirt may have missed what QEMU said during the switch, and then
+        # knows the memory when it changes again.
+        fixtures.wait_for(
+            lambda: self._is_settled(server, self.other, unseen='libvirt'),
+            120, 'the server is settled')
+        self.assertLessEqual(
+            self._host_memory_mb(server), base.MINIMUM.memory_mb)
+        # The host that it left ends its part later.
+        self._wait_for_assert(
+            lambda: self.assertEqual({}, self.allocated(migration['uuid'])))
+        self.assertEqual(size.Size(0, 0), self.used(self.host))
+        self.adjust(server, *GROWN)
+        self.assert_all_see(server, GROWN)
+
+    def _is_settled(self, server, host, unseen):
+        """Whether all see the minimum of a server, but for one of Views."""
+        self.reconcile()
+        seen = self.views(server)._replace(**{unseen: base.MINIMUM})
+        return (self.status(server)['condition'] == 'Settled' and
+                seen.placement == {host: base.MINIMUM} and
+                set(seen[:-1]) == {base.MINIMUM})
+
+    def _host_memory_mb(self, server):
+        """What the process of a guest has of its host's memory."""
+        return self.domain(server).memoryStats()['rss'] >> 10
+
+    def _migrate_while_it_shrinks(self, server):
+        """Begin a live migration that does not end by itself.
+
+        :returns: the migration as in the API, when libvirt has begun it
+        """
+        # MiB per second
+        self.flags(live_migration_bandwidth=1, group='libvirt')
+        self.adjust(server, *base.MINIMUM)
+        self.api.post_server_action(server['id'], {'os-migrateLive': {
+            'host': self.other, 'block_migration': 'auto'}})
+        self._wait_for_migration_status(server, ['running'])
+        # Nova loses what it is asked for before that.
+        fixtures.wait_for(
+            lambda: self.domain(server).jobStats().get('memory_processed'),
+            60, 'QEMU sends the memory of the guest')
+        (migration,) = self.api.api_get(
+            '/servers/%s/migrations' % server['id']).body['migrations']
+        return migration
 
     def test_live_migration_of_a_paused_server(self):
         """This is no start, though libvirt has the same number for both."""

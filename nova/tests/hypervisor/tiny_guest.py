@@ -43,6 +43,7 @@ NO_BALLOON = 'tiny.no_balloon'
 KEEP_VCPUS = 'tiny.keep_vcpus'
 KEEP_OFFLINE = 'tiny.keep_offline'
 USE_128_MB = 'tiny.use_128_mb'
+TOUCH_700_MB = 'tiny.touch_700_mb'
 NETWORK = 'tiny.network'
 
 _MODULES = ('button', 'evdev', 'virtio_pci', 'virtio_balloon',
@@ -72,6 +73,10 @@ of=$(memory Total)
 ! has tiny.keep_vcpus || echo 0 >/sys/firmware/acpi/hotplug/processor/enabled
 ! has tiny.use_128_mb ||
     $B dd if=/dev/zero of=/used bs=1M count=128 2>/dev/null
+! has tiny.touch_700_mb || {
+    $B dd if=/dev/zero of=/touched bs=1M count=700 2>/dev/null
+    $B rm /touched
+}
 for module in /modules/*.ko; do
     case "$module" in
     *balloon*) ! has tiny.no_balloon || continue ;;
