@@ -19,6 +19,7 @@ all that it started. If a test is killed, the kernel closes the pipe. It needs
 root.
 """
 
+import ctypes
 import ipaddress
 import logging
 import os
@@ -37,6 +38,8 @@ from oslo_utils import uuidutils
 from nova.tests.hypervisor import tiny_guest
 
 _QEMU = ('qemu-system-x86_64', 'qemu-kvm')
+# The number of the system call, on x86-64
+_USERFAULTFD = 323
 _PROGRAMS = {'libvirtd': 'libvirt-daemon-system',
              'virtlogd': 'libvirt-daemon-system',
              ' or '.join(_QEMU): 'qemu-system-x86',
@@ -139,6 +142,18 @@ def may_have_kvm():
     with open('/proc/cpuinfo') as lines:
         flags = re.search(r'^flags.* (vmx|svm)\b', lines.read(), re.M)
     return bool(flags) and os.access('/dev/kvm', os.R_OK | os.W_OK)
+
+
+def may_have_post_copy():
+    """Whether a guest can run while its memory is still on its way.
+
+    A container may forbid that.
+    """
+    descriptor = ctypes.CDLL(None).syscall(_USERFAULTFD, os.O_CLOEXEC)
+    if descriptor < 0:
+        return False
+    os.close(descriptor)
+    return True
 
 
 def wait_for(condition, seconds, what):
