@@ -182,14 +182,16 @@ def start_service(site: layout.Layout, supervisor: processes.Supervisor,
 
 def wait_for_host(supervisor: processes.Supervisor, cloud, host: str,
                   seconds: float = 180) -> None:
-    """Wait until a compute service has reported since its last start."""
+    """Wait until a compute service has reported since its last start.
+
+    That includes its traits: without them, no elastic server runs there.
+    """
     supervisor.wait(
         service(host),
         lambda: _has_reported(cloud, 'nova-compute', host,
-                              supervisor.since(service(host))) and any(
-            provider.name == hosts.hostname(host)
-            for provider in cloud.placement.resource_providers()),
-        seconds, 'has not reported to Nova and Placement')
+                              supervisor.since(service(host))) and
+        _has_traits(cloud, host),
+        seconds, 'has not reported to Nova, and its traits to Placement')
 
 
 def wait_for_control(supervisor: processes.Supervisor, cloud,
@@ -229,6 +231,15 @@ def _has_reported(cloud, binary, host, since):
         found.host == host and found.state == 'up' and found.updated_at and
         reported_since(found.updated_at, since)
         for found in cloud.compute.services(binary=binary))
+
+
+def _has_traits(cloud, host):
+    """Whether Placement knows a host, with traits, as stock Nova also has."""
+    return any(
+        cloud.placement.get(
+            f'/resource_providers/{provider.id}/traits').json()['traits']
+        for provider in cloud.placement.resource_providers(
+            name=hosts.hostname(host)))
 
 
 def is_emulated(site: layout.Layout) -> bool:
