@@ -191,7 +191,7 @@ def wait_for_host(supervisor: processes.Supervisor, cloud, host: str,
         lambda: _has_reported(cloud, 'nova-compute', host,
                               supervisor.since(service(host))) and
         _has_traits(cloud, host),
-        seconds, 'has not reported to Nova, and its traits to Placement')
+        seconds, 'has not reported itself to Nova and its traits to Placement')
 
 
 def wait_for_control(supervisor: processes.Supervisor, cloud,
