@@ -121,13 +121,33 @@ class Carry:
             self.merge(step, (step.commit,))
             return
         was = self.was[key]
-        changed = self.store.line(
-            'commit-tree', f'{step.commit}^{{tree}}', '-p', was.commit,
-            '-m', 'what changed', env=_scratch.NOBODY)
-        self.merge(step, (mine.commit, changed),
-                   # It is not another form, only among other lines.
-                   *([(step.commit,)] if shared or
-                     _edits(mine) == _edits(was) else []))
+        changed = self.changed(was, step)
+        ways = []
+        if changed:
+            ways.append((mine.commit, changed))
+        if shared or _edits(mine) == _edits(was):
+            # It is not another form, only among other lines.
+            ways.append((step.commit,))
+        self.merge(step, (mine.commit, changed or step.commit), ways)
+
+    def changed(self, was: _stack.Step,
+                step: _stack.Step) -> ty.Optional[str]:
+        """A commit of what this patch does now and did not do before.
+
+        It stands on the old patch at its new place: at its old place, what
+        was folded into it was there already. None if that does not fit.
+        """
+        parent, old = self.base[step.commit], was.commit
+        if parent != self.base[was.commit]:
+            tree = self.pick(parent, (was.commit,))
+            if tree is None:
+                return None
+            old = self.commit(tree, parent)
+        return self.commit(f'{step.commit}^{{tree}}', old)
+
+    def commit(self, tree: str, parent: str) -> str:
+        return self.store.line('commit-tree', tree, '-p', parent, '-m',
+                               'what changed', env=_scratch.NOBODY)
 
     def unchanged(self, key: str, step: _stack.Step) -> bool:
         """Is it the patch that it was, apart from its place?"""
@@ -170,8 +190,16 @@ class Carry:
         if self.problems:
             raise errors.SeriesErrors(self.problems)
 
-    def merge(self, step: _stack.Step, *ways: ty.Tuple[str, ...]) -> None:
-        """The first of these that git can do."""
+    def merge(self, step: _stack.Step, picks: ty.Tuple[str, ...],
+              ways: ty.Optional[ty.Sequence[ty.Tuple[str, ...]]] = None,
+              ) -> None:
+        """The first of these ways that git can do.
+
+        :param picks: what a person gets where it can do none
+        :param ways: without it, only that
+        """
+        if ways is None:
+            ways = [picks]
         parent = self.builder.parent
         slot = hashlib.sha256('\n'.join([
             self.store.line('rev-parse', f'{parent}^{{tree}}'),
@@ -179,10 +207,10 @@ class Carry:
                 'utf-8', 'surrogateescape')).hexdigest()[:24]
         ref = f'{RESOLVED}/{slot}'
         found = self.store.resolve(f'{ref}^{{tree}}') or next(
-            filter(None, map(self.pick, ways)), None)
+            filter(None, (self.pick(parent, way) for way in ways)), None)
         if found is None:
             raise Stopped(self.release, step, self.old, self.after, parent,
-                          ways[0], ref)
+                          picks, ref)
         if found == self.store.resolve(f'{parent}^{{tree}}'):
             workspace.say(f'{self.release.name} is without {step.name}')
             return
@@ -196,20 +224,19 @@ class Carry:
                 self.store, parent, made, step.patch.overlay)), made)
         self.compiles()
 
-    def pick(self, picks: ty.Sequence[str]) -> ty.Optional[str]:
+    def pick(self, parent: str,
+             picks: ty.Sequence[str]) -> ty.Optional[str]:
         """The tree that git makes of these, one after another."""
         if self.scratch is None:
             place = self.folder / 'tree'
             place.mkdir()
-            self.scratch = _scratch.Scratch(self.store, place,
-                                            self.builder.parent)
+            self.scratch = _scratch.Scratch(self.store, place, parent)
         git = self.scratch.git
-        git.out('checkout', '--quiet', '--force', '--detach',
-                self.builder.parent)
+        git.out('checkout', '--quiet', '--force', '--detach', parent)
         for commit in picks:
             if _scratch.cherry_pick(git, commit).code:
                 git.run('cherry-pick', '--quit')
-                git.out('reset', '--quiet', '--hard', self.builder.parent)
+                git.out('reset', '--quiet', '--hard', parent)
                 return None
         self.store.out(
             'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',

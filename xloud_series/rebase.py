@@ -186,14 +186,14 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
     git.out('checkout', '--quiet', '--detach', '--no-overwrite-ignore',
             '--no-recurse-submodules', at.parent)
     tree.prepare()
-    if not all(scratch.cherry_pick(git, commit).code == 0
-               for commit in at.picks[:-1]):
-        _again(git, state)                # not even as it was: as it is now
-        scratch.cherry_pick(git, at.step.commit)
-    else:
-        scratch.cherry_pick(git, at.picks[-1])
+    *before, last = at.picks
+    if not any(scratch.cherry_pick(git, commit).code for commit in before) \
+            and scratch.cherry_pick(git, last).code:
         # One commit is to come of them.
         git.out('update-ref', '--no-deref', 'HEAD', at.parent)
+    else:                                 # not even as it was: as it is now
+        _again(git, state)
+        scratch.cherry_pick(git, at.step.commit)
     state.files = unmerged(git)
     if state.files:
         state.save(tree)

@@ -353,6 +353,55 @@ class TestExport(Three):
         self.has('2.0', 'nova/xl/one.py', 'ONE = 11')
         self.ok('check')
 
+    def third(self, old: str, new: str, second: str):
+        """A commit on 1.0 below the second hook, which is `second` then."""
+        git = base.git
+        git(self.tree, 'reset', '--quiet', '--hard', 'HEAD~2')
+        self.edit('nova/b.py', base.B.replace(old, new, 1))
+        self.commit('Third hook\n\nWhy.\n\nChange-Id: I' + '4' * 40)
+        self.edit('nova/a.py', base.hook(self.text('nova/a.py'), 6,
+                                         'hook = 6'))
+        self.edit('nova/b.py', second)
+        self.commit('Second hook\n\nWhy.\n\nChange-Id: I' + '2' * 40)
+        git(self.tree, 'cherry-pick', 'refs/xloud/applied')
+
+    def fold_third(self):
+        """The third hook and the second become one, which is the second."""
+        base.git(self.tree, 'rebase', '--quiet', '-i', 'refs/xloud/base',
+                 GIT_SEQUENCE_EDITOR='sed -i "3s/pick/fixup -C/"')
+
+    def test_a_patch_is_folded_into_one_that_has_an_override(self):
+        """Nothing of it is lost there."""
+        self.at('1.0')
+        third = base.B.replace('one = 1', 'one = 11', 1)
+        self.third('one = 1', 'one = 11', third.replace(
+            'import re\n', 'import re\n\nX = 1', 1))
+        self.ok('export')
+        self.fold_third()
+        self.ok('export')
+        for release in ('2.0', '3.0'):
+            self.has(release, 'nova/b.py', 'one = 11')
+            self.has(release, 'nova/b.py', 'X = 1\n')
+            self.has(release, 'nova/a.py', '        hook = 6\n')
+        self.ok('check')
+
+    def test_one_that_stood_on_what_is_folded_into_it(self):
+        """Nobody can tell what changed: a person looks at it."""
+        self.at('1.0')
+        self.third('import re\n', 'import re\n\nX = 1', base.B.replace(
+            'import re\n', 'import re\n\nX = 2', 1))
+        self.ok('export')
+        self.has('3.0', 'nova/b.py', 'X = 2\n')
+        self.at('3.0')
+        self.fold(1, 'nova/a.py', 'hook = 6', 'hook = 66')
+        self.ok('export', '3.0', '--only')
+        self.at('1.0')
+        self.fold_third()
+        before = self.snapshot()
+        self.assertIn('second-hook.patch has its own form on 3.0',
+                      self.expect(3, 'export'))
+        self.assertEqual(before, self.snapshot())
+
     def test_where_it_does_not_fit(self):
         """Stops in the tree of that release; nothing is written before."""
         self.only()
