@@ -238,10 +238,8 @@ class Carry:
                 git.run('cherry-pick', '--quit')
                 git.out('reset', '--quiet', '--hard', parent)
                 return None
-        self.store.out(
-            'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
-            '--no-auto-gc', '--refmap=', str(self.scratch.folder),
-            f'+HEAD:{CARRIED}/{self.release.name}')
+        self.store.fetch(self.scratch.folder,
+                         f'+HEAD:{CARRIED}/{self.release.name}')
         return self.store.resolve(f'{CARRIED}/{self.release.name}^{{tree}}')
 
 

@@ -180,6 +180,14 @@ class Git:
                           '--end-of-options', name)
         return None if result.code else result.out.decode().strip()
 
+    def fetch(self, source: Path, *refs: str) -> None:
+        """Refs of another repository on this machine, and nothing else."""
+        self.out('fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
+                 '--no-auto-gc', '--no-recurse-submodules', '--refmap=',
+                 # It is a git of its own there, which has no settings of ours.
+                 '--upload-pack=git -c "safe.directory=*" upload-pack',
+                 str(source.resolve()), *refs)
+
     def changed(self, old: str, new: str, *flags: str) -> ty.List[Change]:
         """What differs between two trees, file by file."""
         fields = iter(self.fields('diff-tree', '-r', '-z', '--raw', *flags,

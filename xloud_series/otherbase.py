@@ -53,9 +53,8 @@ def base(work: workspace.Workspace, release: layout.Release,
                **_git.identity('COMMITTER', *_git.COMMITTER, f'{date} +0000')}
         files = aside.line('commit-tree', f'{commit}^{{tree}}', env=who)
         aside.out('update-ref', 'refs/offers/files', files)
-        work.store.out('fetch', '--quiet', '--no-tags', '--no-auto-gc',
-                       '--no-write-fetch-head', '--refmap=', folder,
-                       f'+refs/offers/files:refs/bases/files-{commit}')
+        work.store.fetch(aside.git_dir,
+                         f'+refs/offers/files:refs/bases/files-{commit}')
         index = _git.Git(work.store.git_dir, index=Path(folder, 'our-index'))
         index.out('read-tree', files)
         have = set(index.fields('ls-files', '-z', '--', *FROM_SDIST))

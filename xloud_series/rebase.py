@@ -365,9 +365,8 @@ def keep(work: workspace.Workspace, tree: _tree.Tree, state: State,
          commit: str) -> None:
     """In the store, which outlives an abort."""
     old = _split.commits(tree.git, f'{commit}^', commit)[-1]
-    work.store.out(
-        'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
-        '--no-auto-gc', '--refmap=', str(tree.path.resolve()),
+    work.store.fetch(
+        tree.path,
         f'+HEAD:{state.slot or f"{RESOLVED}/{_ref(old)}/{state.onto}"}')
 
 

@@ -199,10 +199,8 @@ class Tree:
         """Fetch commits under these refs; nothing of the tree's own moves."""
         for commit in refs.values():      # a fetch asks for refs, not for ids
             store.out('update-ref', f'refs/offers/{commit}', commit)
-        self.git.out(
-            'fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
-            '--no-auto-gc', '--no-recurse-submodules', '--refmap=',
-            str(store.git_dir.resolve()),
+        self.git.fetch(
+            store.git_dir,
             *(f'+refs/offers/{commit}:{ref}' for ref, commit in refs.items()))
 
     def give(self, store: _git.Git) -> None:
@@ -210,9 +208,7 @@ class Tree:
         refs = [f'+HEAD:refs/trees/{self.release.name}/head']
         if self.applied:
             refs.append(f'+{APPLIED}:refs/trees/{self.release.name}/applied')
-        store.out('fetch', '--quiet', '--no-tags', '--no-write-fetch-head',
-                  '--no-auto-gc', '--refmap=', str(self.path.resolve()),
-                  *refs)
+        store.fetch(self.path, *refs)
 
     def move(self, commit: str) -> None:
         """The branch and the files to `commit`; only after protect()."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import io
 import os
 from pathlib import Path
@@ -23,9 +24,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 from xloud_series import errors
 from xloud_series import export
+from xloud_series import git as _git
 from xloud_series.tests import base
 from xloud_series import transaction
 from xloud_series import workspace
@@ -109,6 +112,16 @@ class TestRefuse(base.Case):
         git(self.tree, 'branch', '--quiet', '--set-upstream-to=mine')
         self.ok('apply')
         self.assertEqual(self.head('mine'), self.head('@{upstream}'))
+
+    def test_of_another_user(self):
+        """git trusts nobody else's folders, unless it is told so."""
+        with mock.patch.object(_git, 'environment', functools.partial(
+                _git.environment, GIT_TEST_ASSUME_DIFFERENT_OWNER='1')):
+            self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
+            base.git(self.tree, 'commit', '--quiet', '--all', '-m', 'More')
+            self.ok('export')
+            shutil.rmtree(self.tree)
+            self.ok('apply')
 
     def test_unexported(self):
         self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
