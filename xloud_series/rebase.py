@@ -572,6 +572,13 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
                 f'{release.shown}: files that git does not know would go '
                 f'with the tree', f'move them out of {release.shown}',
                 '\n'.join(stray))
+        own = own_commits(tree, state)
+        if own:
+            raise errors.refused(
+                f'{release.shown}: commits that are nowhere else would go '
+                f'with the tree',
+                (f'keep: mv {release.shown} elsewhere, which ends this rebase',
+                 f'drop: rm -rf {release.shown}'), '\n'.join(own))
         gone = release.tree.with_name(f'.{release.tree.name}.gone')
         shutil.rmtree(gone, ignore_errors=True)
         release.tree.rename(gone)
@@ -579,6 +586,18 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
         return {'release': release.name, 'tree': None}
     leave(tree)
     return {'release': release.name, 'tree': release.shown, 'tip': tree.head}
+
+
+def own_commits(tree: _tree.Tree, state: State) -> ty.List[str]:
+    """What a person committed or stashed there beside the series."""
+    series = {commit.key for commit in _split.commits(tree.git, OLD, FROM)}
+    on_top = [f'{commit.id[:10]} {commit.message.partition(chr(10))[0]}'
+              for commit in _split.commits(tree.git, state.onto, 'HEAD')
+              if commit.key not in series]
+    return on_top + tree.git.out(
+        'log', '--oneline', '--no-decorate', '--no-show-signature',
+        '--exclude=refs/xloud/*', '--all', '--not', 'HEAD', state.onto,
+        FROM).decode('utf-8', 'replace').splitlines()
 
 
 def marked(tree: _tree.Tree, path: str) -> ty.List[conflicts.Region]:
