@@ -32,6 +32,8 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
+# shellcheck source=tools/release.sh
+. tools/release.sh
 
 suite= only= arguments=()
 while [ $# -gt 0 ]; do
@@ -65,6 +67,7 @@ suite=${suite:-bookworm}
     die "tools/sandbox.sh gets no arguments: ${arguments[*]}"
 # What tools/run_tests.sh would refuse, before anybody waits for the other.
 choose_lanes "${arguments[@]}"
+check_release
 
 reason=$(why_no_guests)
 [ ! "$reason" ] || die "$reason"

@@ -25,6 +25,8 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
+# shellcheck source=tools/release.sh
+. tools/release.sh
 
 # A virtual environment with tox and bindep, of the versions that are locked.
 make_venv() {
@@ -157,6 +159,7 @@ case ${1:-} in
     ;;
 *)
     choose_lanes "$@"
+    check_release
     ;;
 esac
 left_out=()

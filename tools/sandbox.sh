@@ -35,6 +35,8 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
+# shellcheck source=tools/release.sh
+. tools/release.sh
 
 case ${1:-} in
 -h | --help)
@@ -54,6 +56,7 @@ case "${1:-} ${2:-}" in
     ;;
 esac
 [ $# -le 1 ] || die "one command at a time, not also ${*:2}"
+check_release
 
 python=$(python3 tools/pythons.py) || exit 2
 

@@ -34,7 +34,8 @@ from tools.tests.patience import wait_for
 from tools import tree
 
 COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
-          'guests.sh', 'lanes.sh', 'packages.sh', 'run_tests.sh', 'sandbox.sh')
+          'guests.sh', 'lanes.sh', 'packages.sh', 'release.sh', 'run_tests.sh',
+          'sandbox.sh')
 TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'comm', 'cut', 'dirname',
               'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice', 'rm',
               'sed', 'sh', 'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
@@ -390,6 +391,18 @@ class UsageTest(Case):
                 ('py3', 'bare.sh', '--only', 'sandbox', '--', 'py3')):
             with self.subTest(command):
                 self.assertIn(refused, self.refused(*command))
+
+    def test_a_release_that_there_is_not(self):
+        self.write('patches/2026.2/lanes.ini', '')
+        for command in (('run_tests.sh', 'pep8'), ('sandbox.sh',),
+                        ('sandbox.sh', 'up'), ('bare.sh',)):
+            for name in ('2026.3', '.', '2026.2/'):
+                with self.subTest(command, name=name):
+                    self.assertIn(
+                        f'names no release: {name}; there are 2026.2',
+                        self.refused(*command, XLOUD_RELEASE=name))
+        done = self.run_script(ROOT, 'run_tests.sh', 'pep8', XLOUD_RELEASE='')
+        self.assertEqual(0, done.returncode, done.stdout)
 
     def test_what_a_deployment_does_not_know_it_refuses(self):
         for refused, name, value in (
