@@ -169,6 +169,9 @@ def history(compute, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
             change[word + '_vcpus'] = int(vcpus)
             change[word + '_memory_mb'] = int(memory_mb)
         changes.append(change)
+    if not changes:
+        # Instance actions are there without elastic servers, too.
+        show(compute, server_id)
     return sorted(changes, key=lambda change: change['when'])
 
 

@@ -262,6 +262,18 @@ class CommandsTest(utils.TestCommand):
             ['xloud_adjust', 'xloud_adjust', 'xloud_settle'],
             [one['action'] for one in shown])
 
+    def test_no_history(self):
+        self.http.get(f'{URL}/servers/{SERVER}/os-instance-actions', json={
+            'instanceActions': [
+                action('create', '2026-11-26T12:01:00.000000', None)]})
+        self.http.get(PATH, **status())
+        self.assertEqual([], self.run_list(commands.ListElasticHistory,
+                                           'web1'))
+        self.http.get(PATH, status_code=404)
+        error = self.assertRaises(exceptions.CommandError, self.run_list,
+                                  commands.ListElasticHistory, 'web1')
+        self.assertIn('no elastic servers', str(error))
+
 
 if __name__ == '__main__':
     unittest.main()
