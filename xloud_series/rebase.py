@@ -173,6 +173,7 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
     else:
         tree = _tree.create(at.release, work.store, at.old.base, at.old.tip)
     current = [at.step.name, at.step.commit]
+    forget(tree)                          # of one that was killed at its end
     tree.take(work.store, {ONTO: at.old.base, OLD: at.new.base,
                            FROM: at.step.commit,
                            **{f'{PICK}-{number}': commit for number, commit in
@@ -228,8 +229,7 @@ def leave(tree: _tree.Tree) -> None:
     # --force: the half-made resolution is what is to go.
     tree.git.out('checkout', '--quiet', '--force', '--no-recurse-submodules',
                  tree.release.branch[len('refs/heads/'):])
-    forget(tree)
-    tree.rebase_state.unlink()
+    end(tree)
     tree.prepare()
 
 
@@ -514,8 +514,7 @@ def settle(work: workspace.Workspace, tree: _tree.Tree,
             tree.release.branch, tip)
     git.out('symbolic-ref', 'HEAD', tree.release.branch)
     tree.settle(state.onto, tip)
-    forget(tree)
-    tree.rebase_state.unlink()
+    end(tree)
     return {'release': tree.release.name, 'tree': tree.release.shown,
             'tip': tip, 'base': state.pin.split()[0], 'moved': True,
             **fates(state), 'changed': [], 'removed': []}
@@ -541,6 +540,12 @@ def compiles(work: workspace.Workspace, tree: _tree.Tree, base: str,
 def fates(state: State) -> ty.Dict:
     return {'dropped': state.dropped, 'skipped': state.skipped,
             'resolved': state.resolved}
+
+
+def end(tree: _tree.Tree) -> None:
+    # In this order: what is under way needs its refs.
+    tree.rebase_state.unlink()
+    forget(tree)
 
 
 def forget(tree: _tree.Tree) -> None:

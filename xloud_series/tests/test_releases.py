@@ -13,10 +13,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from unittest import mock
 
 from xloud_series import layout
+from xloud_series import rebase
 from xloud_series.tests import base
 
 SHARED = 'patches/first-hook-call-one.patch'
@@ -451,6 +454,21 @@ class TestExport(Three):
         self.assertEqual(b'', (
             self.root / 'patches/2.0/first-hook-call-one.patch').read_bytes())
         self.has('3.0', 'nova/a.py', 'hook = 222')
+        self.ok('check')
+
+    def test_killed_when_it_goes_on(self):
+        self.only()
+        self.at('1.0')
+        self.fold(2, 'nova/a.py', 'hook = 2', 'hook = 222')
+        self.expect(3, 'export')
+        skip = 'rebase', '--skip', 'first-hook-call-one'
+        forget = rebase.forget
+        with mock.patch.object(rebase, 'forget', lambda tree: (
+                forget(tree), os._exit(9))):
+            self.assertEqual(9, self.run_verb(*skip).code)
+        self.assertIn('no rebase is under way', self.expect(2, *skip))
+        self.assertIn('2.0 is without first-hook-call-one.patch',
+                      self.ok('export'))
         self.ok('check')
 
     def test_an_override_that_became_idle_goes(self):
