@@ -71,10 +71,15 @@ def pin_of(release: layout.Release) -> Pin:
     pin = parse(file.data.decode() if file else '', release.upstream)
     if not pin.sha256:
         raise errors.integrity(f'{release.upstream}: {pin} has no --hash')
-    wanted = release.repo.project.name
+    return _of(release.repo, pin, release.upstream)
+
+
+def _of(repo: layout.Repo, pin: Pin, where: str) -> Pin:
+    """That pin, if it is of the project that the series stands on."""
+    wanted = repo.project.name
     if _plain(pin.name) != _plain(wanted):
         raise errors.integrity(
-            f'{release.upstream} pins {pin.name}, but its project is {wanted}',
+            f'{where} pins {pin.name}, but its project is {wanted}',
             'a project has the name of what it stands on: see --project')
     return pin
 
@@ -86,7 +91,7 @@ def _plain(name: str) -> str:
 def find_pin(repo: layout.Repo, name: str, to: str) -> Pin:
     """The pin that `--to` means: a version, a release of ours, or a pin."""
     if '==' in to:
-        return parse(to, '--to')
+        return _of(repo, parse(to, '--to'), '--to')
     for release in repo.releases():
         pin = pin_of(release)
         if to in (pin.version, release.name):

@@ -162,6 +162,12 @@ class TestSecondProject(base.Case):
         self.assertIn('second/patches/1.0/upstream.txt pins nova, but its '
                       'project is second', self.expect(4, *SECOND, 'apply'))
 
+    def test_to_a_release_of_another_project(self):
+        """pip would run what a stranger uploaded under a mistyped name."""
+        for verb in ('drift', 'rebase'):
+            self.assertIn('--to pins novaa, but its project is nova',
+                          self.expect(4, verb, '--to', 'novaa==2.0'))
+
     def test_an_unknown_project(self):
         said = self.expect(2, '--project', 'third', 'apply')
         self.assertIn('known are: nova, second', said)
