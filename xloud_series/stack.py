@@ -217,7 +217,8 @@ class Builder:
                 f'come out', f'{self.repo.command} check --accept'))
             return
         wanted = parse_outcome(file.data if file else b'')
-        for path in sorted(set(wanted) | set(actual)):
+        # First what has hunks to look at; a merge leaves its markers as well.
+        for path in [*sorted(actual), *sorted(set(wanted) - set(actual))]:
             if wanted.get(path) == actual.get(path):
                 continue
             self.report(errors.integrity(
@@ -225,9 +226,8 @@ class Builder:
                 f'{self.release.outcome} has it',
                 ('restore what was edited by hand: git status, git log -- '
                  f'{self.repo.patches}',
-                 'after a merge of two changes: look at it in git -C '
-                 f'{self.release.shown} diff, then {self.repo.command} '
-                 f'check --accept'),
+                 'after a merge of two changes: look whether its hunks belong '
+                 f'together, then {self.repo.command} check --accept'),
                 detail='\n'.join(
                     '\n'.join([f'{step.name}: {hunk.header}', *(
                         line for line in hunk.lines if line[0] in '+-')])

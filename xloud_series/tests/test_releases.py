@@ -187,6 +187,14 @@ class TestElsewhere(Three):
             self.expect(4, 'apply', '2.0')
             self.ok('check', '--accept', '2.0')
             self.assertEqual([], self.status())
+        # A merge of two changes: both hunks are shown, not the markers.
+        path.write_text(re.sub('(.*)[0-9a-f]{40}( nova/a.py\n)', (
+            f'<<<<<<< HEAD\n\\g<1>{"1" * 40}\\2=======\n'
+            f'\\g<1>{"2" * 40}\\2>>>>>>> two\n'), path.read_text()))
+        self.assertRegex(self.expect(4, 'apply', '2.0'), (
+            r'error: nova/a.py does not come out(.*\n)*'
+            r' .*\+        hook = 2\n(.*\n)* .*\+        hook = 6\n'))
+        self.ok('check', '--accept', '2.0')
         path.unlink()
         self.assertIn('is not there', self.expect(4, 'apply', '2.0'))
 
