@@ -92,6 +92,7 @@ class Splitter:
         self.roots = repo.project.overlay_roots
         self.carried = carried        # by Change-Id, from the old patches
         self.carry = set(carry)       # asked for by name
+        self.added: ty.Set[str] = set()
         self.root = root              # the base, as the developer types it
         self.problems: ty.List[errors.SeriesError] = []
 
@@ -113,6 +114,10 @@ class Splitter:
             overlay = {path: layout.File(self.reader.read(change.blob) or b'',
                                          change.mode == '100755')
                        for path, change in blobs.items()}
+        for path in sorted(self.carry - self.added):
+            self.problem(f'--carry {path}: no commit adds that file',
+                         f'git diff --name-only --diff-filter=A {self.root}, '
+                         f'in the tree, lists those that are new')
         by_name: ty.Dict[str, str] = {}
         for patch in patches:
             for key in (patch.file_name, patch.change_id or ''):
@@ -144,6 +149,8 @@ class Splitter:
             self.problem(f'{_name(commit)} changes nothing',
                          f'git rebase -i {self.root}: drop it')
         for change in changes:
+            if change.status == 'A':
+                self.added.add(change.path)
             if self.later(commit, change, owner):
                 continue
             if change.status == 'D':

@@ -315,6 +315,9 @@ class TestRoundTrip(base.Case):
     def test_carried_file_stays_carried(self):
         self.edit('nova/variant.py', 'V = 1\n')
         self.commit('A variant\n\nWhy.\n\nChange-Id: I' + '4' * 40)
+        self.assertIn('--carry nova/varient.py: no commit adds that file',
+                      self.expect(1, 'export', '--carry', 'nova/varient.py'))
+        self.assertEqual([], self.status())
         self.ok('export', '--carry', 'nova/variant.py')
         self.assertFalse((self.root / 'nova/variant.py').exists())
         self.edit('nova/variant.py', 'V = 2\n')
