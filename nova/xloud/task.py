@@ -91,12 +91,19 @@ def note(instance, token: str, state: str) -> None:
     notes.note_task(instance, ' '.join((token, state)))
 
 
-def is_running(instance) -> bool:
-    """Whether the server has its task state because of an adjust."""
-    if instance.task_state != TASK:
-        return False
+def is_noted(instance) -> bool:
+    """Whether the books say that an adjust has not ended.
+
+    A restart of the compute service or a reset of the server's state can have
+    cleared the task state since.
+    """
     known = of(instance)
     return known is not None and known.state != DONE
+
+
+def is_running(instance) -> bool:
+    """Whether the server has its task state because of an adjust."""
+    return instance.task_state == TASK and is_noted(instance)
 
 
 def seen_as(instance) -> ty.Optional[str]:
@@ -118,10 +125,8 @@ def forget(instance) -> None:
     When a compute service starts, it clears the task state and nothing else.
     The caller saves the instance.
     """
-    if size.is_elastic(instance.flavor):
-        known = of(instance)
-        if known is not None and known.state != DONE:
-            notes.note_task(instance, None)
+    if size.is_elastic(instance.flavor) and is_noted(instance):
+        notes.note_task(instance, None)
 
 
 def range_of(instance) -> ty.List[int]:
@@ -276,7 +281,7 @@ class Unclaimed:
         """
         tokens = {instance.uuid: of(instance).token for instance in instances
                   if size.is_elastic(instance.flavor) and
-                  is_running(instance)}
+                  is_noted(instance)}
         self._seen = {token: self._seen.get(token, time.monotonic())
                       for token in tokens.values()}
         for instance in instances:
@@ -303,10 +308,11 @@ class Unclaimed:
             instance = objects.Instance.get_by_uuid(
                 context, instance_uuid, expected_attrs=['system_metadata'])
             known = of(instance)
-            if not is_running(instance) or known.token != token:
+            if not is_noted(instance) or known.token != token:
                 return
             waited = time.monotonic() - self._seen[token]
-            if known.state != ACCEPTED and waited < PATIENCE:
+            if is_running(instance) and known.state != ACCEPTED and (
+                    waited < PATIENCE):
                 return
             LOG.warning('Request %s of the server is %s and nobody works on '
                         'it. Its task is given back.', *known,
@@ -315,13 +321,18 @@ class Unclaimed:
 
 
 def end(instance, token: str, is_accepted=True) -> None:
-    """End the task of a request on the compute service."""
+    """End the task of a request on the compute service.
+
+    If its task state was cleared already, the server may have another one.
+    """
+    task_state = instance.task_state
     if is_accepted:
-        note_end(instance, token)
+        note(instance, token, DONE)
     else:
-        instance.task_state = None
         notes.note_task(instance, None)
-    books.save(instance, expected_task_state=[TASK])
+    if task_state == TASK:
+        instance.task_state = None
+    books.save(instance, expected_task_state=[task_state])
 
 
 def note_end(instance, token: str) -> None:

@@ -27,6 +27,7 @@ from nova.tests.fixtures import notifications
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import action
+from nova.xloud import noted
 from nova.xloud import size
 from nova.xloud import task
 
@@ -241,4 +242,6 @@ class KilledTestCase(adjust_base.AdjustTestCase):
         desired, boot = size.desired(instance), size.boot(instance)
         self.assertIn((desired, boot), outcomes)
         self.assert_books(desired, boot, condition=condition)
+        self.assertEqual(condition or noted.SETTLED,
+                         noted.of(instance.system_metadata)[0])
         self.assertEqual(boot, self.guest.config)

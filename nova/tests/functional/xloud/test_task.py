@@ -374,6 +374,25 @@ class GivenBackTestCase(task_base.TaskBase):
             self.post(202, current_vcpus=6, current_memory_mb=6144)
         self.assert_books(GROWN, GROWN)
 
+    def test_the_state_of_the_server_is_reset(self):
+        """An administrator clears its task state in the middle of it."""
+        def reset():
+            self.admin_api.post_server_action(
+                self.server['id'], {'os-resetState': {'state': 'active'}})
+
+        with self.before('adjust', reset):
+            self.post(409, current_vcpus=6)
+        self.reconcile()
+        self.assert_no_task()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+        with self.before('set_elastic_guest', reset,
+                         owner=scripted.ScriptedFakeDriver):
+            self.post(202, current_vcpus=6, current_memory_mb=6144)
+        self.reconcile()
+        self.assert_no_task()
+        self.assert_books(GROWN, GROWN)
+
     def test_a_resize_is_left_alone(self):
         """Also where a task of ours ended without a word before."""
         for state in (None, task.DONE, task.ACCEPTED):
