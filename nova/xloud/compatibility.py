@@ -22,8 +22,6 @@ A device that is attached to a running server is not seen before its next
 resize.
 """
 
-import os_resource_classes as orc
-
 import nova.conf
 from nova import exception
 from nova.i18n import _
@@ -40,7 +38,6 @@ from nova.xloud import traits
 CONF = nova.conf.CONF
 
 _MINIMUM_VCPUS, _MINIMUM_MEMORY = size.MINIMUM_KEYS
-_SIZES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
 
 
 def check(flavor, image) -> None:
@@ -132,7 +129,7 @@ def _check_flavor(flavor):
             raise exception.InvalidRequest(
                 _('The extra spec %s of the flavor is in a namespace that is '
                   'reserved for elastic servers.') % key)
-        if devices.resource_class(key) in _SIZES:
+        if devices.resource_class(key) in size.CLASSES:
             raise _conflict(
                 _keys(flavor), key,
                 _('it replaces the size that the server is charged'))

@@ -37,6 +37,8 @@ Nothing here does I/O. Sizes are in vCPUs and MiB.
 
 import typing as ty
 
+import os_resource_classes as orc
+
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
@@ -46,6 +48,8 @@ from nova.xloud import notes
 _MINIMUM_VCPUS = 'minimum_cpu'
 _MINIMUM_MEMORY = 'minimum_memory'
 MINIMUM_KEYS = (_MINIMUM_VCPUS, _MINIMUM_MEMORY)
+# What Placement counts of a size
+CLASSES = (orc.VCPU, orc.PCPU, orc.MEMORY_MB)
 
 # The task states in which a server is scheduled to start from its image, with
 # its flavor: evacuate and unshelve. A rebuild stays and asks for nothing.
@@ -94,11 +98,12 @@ def is_elastic(flavor) -> bool:
 
 
 def charges_by_extra_specs(flavor) -> bool:
-    """Whether a flavor names amounts of its own for Placement.
+    """Whether a flavor names the vCPUs or the memory for Placement itself.
 
     No new server may combine that with a minimum; an old one may have it.
     """
-    return any(key.startswith('resources') for key in _extra_specs(flavor))
+    return any(key.startswith('resources') and key.split(':')[-1] in CLASSES
+               for key in _extra_specs(flavor))
 
 
 def maximum(flavor) -> Size:

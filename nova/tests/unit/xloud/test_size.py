@@ -62,6 +62,17 @@ class FlavorSizeTestCase(test.NoDBTestCase):
         self.assertIn('minimum_memory of the flavor is 16385, above the '
                       '16384 MiB', str(ex))
 
+    def test_amounts_of_the_flavor(self):
+        """Only those of vCPUs and memory replace what is charged."""
+        for key in ('resources:VCPU', 'resources1:PCPU',
+                    'resources_A:MEMORY_MB'):
+            self.assertTrue(size.charges_by_extra_specs(
+                objects.Flavor(extra_specs={key: '1'})), key)
+        for key in ('resources:CUSTOM_LICENCE', 'resources:DISK_GB',
+                    'resources1:CUSTOM_VCPU', 'trait:VCPU'):
+            self.assertFalse(size.charges_by_extra_specs(
+                objects.Flavor(extra_specs={key: '1'})), key)
+
     @hypothesis.given(fakes.elastic_flavors())
     def test_minimum_is_inside_the_flavor(self, flavor):
         size.validate(flavor)
