@@ -233,8 +233,7 @@ def start_anew(instance) -> None:
     """
     record(instance, boot(instance), boot(instance))
     settle(instance, boot(instance))
-    notes.clear_outcome(instance)
-    notes.set_pending(instance, None)
+    _forget_outcome(instance)
 
 
 def started_anew(instance) -> Size:
@@ -271,12 +270,16 @@ def change_flavor(instance, flavor) -> Size:
     else:
         if is_elastic(instance.flavor):
             _put_aside(instance)
-        for word in ('desired', 'boot'):
-            if is_elastic(flavor):
+        if is_elastic(flavor):
+            for word in ('desired', 'boot'):
                 entries.write_size(instance, word, charge)
-            else:
-                entries.drop_size(instance, word)
-    if is_elastic(flavor) or is_elastic(instance.flavor):
+    if is_elastic(flavor):
+        _forget_outcome(instance)
+        entries.sign(instance, entries.BOOKS_TOO)
+    elif is_elastic(instance.flavor):
+        for key in entries.of(instance):
+            if not entries.is_old_size(key):
+                entries.put(instance, key, None)
         entries.sign(instance, entries.BOOKS_TOO)
     return charge
 
@@ -370,6 +373,12 @@ def _take_back(instance):
     for word in ('desired', 'boot'):
         entries.move_size(instance, 'old_' + word, word)
     entries.drop_size(instance, 'old_charged')
+
+
+def _forget_outcome(instance):
+    """Forget how the last change ended, of a guest that is no more."""
+    notes.clear_outcome(instance)
+    notes.set_pending(instance, None)
 
 
 def _write_charge(instance, size):

@@ -12,11 +12,13 @@
 
 import hypothesis
 from hypothesis import strategies as st
+from oslo_utils import timeutils
 
 from nova import objects
 from nova import test
 from nova.tests.unit.xloud import fakes
 from nova.xloud import entries
+from nova.xloud import noted
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -210,6 +212,23 @@ class ResizeTestCase(test.NoDBTestCase):
         size.forget_old_flavor(instance)
         alone = fakes.instance(new)
         self.assertEqual(books(alone), books(instance))
+
+    def test_what_the_old_guest_did_is_forgotten(self):
+        for new in (fakes.flavor(flavor_id=2, cpu=1),
+                    fakes.flavor(flavor_id=2)):
+            instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
+            notes.set_outcome(instance, noted.OVERCOMMITTED, 'No room.')
+            notes.note_excess(instance, size.Size(4, 8192))
+            notes.set_pending(instance, 'The charge falls later.')
+            notes.mark_started(instance, 'a run', timeutils.utcnow())
+            instance.old_flavor = instance.flavor
+            self._set_flavor(instance, new)
+            self.assertEqual(
+                (noted.SETTLED, None), noted.of(entries.of(instance)))
+            self.assertEqual(size.minimum(new), size.moved(instance))
+            size.forget_old_flavor(instance)
+            self.assertEqual(
+                size.is_elastic(new), bool(entries.of(instance)))
 
     def _migrate(self, instance):
         """As the host does to which it comes."""
