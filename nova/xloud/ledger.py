@@ -41,6 +41,9 @@ from nova.xloud import task
 
 LOG = logging.getLogger(__name__)
 
+# How a move ends after which the server is where it was before.
+_UNDONE = ['reverted', 'cancelled', 'failed', 'error']
+
 
 class Ledger:
     """What the servers of one compute service are charged."""
@@ -122,18 +125,18 @@ class Ledger:
         instance.obj_reset_changes(fields)
 
     def take_back(self, context, instance) -> bool:
-        """Take what a reverted migration of a server still has on its host.
+        """Take what a move that was undone still has on the host of a server.
 
         Placement before 14.0.0 gives a server nothing back on a host that is
-        over its capacity. Nova reverts the move nevertheless.
+        over its capacity. Nova undoes the move nevertheless.
 
         :returns: whether that was done
         """
-        reverted = objects.MigrationList.get_by_filters(
-            context, {'instance_uuid': instance.uuid, 'status': 'reverted'})
+        undone = objects.MigrationList.get_by_filters(
+            context, {'instance_uuid': instance.uuid, 'status': _UNDONE})
         return any(allocation.take_back(
             context, self._compute.reportclient, instance, migration.uuid,
-            self._provider(instance)) for migration in reverted
+            self._provider(instance)) for migration in undone
             if migration.source_node == instance.node)
 
     def can_release(self, context, instance) -> bool:

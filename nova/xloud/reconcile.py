@@ -266,7 +266,7 @@ class Reconciler:
             memo.is_verified = True
 
     def _take_back(self, context, instance):
-        """Take the allocation that a reverted move has left behind."""
+        """Take the allocation that a move left when it was undone behind."""
         try:
             with task.locked_now(instance.uuid):
                 instance.refresh()

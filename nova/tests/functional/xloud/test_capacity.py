@@ -188,6 +188,27 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
         self.assertEqual(size.Size(0, 0), self.used('host2'))
 
+    def test_a_live_migration_that_fails_where_placement_refuses(self):
+        """The same, after hours in which the host has become full."""
+        def fail(*args, **kwargs):
+            self.change_inventory('DISK_GB', reserved=1028)
+            raise exception.NovaException('by the test')
+
+        driver = self.start_host('host2').manager.driver
+        self.adjust(4, 4096)
+        with mock.patch.object(driver, 'pre_live_migration', fail):
+            self._live_migrate(
+                self.server, migration_expected_state='failed')
+        if self.is_placement_strict():
+            self.reconcile()
+            self.assertIn('Heal its allocations', self.stdlog.logger.output)
+            self.assertNotEqual(size.Size(0, 0), self.used('host2'))
+            self.change_inventory('DISK_GB', reserved=0)
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        self.assertEqual(size.Size(0, 0), self.used('host2'))
+
     def test_the_host_that_it_was_evacuated_from(self):
         """It is down, reserved, and keeps an allocation until it is back."""
         host2 = self.start_host('host2')
