@@ -71,11 +71,13 @@ def of_elastic(context, instance, guest, by_host) -> Status:
 def _current(instance, sizes, guest):
     """What the guest holds.
 
-    If it does not run, it is what it will start with; if the host does not
-    answer, the desired size.
+    If it does not run, it is what it will start with, or go on with if it is
+    suspended. If the host does not answer, it is the desired size.
     """
     if guest is not None and guest.running:
         return guest.holds
+    if instance.vm_state == vm_states.SUSPENDED:
+        return sizes.desired
     if guest is not None or instance.vm_state in _AT_REST:
         return sizes.boot
     return sizes.desired

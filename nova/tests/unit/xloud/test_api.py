@@ -73,6 +73,7 @@ class StatusTestCase(test.NoDBTestCase):
                 (ANSWER, vm_states.ACTIVE, (2, 2048)),
                 (nothing, vm_states.ACTIVE, (3, 3072)),
                 (nothing, vm_states.STOPPED, (3, 3072)),
+                (nothing, vm_states.SUSPENDED, (4, 4096)),
                 (silent, vm_states.ACTIVE, (4, 4096)),
                 (silent, vm_states.STOPPED, (3, 3072))):
             instance = fakes.server(
