@@ -233,7 +233,7 @@ def start_anew(instance) -> None:
     """
     record(instance, boot(instance), boot(instance))
     settle(instance, boot(instance))
-    _forget_outcome(instance)
+    _forget_guest(instance)
 
 
 def started_anew(instance) -> Size:
@@ -274,7 +274,7 @@ def change_flavor(instance, flavor) -> Size:
             for word in ('desired', 'boot'):
                 entries.write_size(instance, word, charge)
     if is_elastic(flavor):
-        _forget_outcome(instance)
+        _forget_guest(instance)
         entries.sign(instance, entries.BOOKS_TOO)
     elif is_elastic(instance.flavor):
         for key in entries.of(instance):
@@ -375,10 +375,16 @@ def _take_back(instance):
     entries.drop_size(instance, 'old_charged')
 
 
-def _forget_outcome(instance):
-    """Forget how the last change ended, of a guest that is no more."""
+def _forget_guest(instance):
+    """Forget what was noted of a guest that is no more.
+
+    The next one is configured with the boot size.
+    """
     notes.clear_outcome(instance)
     notes.set_pending(instance, None)
+    notes.await_guest(instance, None)
+    notes.note_settling(instance, False)
+    notes.note_config(instance, is_current=True)
 
 
 def _write_charge(instance, size):

@@ -12,7 +12,6 @@
 
 import hypothesis
 from hypothesis import strategies as st
-from oslo_utils import timeutils
 
 from nova import objects
 from nova import test
@@ -25,6 +24,16 @@ from nova.xloud import size
 
 def books(instance):
     return (instance.vcpus, instance.memory_mb, entries.of(instance))
+
+
+def note_all(instance):
+    """Note all that can be of a guest that has not done what it should."""
+    notes.set_outcome(instance, noted.OVERCOMMITTED, 'No room.')
+    notes.note_excess(instance, size.maximum(instance.flavor))
+    notes.set_pending(instance, 'The charge falls later.')
+    notes.await_guest(instance, 'req-of-somebody')
+    notes.note_settling(instance, True)
+    notes.note_config(instance, is_current=False)
 
 
 class FlavorSizeTestCase(test.NoDBTestCase):
@@ -144,15 +153,14 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         hypothesis.assume(size.is_elastic(instance.flavor))
         boot = size.boot(instance)
         self.assertEqual(boot, size.started_anew(instance))
-        notes.set_outcome(instance, 'Overcommitted', 'no room')
-        notes.set_pending(instance, 'no room')
+        note_all(instance)
         size.start_anew(instance)
         self.assertEqual(
             (boot, boot, boot),
             (size.desired(instance), size.boot(instance),
              size.charged(instance)))
-        self.assertIsNone(notes.outcome(instance))
-        self.assertIsNone(notes.pending(instance))
+        self.assertEqual(
+            (noted.SETTLED, None), noted.of(entries.of(instance)))
         once = books(instance)
         size.start_anew(instance)
         self.assertEqual(once, books(instance))
@@ -217,10 +225,7 @@ class ResizeTestCase(test.NoDBTestCase):
         for new in (fakes.flavor(flavor_id=2, cpu=1),
                     fakes.flavor(flavor_id=2)):
             instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
-            notes.set_outcome(instance, noted.OVERCOMMITTED, 'No room.')
-            notes.note_excess(instance, size.Size(4, 8192))
-            notes.set_pending(instance, 'The charge falls later.')
-            notes.mark_started(instance, 'a run', timeutils.utcnow())
+            note_all(instance)
             instance.old_flavor = instance.flavor
             self._set_flavor(instance, new)
             self.assertEqual(
