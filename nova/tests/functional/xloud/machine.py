@@ -24,6 +24,7 @@ from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import two_hosts
 from nova.xloud import condition
 from nova.xloud import guest as elastic_guest
+from nova.xloud import noted
 from nova.xloud import notes
 from nova.xloud import size
 from nova.xloud import task
@@ -376,8 +377,11 @@ class Servers(stateful.RuleBasedStateMachine):
         charged = size.charged(instance)
         if not instance.host:
             self.world.assertEqual({}, allocations)
+            self.check_noted(instance, condition.SETTLED)
             return
         self.world.assertEqual({instance.host: charged}, allocations)
+        if not size.is_elastic(instance.flavor):
+            self.check_noted(instance, condition.SETTLED)
         if not is_quiet(instance):
             return
         self.world.assertIsNone(instance.task_state)
@@ -390,6 +394,8 @@ class Servers(stateful.RuleBasedStateMachine):
                 instance.host, [max(0, number - charge) for number, charge
                                 in zip(held, charged)]))
         guest = SmallDriver.guests[instance.uuid]
+        if held != NOTHING or instance.vm_state == 'stopped':
+            self.check_noted(instance, self.world.condition_of(instance))
         if notes.is_config_current(instance):
             self.world.assertEqual(needed, charged)
             if instance.vm_state == 'active' and held != NOTHING:
@@ -399,6 +405,11 @@ class Servers(stateful.RuleBasedStateMachine):
             self.world.assertTrue(
                 instance.vm_state in ('rescued', 'resized') or
                 guest.behaviour == scripted.REFUSING)
+
+    def check_noted(self, instance, expected):
+        """The list of elastic servers says what is so."""
+        self.world.assertEqual(
+            expected, noted.of(instance.system_metadata)[0])
 
     @stateful.invariant()
     def charged_is_held(self):

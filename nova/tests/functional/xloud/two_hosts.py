@@ -19,6 +19,7 @@ import fixtures
 import futurist
 from keystoneauth1 import exceptions as ks_exc
 import oslo_messaging as messaging
+from oslo_utils import timeutils
 
 from nova.api.metadata import password
 from nova.api.openstack import common
@@ -30,7 +31,9 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import xloud_answers
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import scripted
+from nova.xloud import condition
 from nova.xloud import rpcapi
+from nova.xloud import situation
 from nova.xloud import size
 
 CONF = conf.CONF
@@ -174,6 +177,13 @@ class World(adjust_base.AdjustTestCase):
         if not instance.host:
             return NOTHING
         return self.driver_of(instance.host).held(instance.uuid)
+
+    def condition_of(self, instance):
+        """What its status says, from what its host reports now."""
+        (guest,) = self.driver_of(instance.host).get_elastic_guests(
+            [instance]).values()
+        return condition.evaluate(situation.of(
+            instance, guest, timeutils.utcnow() + self.later))[0]
 
     # What a look costs, each of 100,000 steps pays several times: it reads
     # the databases of Nova and Placement, past their APIs and their engines.
