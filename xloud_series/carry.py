@@ -85,7 +85,7 @@ class Carry:
         todo = self.todo()
         with self.builder.standing_on(self.release, self.old.base), \
                 tempfile.TemporaryDirectory(
-                    dir=self.work.repo.cache) as folder:
+                    dir=self.work.repo.scratch) as folder:
             self.folder = Path(folder)
             self.scratch: ty.Optional[_scratch.Scratch] = None
             for key, step in todo:

@@ -84,7 +84,7 @@ def drift(work: workspace.Workspace, release: layout.Release,
     onto, pin = upstream.base(work.store, work.repo,
                               upstream.find_pin(work.repo, name, to),
                               workspace.say)
-    with tempfile.TemporaryDirectory(dir=work.repo.cache) as folder:
+    with tempfile.TemporaryDirectory(dir=work.repo.scratch) as folder:
         place = Path(folder, 'tree')
         place.mkdir()
         scratch = _scratch.Scratch(work.store, place, onto)

@@ -92,6 +92,11 @@ class Repo:
     def store(self) -> Path:
         return self.cache / 'store.git'
 
+    @property
+    def scratch(self) -> Path:
+        """For trees of one run; the next one empties it."""
+        return self.cache / 'scratch'
+
     def releases(self) -> ty.List[Release]:
         """The oldest first."""
         return [Release(self, name) for name in Files(self).releases()]

@@ -44,7 +44,7 @@ def base(work: workspace.Workspace, release: layout.Release,
         raise errors.usage(f'--base {spec}: expected PATH_OR_URL@COMMIT')
     pinned = work.base(release)
     name = work.repo.project.name
-    with tempfile.TemporaryDirectory(dir=work.repo.cache) as folder:
+    with tempfile.TemporaryDirectory(dir=work.repo.scratch) as folder:
         aside = _git.Git(Path(folder))
         aside.out('init', '--quiet', '--bare', '--template=')
         commit = fetch(aside, where, commit)

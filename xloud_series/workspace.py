@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sys
 import typing as ty
 
@@ -66,6 +67,9 @@ class Workspace:
         healed = transaction.resume(self.repo)
         if healed:
             say('finished an interrupted export: ' + ', '.join(healed))
+        # Of Nova, what a killed run leaves there is fifty megabytes.
+        shutil.rmtree(self.repo.scratch, ignore_errors=True)
+        self.repo.scratch.mkdir(exist_ok=True)
         if not (self.repo.store / 'HEAD').exists():
             self.store.out('init', '--quiet', '--bare', '--template=')
             info = self.repo.store / 'info'

@@ -26,6 +26,7 @@ import subprocess
 import sys
 from unittest import mock
 
+from xloud_series import drift
 from xloud_series import errors
 from xloud_series import export
 from xloud_series import git as _git
@@ -415,6 +416,16 @@ class TestTrouble(base.Case):
         (half / 'x').write_text('x')
         self.ok('apply')
         self.assertFalse(half.exists())
+
+    def test_what_a_killed_run_leaves(self):
+        """A whole tree of upstream's, beside the store."""
+        scratch = self.root / 'build/.cache/scratch'
+        with mock.patch.object(drift.Replay, 'step',
+                               lambda *args: os._exit(9)):
+            self.assertEqual(9, self.run_verb('drift', '--to', '1.0').code)
+        self.assertEqual(1, len(list(scratch.glob('*/tree/nova'))))
+        self.ok('status')
+        self.assertEqual([], list(scratch.iterdir()))
 
     def test_errors_as_json(self):
         got = self.run_verb('apply', '9.9', '--json')
