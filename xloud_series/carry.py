@@ -95,9 +95,15 @@ class Carry:
 
     def todo(self) -> ty.List[ty.Tuple[str, _stack.Step]]:
         """In the order of the source; what only we have keeps its place."""
-        found = [(_key(step), step) for step in self.after.steps
-                 # What we are without stays so.
-                 if _key(step) in self.mine or _key(step) not in self.was]
+        found = []
+        for step in self.after.steps:
+            key = _key(step)
+            if key in self.mine or key not in self.was:
+                found.append((key, step))
+            elif _edits(step) != _edits(self.was[key]):
+                # A person decided that, but not of what is in it now.
+                workspace.say(f'{self.release.name} stays without '
+                              f'{step.name}, which has changed')
         last = ''
         for key, step in self.mine.items():
             if key not in self.was and key not in dict(found):

@@ -413,6 +413,18 @@ class TestExport(Three):
                       self.expect(3, 'export'))
         self.assertEqual(before, self.snapshot())
 
+    def test_a_change_of_what_another_release_is_without(self):
+        self.at('3.0')
+        base.git(self.tree, 'rebase', '--quiet', '--onto', 'HEAD~2', 'HEAD~')
+        self.ok('export', '3.0', '--only')
+        self.at('1.0')
+        notice = '3.0 stays without second-hook.patch, which has changed'
+        self.fold(2, 'nova/a.py', 'hook = 2', 'hook = 22')
+        self.assertNotIn(notice, self.ok('export'))
+        self.fold(1, 'nova/b.py', 'X = 1', 'X = 11')
+        self.assertIn(notice, self.ok('export'))
+        self.ok('check')
+
     def test_where_it_does_not_fit(self):
         """Stops in the tree of that release; nothing is written before."""
         self.only()
