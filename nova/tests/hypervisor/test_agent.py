@@ -13,6 +13,7 @@
 """The word of a guest agent counts where a guest has one."""
 
 import fixtures
+import libvirt
 import libvirt_qemu
 from oslo_serialization import jsonutils
 
@@ -56,6 +57,19 @@ class AgentTestCase(base.HypervisorTestCase):
         self.assert_all_see(server, size.Size(1, 512), reconcile=True)
         # It was asked once.
         self.assertEqual(before + 1, self._count_silence())
+
+    def test_agent_that_is_in_sync_and_says_nothing(self):
+        """Its calls end in libvirt, too, or nobody could call libvirt."""
+        server = self.boot(tiny_guest.MUTE_AGENT, has_agent=True)
+        hypervisor_fixtures.wait_for(
+            lambda: self.status(server) and self._count_silence(),
+            self.SECONDS, 'the agent does not answer')
+        # libvirt takes the next command as soon as the last has ended.
+        error = self.assertRaises(
+            libvirt.libvirtError, libvirt_qemu.qemuAgentCommand,
+            self.domain(server), '{"execute": "guest-ping"}', 1, 0)
+        self.assertEqual(libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+                         error.get_error_code(), error)
 
     @staticmethod
     def _patience():

@@ -23,7 +23,7 @@ import typing as ty
 
 from oslo_log import log as logging
 
-from nova.virt import hardware
+from nova.virt.libvirt.xloud import qemu
 
 LOG = logging.getLogger(__name__)
 
@@ -42,30 +42,30 @@ class Agent:
         does not answer
     """
 
-    def __init__(self, domain):
-        """:param domain: patience.Patient of a virDomain"""
-        self._domain = domain
+    def __init__(self):
         self._silent_until = 0.0
         self._is_asked = False
         self.online: ty.Optional[int] = None
 
-    def ask(self) -> None:
-        """Ask it how many vCPUs are online."""
+    def ask(self, host, domain) -> None:
+        """Ask it how many vCPUs are online.
+
+        :param domain: a virDomain, not wrapped
+        """
         begin = time.monotonic()
         if self._is_asked or begin < self._silent_until:
             return
         self._is_asked = True
         online = None
         try:
-            said = self._domain.guestVcpus(seconds=SECONDS)
-            online = len(hardware.parse_cpu_spec(said['online']))
+            online = qemu.count_online_vcpus(host, domain, SECONDS)
         except Exception as error:
             # An absent agent costs no time, and can appear at any moment.
             if time.monotonic() - begin >= SECONDS / 2:
                 self._silent_until = time.monotonic() + _SILENCE_SECONDS
                 LOG.info('The agent of %(domain)s is not asked for a while: '
-                         '%(error)s', {'domain': self._domain.UUIDString(),
-                                       'error': error})
+                         '%(error)s', {
+                             'domain': domain.UUIDString(), 'error': error})
         finally:
             self.online = online
             self._is_asked = False

@@ -174,7 +174,7 @@ class Observer:
             is_known = len(records) > 1 and (
                 record.run.agent.online == record.vcpus)
             if not is_known and time.monotonic() < deadline:
-                record.run.agent.ask()
+                record.run.agent.ask(self._host, record.domain)
 
     def _renew(self, uuids, records):
         """Records with statistics younger than the last move of a balloon.

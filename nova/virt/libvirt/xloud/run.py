@@ -123,7 +123,7 @@ class Run:
         has_agent = bool(xml.xpath(
             './devices/channel/target[@name="%s"]' % agent.NAME))
         if has_agent != (self.agent is not None):
-            self.agent = agent.Agent(self.domain) if has_agent else None
+            self.agent = agent.Agent() if has_agent else None
         return xml
 
     def complete(self, statistics) -> ty.Dict[str, ty.Any]:

@@ -116,7 +116,7 @@ class StateTest(base.GuestsTestCase):
         self.domain.type = 'qemu'
         self.domain.unplug = 'silent'
         self._change(size.Size(2, 1024))
-        self._let_hang(xloud_libvirt.Monitor, 'virDomainQemuMonitorCommand')
+        self._let_hang(xloud_libvirt.Extension, 'virDomainQemuMonitorCommand')
         # Not less than it may hold
         self.assertEqual(3, self._state().vcpus)
 
@@ -338,13 +338,22 @@ class AgentTest(base.GuestsTestCase):
         # The agent of a server with another image is not asked.
         self.devices = base.BALLOON
         self.driver._elastic_guests._observer.runs.clear()
-        self.domain.guestVcpus = self.fail
+        self.domain.ask_agent = self.fail
         self.assertIsNone(self._state().online_vcpus)
 
     def test_nonsense(self):
-        self.domain.guestVcpus = lambda flags=0: {'online': 'all of them'}
-        state = self._state()
-        self.assertEqual((3, None), (state.vcpus, state.online_vcpus))
+        vcpu = '{"online": true, "logical-id": 0}'
+        for nonsense in (
+                'all of them', '[' * 9999, '{"return": 3}',
+                '{"return": [{"online": true}]}',
+                '{"return": [{"online": true, "logical-id": {}}]}',
+                '{"return": [%s]}' % ', '.join([vcpu] * (1 << 16))):
+            self.domain.ask_agent = lambda: nonsense
+            state = self._state()
+            self.assertEqual((3, None), (state.vcpus, state.online_vcpus))
+        # No vCPU counts twice.
+        self.domain.ask_agent = lambda: '{"return": [%s, %s]}' % (vcpu, vcpu)
+        self.assertEqual(1, self._state().online_vcpus)
 
     def test_agent_that_hangs_is_left_alone(self):
         self._state()
@@ -358,13 +367,13 @@ class AgentTest(base.GuestsTestCase):
             asked.append(1)
             released.wait(10)
 
-        self.domain.guestVcpus = hang
+        self.domain.ask_agent = hang
         for _ in range(3):
             self.assertIsNone(self._state().online_vcpus)
         self.assertEqual(1, len(asked))
         # The guest resets itself.
         self.connection.tell_reset(self.domain)
-        del self.domain.guestVcpus
+        del self.domain.ask_agent
         self.assertEqual(2, self._state().online_vcpus)
 
     def test_of_many_only_those_in_doubt_are_asked(self):
@@ -382,7 +391,7 @@ class AgentTest(base.GuestsTestCase):
         self.assertEqual(2, online())
         self.domain.online = '0-2'
         self.assertEqual(3, online())
-        with mock.patch.object(self.domain, 'guestVcpus', self.fail):
+        with mock.patch.object(self.domain, 'ask_agent', self.fail):
             self.assertEqual(3, online())
         self._change(base.MAXIMUM)
         self.domain.online = '0-3'
