@@ -85,7 +85,8 @@ class Memo:
             situation.Situation):
         """The situation of a server that is now looked at.
 
-        A paused guest can do nothing, so its time begins when it goes on.
+        A paused guest can do nothing, so its time begins when it goes on. So
+        does that of a suspended one, which nobody looks at.
 
         :param is_configured: whether the hypervisor has just been given the
             boot size for its configuration
@@ -98,6 +99,10 @@ class Memo:
         return known._replace(
             was_paused=self._was_paused,
             is_config_current=is_configured or known.is_config_current)
+
+    def note_pause(self) -> None:
+        """Remember that the guest could do nothing until now."""
+        self._was_paused = True
 
     def begin_anew(self, instance) -> None:
         """Give a guest the time for a change from now on."""

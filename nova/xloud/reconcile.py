@@ -156,16 +156,20 @@ class Reconciler:
         self._next = None
         return uuids
 
-    def reconcile_server(self, context, instance, allocated=None) -> bool:
+    def reconcile_server(self, context, instance, allocated=None,
+                         goes_on=False) -> bool:
         """Reconcile one server, unless something else works on it now.
 
         :param allocated: what Placement says it is charged, if that is known
+        :param goes_on: whether its guest was paused or suspended until now
         :returns: False if something else works on it
         """
         try:
             if not size.is_elastic(instance.flavor):
                 return True
 
+            if goes_on:
+                self.memos[instance.uuid].note_pause()
             with task.locked_now(instance.uuid):
                 instance.refresh()
                 if self._is_ours(instance):

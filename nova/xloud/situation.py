@@ -108,7 +108,7 @@ class Situation(ty.NamedTuple):
     is_start: bool = False
     # Whether it is paused, so that its guest can do nothing
     is_paused: bool = False
-    # Whether it was paused before it reached its desired size
+    # Whether it was paused or suspended before it reached its desired size
     was_paused: bool = False
 
     @property

@@ -38,7 +38,7 @@ class AdjustTestCase(scripted.GuestsTestCase):
         super().setUp()
         self.later = datetime.timedelta()
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() + self.later)
-        for user in ('change', 'memo', 'reconcile'):
+        for user in ('change', 'memo', 'reconcile', 'status'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.xloud.%s.timeutils' % user, clock))
         self.flags(settle_timeout=self.SETTLE_TIMEOUT, group='xloud')

@@ -161,6 +161,13 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         super().power_on(context, instance, *args, **kwargs)
         self._start(instance)
 
+    def suspend(self, context, instance):
+        self.instances[instance.uuid].state = power_state.SHUTDOWN
+
+    def resume(self, context, instance, *args, **kwargs):
+        # The same run of the guest goes on.
+        self.instances[instance.uuid].state = power_state.RUNNING
+
     def rescue(self, context, instance, *args, **kwargs):
         # Nova has stopped the guest; another one runs in its place.
         self.power_on(context, instance, None)

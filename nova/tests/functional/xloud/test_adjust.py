@@ -755,6 +755,43 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.assert_books(base.MINIMUM, base.MINIMUM)
         self.assertEqual('Settled', self.status()['condition'])
 
+    def test_its_time_passes_while_it_can_do_nothing(self):
+        for action, state, back in (
+                ('pause', 'PAUSED', 'unpause'),
+                ('suspend', 'SUSPENDED', 'resume')):
+            self.guest.behaviour = scripted.OBEDIENT
+            self.adjust(*GROWN)
+            self.guest.behaviour = scripted.LATE
+            self.adjust(*base.MINIMUM)
+            self.api.post_server_action(self.server['id'], {action: None})
+            self._wait_for_state_change(self.server, state)
+            self.wait()
+            # Neither does this depend on a look at it meanwhile.
+            self.compute = self.restart_compute_service(self.compute)
+            self.api.post_server_action(self.server['id'], {back: None})
+            self._wait_for_state_change(self.server, 'ACTIVE')
+            for _ in range(2):
+                self._wait_for_assert(lambda: self.assertEqual(
+                    'InProgress', self.status()['condition']))
+                self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+                self.reconcile()
+            self.wait()
+            self.reconcile()
+            self.assert_books(GROWN, base.MINIMUM, condition='Partial')
+
+    def test_suspended(self):
+        """It goes on with what it had, and does not start."""
+        self.adjust(*GROWN, persist=False)
+        self._suspend_server(self.server)
+        self.reconcile()
+        status = self.status()
+        self.assertEqual(
+            ('Settled', *GROWN, 0),
+            (status['condition'], status['current_vcpus'],
+             status['current_memory_mb'], status['actual_vcpus']))
+        self._resume_server(self.server)
+        self.assert_books(GROWN, base.MINIMUM)
+
     def test_it_is_paused_and_refuses_after_that(self):
         self.adjust(*GROWN)
         self.guest.behaviour = scripted.LOST

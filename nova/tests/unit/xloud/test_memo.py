@@ -53,6 +53,12 @@ class MemoTestCase(test.NoDBTestCase):
         self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
         self.memo.begin_anew(self.server)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+        # Nobody looked at it while it was paused or suspended.
+        self.memo.note_pause()
+        self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
+        # One that is at rest needs no time.
+        notes.note_settling(self.server, False)
+        self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
 
     def test_a_request_for_vcpus_is_made_once(self):
         less, least = size.Size(3, 4096), size.Size(2, 4096)
