@@ -87,7 +87,7 @@ def _of_running(known, actual):
                     '%(desired)s.') %
                   {'actual': actual, 'desired': sizes.desired})
     if actual != sizes.desired and (
-            is_starting or known.is_paused or has_time):
+            is_starting or known.is_held_up or has_time):
         return IN_PROGRESS, difference
     # When a guest refuses, what it holds then becomes the desired size.
     if actual != sizes.desired or noted == PARTIAL:

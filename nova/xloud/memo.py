@@ -21,7 +21,6 @@ import typing as ty
 
 from oslo_utils import timeutils
 
-from nova.compute import vm_states
 from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
@@ -75,8 +74,9 @@ class Memo:
         self.is_verified = False
         # Until when not to ask for more
         self.no_room: ty.Optional[_NoRoom] = None
-        # Whether it was paused before it reached its desired size
-        self._was_paused = False
+        # Whether its guest did nothing, or was asked for nothing, before it
+        # reached its desired size
+        self._was_held_up = False
         # Until when a change that no user asked for waits
         self._leisure: ty.Optional[_Leisure] = None
         self._unplug: ty.Optional[_Unplug] = None
@@ -85,28 +85,27 @@ class Memo:
             situation.Situation):
         """The situation of a server that is now looked at.
 
-        A paused guest can do nothing, so its time begins when it goes on. So
-        does that of a suspended one, which nobody looks at.
+        A guest that is held up has its time when that is over.
 
         :param is_configured: whether the hypervisor has just been given the
             boot size for its configuration
         """
         known = situation.of(instance, guest, timeutils.utcnow())
-        if instance.vm_state == vm_states.PAUSED:
-            self._was_paused |= guest.running and known.is_settling
+        if known.is_held_up:
+            self._was_held_up |= guest.running and known.is_settling
         elif not known.is_settling or known.is_start:
-            self._was_paused = False
+            self._was_held_up = False
         return known._replace(
-            was_paused=self._was_paused,
+            was_held_up=self._was_held_up,
             is_config_current=is_configured or known.is_config_current)
 
-    def note_pause(self) -> None:
-        """Remember that the guest could do nothing until now."""
-        self._was_paused = True
+    def hold_up(self) -> None:
+        """Remember that the guest did nothing, or was asked for nothing."""
+        self._was_held_up = True
 
     def begin_anew(self, instance) -> None:
         """Give a guest the time for a change from now on."""
-        self._was_paused = False
+        self._was_held_up = False
         leisure = self._leisure_of(instance)
         notes.mark_changed(instance, timeutils.utcnow())
         if leisure is not None:

@@ -106,6 +106,8 @@ class Reconciler:
             # else afterwards.
             if not self._is_quiet(instance):
                 self._executor.doubt(instance)
+                if not task.is_running(instance):
+                    self.memos[instance.uuid].hold_up()
         if not servers:
             return
         guests = self._executor.guests(list(servers.values()))
@@ -161,7 +163,8 @@ class Reconciler:
         """Reconcile one server, unless something else works on it now.
 
         :param allocated: what Placement says it is charged, if that is known
-        :param goes_on: whether its guest was paused or suspended until now
+        :param goes_on: whether its guest was suspended until now, or something
+            else kept it or reconcile from a change
         :returns: False if something else works on it
         """
         try:
@@ -169,7 +172,7 @@ class Reconciler:
                 return True
 
             if goes_on:
-                self.memos[instance.uuid].note_pause()
+                self.memos[instance.uuid].hold_up()
             with task.locked_now(instance.uuid):
                 instance.refresh()
                 if self._is_ours(instance):

@@ -19,6 +19,7 @@ what to do. Neither asks anybody for more.
 import datetime
 import typing as ty
 
+from nova.compute import task_states
 from nova.compute import vm_states
 import nova.conf
 from nova.xloud import guest as elastic_guest
@@ -27,6 +28,9 @@ from nova.xloud import notes
 from nova.xloud import size
 
 CONF = nova.conf.CONF
+
+# The task of an adjust is among these, as a resize uses the same value.
+_NOTHING_ELSE = (None, task_states.RESIZE_PREP)
 
 
 class Sizes(ty.NamedTuple):
@@ -106,10 +110,11 @@ class Situation(ty.NamedTuple):
     is_config_current: bool = True
     # Whether this is the first look at this run of the guest
     is_start: bool = False
-    # Whether it is paused, so that its guest can do nothing
-    is_paused: bool = False
-    # Whether it was paused or suspended before it reached its desired size
-    was_paused: bool = False
+    # Whether its guest can do nothing, because it is paused, or is asked for
+    # nothing, because another task is running
+    is_held_up: bool = False
+    # Whether that was so before it reached its desired size
+    was_held_up: bool = False
 
     @property
     def has_start_window(self) -> bool:
@@ -134,12 +139,12 @@ class Situation(ty.NamedTuple):
     @property
     def begins_anew(self) -> bool:
         """Whether the guest has the time for a change from now on."""
-        return not self.is_paused and (self.was_paused or self.has_strayed)
+        return not self.is_held_up and (self.was_held_up or self.has_strayed)
 
     @property
     def asked_at(self) -> ty.Optional[datetime.datetime]:
         """From when on the guest has time for what is desired."""
-        if self.begins_anew or self.is_paused:
+        if self.begins_anew or self.is_held_up:
             return self.now
         return self.changed_at
 
@@ -155,4 +160,5 @@ def of(instance, guest, now) -> Situation:
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),
         is_start=guest is not None and is_start(instance, guest),
-        is_paused=instance.vm_state == vm_states.PAUSED)
+        is_held_up=instance.vm_state == vm_states.PAUSED or (
+            instance.task_state not in _NOTHING_ELSE))

@@ -779,6 +779,32 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.reconcile()
             self.assert_books(GROWN, base.MINIMUM, condition='Partial')
 
+    def test_its_time_passes_while_its_image_is_taken(self):
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        snapshot = self.driver.snapshot
+
+        def take_long(*args):
+            snapshot(*args)
+            self.wait()
+            self.reconcile()
+            self.assertEqual('InProgress', self.status()['condition'])
+
+        with mock.patch.object(self.driver, 'snapshot', take_long):
+            self.api.post_server_action(
+                self.server['id'], {'createImage': {'name': 'image'}})
+            self._wait_for_server_parameter(
+                self.server, {'OS-EXT-STS:task_state': None})
+        for _ in range(2):
+            self._wait_for_assert(lambda: self.assertEqual(
+                'InProgress', self.status()['condition']))
+            self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+            self.reconcile()
+        self.wait()
+        self.reconcile()
+        self.assert_books(GROWN, base.MINIMUM, condition='Partial')
+
     def test_suspended(self):
         """It goes on with what it had, and does not start."""
         self.adjust(*GROWN, persist=False)

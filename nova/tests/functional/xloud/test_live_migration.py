@@ -104,6 +104,15 @@ class MovingBalloonTestCase(adjust_base.AdjustTestCase):
         self.guest.held = base.MINIMUM
         self.assert_settled('host2', base.MINIMUM)
 
+    def test_it_takes_longer_than_the_guest_has(self):
+        self.end('host1', 'completed', HALFWAY)
+        self.wait()
+        self._live_migrate(self.server)
+        self._wait_for_assert(lambda: self.assertEqual(
+            'InProgress', self.status()['condition']))
+        self._run_periodics()
+        self.assert_settled('host2', HALFWAY)
+
     def test_before_the_audit(self):
         """Reconcile finds what a live migration brought, as no claim does."""
         self.end('host1', 'completed', HALFWAY)

@@ -48,13 +48,13 @@ class MemoTestCase(test.NoDBTestCase):
         notes.note_settling(self.server, True)
         self.server.vm_state = vm_states.PAUSED
         known = self.memo.look_at(self.server, GUEST)
-        self.assertEqual((True, False), (known.is_paused, known.begins_anew))
+        self.assertEqual((True, False), (known.is_held_up, known.begins_anew))
         self.server.vm_state = vm_states.ACTIVE
         self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
         self.memo.begin_anew(self.server)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
-        # Nobody looked at it while it was paused or suspended.
-        self.memo.note_pause()
+        # Nobody looked at it meanwhile.
+        self.memo.hold_up()
         self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
         # One that is at rest needs no time.
         notes.note_settling(self.server, False)
