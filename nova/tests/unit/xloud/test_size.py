@@ -17,7 +17,6 @@ from nova import objects
 from nova import test
 from nova.tests.unit.xloud import fakes
 from nova.xloud import entries
-from nova.xloud import noted
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -28,12 +27,18 @@ def books(instance):
 
 def note_all(instance):
     """Note all that can be of a guest that has not done what it should."""
-    notes.set_outcome(instance, noted.OVERCOMMITTED, 'No room.')
+    notes.set_outcome(instance, 'Overcommitted', 'No room.')
     notes.note_excess(instance, size.maximum(instance.flavor))
     notes.set_pending(instance, 'The charge falls later.')
     notes.await_guest(instance, 'req-of-somebody')
     notes.note_settling(instance, True)
     notes.note_config(instance, is_current=False)
+
+
+def is_anything_noted(instance):
+    return (notes.outcome(instance) or notes.pending(instance) or
+            notes.awaited(instance) or notes.is_settling(instance) or
+            not notes.is_config_current(instance))
 
 
 class FlavorSizeTestCase(test.NoDBTestCase):
@@ -159,8 +164,7 @@ class InstanceSizeTestCase(test.NoDBTestCase):
             (boot, boot, boot),
             (size.desired(instance), size.boot(instance),
              size.charged(instance)))
-        self.assertEqual(
-            (noted.SETTLED, None), noted.of(entries.of(instance)))
+        self.assertFalse(is_anything_noted(instance))
         once = books(instance)
         size.start_anew(instance)
         self.assertEqual(once, books(instance))
@@ -228,8 +232,7 @@ class ResizeTestCase(test.NoDBTestCase):
             note_all(instance)
             instance.old_flavor = instance.flavor
             self._set_flavor(instance, new)
-            self.assertEqual(
-                (noted.SETTLED, None), noted.of(entries.of(instance)))
+            self.assertFalse(is_anything_noted(instance))
             self.assertEqual(size.minimum(new), size.moved(instance))
             size.forget_old_flavor(instance)
             self.assertEqual(
