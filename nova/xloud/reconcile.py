@@ -108,11 +108,12 @@ class Reconciler:
                 self._executor.doubt(instance)
                 if not task.is_running(instance):
                     self.memos[instance.uuid].hold_up()
-        if not servers:
-            return
-        guests = self._executor.guests(list(servers.values()))
-        if not guests:
-            return
+        guests = servers and self._executor.guests(list(servers.values()))
+        if guests:
+            self._look_at_all(context, servers, guests)
+        summary.log(instances, servers.keys() - guests)
+
+    def _look_at_all(self, context, servers, guests):
         allocated = self._executor.ledger.allocated(context, [
             instance for uuid, instance in servers.items()
             if not self.memos[uuid].is_verified and
@@ -131,7 +132,6 @@ class Reconciler:
             except Exception:
                 # The failure of one server must not stop the others.
                 LOG.exception('Not reconciled.', instance=servers[uuid])
-        summary.log(instances, servers.keys() - guests)
 
     def _instances(self, context):
         """The elastic servers of the host, without a look at others."""

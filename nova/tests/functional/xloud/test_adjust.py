@@ -1040,6 +1040,16 @@ class PeriodicTestCase(adjust_base.AdjustTestCase):
         self.driver.is_away = True
         self.reconcile()
         self.assertEqual(before, self.books(self.server))
+        self.assertIn('Elastic servers: Unknown=1, total=1',
+                      self.stdlog.logger.output)
+
+    def test_no_server_can_be_looked_at(self):
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*GROWN)
+        self._suspend_server(self.server)
+        self.reconcile()
+        self.assertIn('Elastic servers: InProgress=1, total=1',
+                      self.stdlog.logger.output)
 
     def test_a_server_in_use_is_left_for_later(self):
         self.guest.start(GROWN)
