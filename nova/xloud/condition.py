@@ -70,7 +70,7 @@ def _of_running(known, actual):
     sizes, outcome, online = (
         known.sizes, known.outcome, known.guest.online_vcpus)
     noted = outcome[0] if outcome else None
-    has_time = situation.is_waiting(
+    has_time = known.is_held_up and known.is_settling or situation.is_waiting(
         known.changed_at, known.now, known.settle_timeout)
     # Reconcile looks at what a guest does by itself before this judges.
     is_starting = (

@@ -107,6 +107,12 @@ class ConditionTestCase(test.NoDBTestCase):
                       evaluate(middle, guest={'online_vcpus': 1})[1])
         self.assertEqual(condition.IN_PROGRESS, evaluate(
             middle, changed_at=NOW, guest={'online_vcpus': 1})[0])
+        # While another task runs, its time does not pass.
+        for is_settling, expected in ((True, condition.IN_PROGRESS),
+                                      (False, condition.PARTIAL)):
+            self.assertEqual(expected, evaluate(
+                middle, guest={'online_vcpus': 1}, is_held_up=True,
+                is_settling=is_settling)[0])
 
     def test_a_guest_that_does_not_run_holds_nothing(self):
         self.assertEqual((condition.SETTLED, None),
