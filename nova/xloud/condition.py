@@ -52,12 +52,14 @@ def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
     guest, sizes = known.guest, known.sizes
     if guest is None:
         return UNKNOWN, _('The host does not report what the server holds.')
-    actual = _NOTHING
+    actual, found = _NOTHING, None
     if guest.running:
         actual = situation.held(sizes, guest)
         found = _of_running(known, actual)
-        if found is not None:
-            return found
+    elif known.is_suspended:
+        found = _of_suspended(known)
+    if found is not None:
+        return found
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):
         return IN_PROGRESS, known.pending or (
@@ -97,6 +99,14 @@ def _of_running(known, actual):
         return (IN_PROGRESS if has_time else PARTIAL,
                 offline(online, actual.vcpus))
     return None
+
+
+def _of_suspended(known):
+    """The condition of a guest that goes on later with what it was doing."""
+    if known.outcome is None and known.is_settling:
+        return IN_PROGRESS, _(
+            'The server goes on with its last change when it is resumed.')
+    return known.outcome
 
 
 def offline(online_vcpus: int, vcpus: int) -> str:

@@ -113,7 +113,9 @@ class Situation(ty.NamedTuple):
     # Whether its guest can do nothing, because it is paused, or is asked for
     # nothing, because another task is running
     is_held_up: bool = False
-    # Whether that was so before it reached its desired size
+    # Whether its guest is saved, and goes on from there later
+    is_suspended: bool = False
+    # Whether it was held up before it reached its desired size
     was_held_up: bool = False
 
     @property
@@ -160,5 +162,6 @@ def of(instance, guest, now) -> Situation:
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),
         is_start=guest is not None and is_start(instance, guest),
+        is_suspended=instance.vm_state == vm_states.SUSPENDED,
         is_held_up=instance.vm_state == vm_states.PAUSED or (
             instance.task_state not in _NOTHING_ELSE))

@@ -33,6 +33,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import answer
 from nova.xloud import guest as elastic_guest
+from nova.xloud import noted
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -817,6 +818,23 @@ class StartTestCase(adjust_base.AdjustTestCase):
              status['current_memory_mb'], status['actual_vcpus']))
         self._resume_server(self.server)
         self.assert_books(GROWN, base.MINIMUM)
+
+    def test_suspended_before_it_has_what_was_asked_for(self):
+        self.guest.behaviour = scripted.LOST
+        self.adjust(*GROWN)
+        for expected in ('InProgress', 'Partial'):
+            self._suspend_server(self.server)
+            self.reconcile()
+            status = self.status()
+            self.assertEqual(expected, status['condition'])
+            self.assertEqual(
+                expected, noted.of(
+                    self.instance(self.server).system_metadata)[0])
+            self._resume_server(self.server)
+            self.wait()
+            self.reconcile()
+        self.assert_books(base.MINIMUM, GROWN, charge=GROWN,
+                          condition='Partial')
 
     def test_it_is_paused_and_refuses_after_that(self):
         self.adjust(*GROWN)
