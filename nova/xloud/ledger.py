@@ -116,8 +116,12 @@ class Ledger:
         stored = objects.Instance.get_by_uuid(
             context, instance.uuid,
             expected_attrs=['flavor', 'system_metadata'])
-        self.save(context, stored, lambda: size.start_anew(stored),
-                  stored.task_state)
+
+        def record():
+            size.start_anew(stored)
+            task.forget(stored)
+
+        self.save(context, stored, record, stored.task_state)
         fields = {'vcpus', 'memory_mb', 'system_metadata'} - (
             instance.obj_what_changed())
         for field in fields:

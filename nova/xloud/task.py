@@ -120,13 +120,14 @@ def seen_as(instance) -> ty.Optional[str]:
 
 
 def forget(instance) -> None:
-    """Forget a task that ended without a record, before another one begins.
+    """End a task of which only the record is left: another one has begun.
 
     When a compute service starts, it clears the task state and nothing else.
     The caller saves the instance.
     """
     if size.is_elastic(instance.flavor) and is_noted(instance):
-        notes.note_task(instance, None)
+        known = of(instance)
+        _end(instance, known.token, known.state == ACCEPTED)
 
 
 def range_of(instance) -> ty.List[int]:
@@ -326,13 +327,18 @@ def end(instance, token: str, is_accepted=True) -> None:
     If its task state was cleared already, the server may have another one.
     """
     task_state = instance.task_state
+    _end(instance, token, is_accepted)
+    if task_state == TASK:
+        instance.task_state = None
+    books.save(instance, expected_task_state=[task_state])
+
+
+def _end(instance, token, is_accepted):
+    # A nova-api that still waits does not refuse what was accepted.
     if is_accepted:
         note(instance, token, DONE)
     else:
         notes.note_task(instance, None)
-    if task_state == TASK:
-        instance.task_state = None
-    books.save(instance, expected_task_state=[task_state])
 
 
 def note_end(instance, token: str) -> None:

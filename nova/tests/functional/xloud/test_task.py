@@ -37,6 +37,7 @@ from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import task_base
 from nova.xloud import action
 from nova.xloud import manager
+from nova.xloud import noted
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -392,6 +393,22 @@ class GivenBackTestCase(task_base.TaskBase):
         self.reconcile()
         self.assert_no_task()
         self.assert_books(GROWN, GROWN)
+
+    def test_the_state_of_the_server_is_reset_and_it_leaves(self):
+        """No compute service looks at it any more."""
+        for state, is_accepted in ((task.OFFERED, False),
+                                   (task.ACCEPTED, True)):
+            self.take(state=state)
+            self.admin_api.post_server_action(
+                self.server['id'], {'os-resetState': {'state': 'active'}})
+            self._shelve_server(
+                self.server, expected_state='SHELVED_OFFLOADED')
+            with self.cell() as cell:
+                self.assertEqual(is_accepted, task.give_back(
+                    cell, self.instance(self.server), 'req-of-somebody'))
+            self.assertEqual(('Settled', None), noted.of(
+                self.instance(self.server).system_metadata))
+            self._unshelve_server(self.server)
 
     def test_a_resize_is_left_alone(self):
         """Also where a task of ours ended without a word before."""
