@@ -44,7 +44,8 @@ LOG = logging.getLogger(__name__)
 # A server in another state may be elsewhere, or has no guest to ask, such as a
 # suspended one.
 _VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
-              vm_states.PAUSED, vm_states.RESIZED, vm_states.SHELVED)
+              vm_states.PAUSED, vm_states.RESIZED, vm_states.SHELVED,
+              vm_states.SOFT_DELETED)
 # Tasks that do not move the server, which can come to hold more meanwhile.
 _STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
           task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
@@ -141,7 +142,7 @@ class Reconciler:
             return []
         instances = objects.InstanceList.get_by_filters(
             context, {'host': self._compute.host, 'uuid': wanted,
-                      'deleted': False},
+                      'deleted': False, 'soft_deleted': True},
             expected_attrs=['flavor', 'system_metadata'])
         # Forget servers that have left; the resource tracker adds one that
         # comes back. One on its way here is not found yet, and stays.

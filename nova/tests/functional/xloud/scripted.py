@@ -168,6 +168,12 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         # The same run of the guest goes on.
         self.instances[instance.uuid].state = power_state.RUNNING
 
+    def soft_delete(self, instance):
+        # As libvirt: Nova stops the guest, and starts it again.
+        raise NotImplementedError()
+
+    restore = soft_delete
+
     def rescue(self, context, instance, *args, **kwargs):
         # Nova has stopped the guest; another one runs in its place.
         self.power_on(context, instance, None)

@@ -410,6 +410,18 @@ class GivenBackTestCase(task_base.TaskBase):
                 self.instance(self.server).system_metadata))
             self._unshelve_server(self.server)
 
+    def test_the_server_is_soft_deleted(self):
+        self.flags(reclaim_instance_interval=3600)
+        with self.before('set_elastic_guest',
+                         lambda: self.api.delete_server(self.server['id']),
+                         owner=scripted.ScriptedFakeDriver):
+            self.post(202, current_vcpus=6, persist=False)
+        self._wait_for_state_change(self.server, 'SOFT_DELETED')
+        self.reconcile()
+        self.assertEqual(('Settled', None), noted.of(
+            self.instance(self.server).system_metadata))
+        self.assert_charged(self.server, base.MINIMUM, 'host1')
+
     def test_a_resize_is_left_alone(self):
         """Also where a task of ours ended without a word before."""
         for state in (None, task.DONE, task.ACCEPTED):
