@@ -74,6 +74,8 @@ class Memo:
         self.is_verified = False
         # Until when not to ask for more
         self.no_room: ty.Optional[_NoRoom] = None
+        # Whether it was looked at since the service has started
+        self._is_known = False
         # Whether its guest did nothing, or was asked for nothing, before it
         # reached its desired size
         self._was_held_up = False
@@ -91,6 +93,10 @@ class Memo:
             boot size for its configuration
         """
         known = situation.of(instance, guest, timeutils.utcnow())
+        if not self._is_known:
+            # Nobody has asked its guest while there was no service.
+            self._is_known = True
+            self._was_held_up |= notes.awaited(instance) is not None
         if known.is_held_up:
             self._was_held_up |= guest.running and known.is_settling
         elif not known.is_settling or known.is_start:

@@ -806,6 +806,24 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(GROWN, base.MINIMUM, condition='Partial')
 
+    def test_its_time_passes_while_there_is_no_compute_service(self):
+        for task_state in (None, 'image_uploading'):
+            self.guest.behaviour = scripted.OBEDIENT
+            self.adjust(*GROWN)
+            self.guest.behaviour = scripted.LATE
+            self.adjust(*base.MINIMUM)
+            instance = self.instance(self.server)
+            instance.task_state = task_state
+            instance.save()
+            self.wait()
+            self.compute = self.restart_compute_service(self.compute)
+            self.reconcile()
+            self.assertEqual('InProgress', self.status()['condition'])
+            self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+            self.wait()
+            self.reconcile()
+            self.assert_books(GROWN, base.MINIMUM, condition='Partial')
+
     def test_suspended(self):
         """It goes on with what it had, and does not start."""
         self.adjust(*GROWN, persist=False)

@@ -160,8 +160,13 @@ class KilledInReconcileTestCase(killed_base.KilledTestCase):
             self.shrink(scripted.LOST)
             self.wait()
 
-        self.check(prepare, (GROWN, base.MINIMUM), condition='Partial',
-                   least=1)
+        def check():
+            # One that has not judged it yet asks it again for that long.
+            self.wait()
+            self.reconcile()
+            self.check_at_rest((GROWN, base.MINIMUM), condition='Partial')
+
+        self.check_each_step(prepare, self.reconcile, check, least=1)
 
     def test_start(self):
         def prepare():
