@@ -41,8 +41,11 @@ from nova.xloud import task
 
 LOG = logging.getLogger(__name__)
 
-# How a move ends after which the server is where it was before.
-_UNDONE = ['reverted', 'cancelled', 'failed', 'error']
+# How a move ends after which the server is where it was before. The last two
+# are left by a compute service that died in a cold migration. The next one
+# takes the server back and does not touch the migration.
+_UNDONE = ['reverted', 'cancelled', 'failed', 'error',
+           'pre-migrating', 'migrating']
 
 
 class Ledger:

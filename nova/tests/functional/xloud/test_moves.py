@@ -20,6 +20,7 @@ import fixtures
 from nova.cmd import manage
 from nova import exception
 from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import killed_base
 from nova.tests.functional.xloud import moves_base
 from nova import utils
 from nova.xloud import size
@@ -454,6 +455,28 @@ class ResizeTestCase(moves_base.GuestsMoveTestCase):
         self.act('os-resetState', {'state': 'active'})
         self.server = self._live_migrate(self.server)
         self.assert_settled('host2')
+
+    def test_a_compute_service_dies(self):
+        """The server stays where it is, and the migration as it was."""
+        for host, owner, method, status in (
+                ('host1', 'driver', 'migrate_disk_and_power_off',
+                 'migrating'),
+                ('host2', 'compute_rpcapi', 'resize_instance',
+                 'pre-migrating')):
+            with fixtures.MockPatchObject(
+                    getattr(self.computes[host].manager, owner), method,
+                    side_effect=killed_base.Killed) as dies:
+                self.act('resize', {'flavorRef': self.create_elastic_flavor(
+                    minimum=size.Size(1, 512))})
+                self._wait_for_assert(dies.mock.assert_called_once)
+                self._wait_for_migration_status(self.server, [status])
+            self.computes['host1'] = self.restart_compute_service(
+                self.computes['host1'])
+            self.starts_anew()
+            # One pass takes the allocation back, and the next one charges.
+            for _ in range(2):
+                self.reconcile_all()
+            self.assert_settled()
 
     def test_failure_on_the_destination(self):
         """The server has its old flavor and sizes again."""
