@@ -580,6 +580,16 @@ class ProgramTest(Case):
             if key:
                 self.assertIn(key, said)
 
+    def test_services_of_another_user_can_read_it(self):
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        wheel = ('--wheel', str(self.folder / 'ours.whl'))
+        run(self, 'backup')
+        run(self, 'place', *wheel)
+        for name, mode in (('', 0o755), ('/books.py', 0o644)):
+            found = (self.site / f'nova/xloud{name}').stat().st_mode
+            self.assertEqual(oct(mode), oct(found & 0o777), name)
+
     def test_what_a_rollback_would_do(self):
         words = ('rollback', '--dry-run')
         said = run(self, *words)[1]

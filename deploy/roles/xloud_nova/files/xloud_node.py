@@ -107,7 +107,6 @@ def write(path: Path, content: bytes) -> None:
         opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
-    # Every service may read it, whatever the umask of who runs this.
     aside.chmod(0o644)
     os.replace(aside, path)
 
@@ -915,6 +914,8 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser.add_argument('--log', type=Path, metavar='FILE')
     parser.add_argument('--result', default='', metavar='TEXT')
     asked = parser.parse_args(arguments)
+    # Services of another user read what is made: files, folders, bytecode.
+    os.umask(0o022)
     try:
         folder = asked.site_packages or find_site_packages()
         state = asked.state or Path(sys.prefix, 'xloud-nova')
