@@ -155,6 +155,11 @@ cp -a "$work/cloud" "$work/before"
 claim 'a second run does nothing' plays deploy
 claim '  it restarts none' restarted
 claim '  it disables none' diff -r "$work/before" "$work/cloud"
+claim 'it says what a rollback would do' plays rollback --check
+claim '  for each host' grep -q '^node-a .* changed=1 ' "$work/log"
+claim '  and does nothing' diff -r "$work/before" "$work/cloud"
+restarted
+is ours node-a
 claim 'it rolls back, the first one alone' plays rollback
 claim '  to the same bytes' is stock node-c
 runs 29.4.0 disabled node-a node-b node-c
