@@ -160,7 +160,10 @@ claim '  for each host' grep -q '^node-a .* changed=1 ' "$work/log"
 claim '  and does nothing' diff -r "$work/before" "$work/cloud"
 restarted
 is ours node-a
-claim 'it rolls back, the first one alone' plays rollback
+XLOUD_OWNER='' claim 'it rolls back, the first one alone' plays rollback
+claim '  each host under a number of this run' test 3 = "$(
+    grep -lE '@[^"]*/[0-9]+", "result": "rolled back"' \
+        "$work"/node-?/xloud-nova/history.jsonl | wc -l)"
 claim '  to the same bytes' is stock node-c
 runs 29.4.0 disabled node-a node-b node-c
 enabled node-a node-b
