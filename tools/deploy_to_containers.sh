@@ -30,6 +30,7 @@
 # and hosts without containers: deploy/README.rst.
 set -euo pipefail
 
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '== %s\n' "$*"; }
@@ -68,7 +69,9 @@ is_plain() { [[ $1 =~ ^[A-Za-z0-9_./@:-]+$ && $1 != -* ]]; }
 
 host=${TARGET_HOST:-localhost}
 read -ra containers <<<"${CONTAINER_NAME:-$ALL}"
-repo=${SOURCE_REPO:-$PWD}
+# A path counts from where the caller is.
+seen() { case $1 in /*) echo "$1" ;; *) echo "${caller%/}/$1" ;; esac; }
+repo=$(seen "${SOURCE_REPO:-$PWD}")
 for word in "$host" "${containers[@]}" "${NOVA_SITE_PACKAGES:-.}" \
     "${BACKUP_DIR:-.}"; do
     is_plain "$word" || die "this is no name or path: $word"
@@ -82,6 +85,10 @@ done
 [[ ${NOVA_SITE_PACKAGES:-/} == /* ]] ||
     die "NOVA_SITE_PACKAGES is no full path: $NOVA_SITE_PACKAGES"
 [[ ${BACKUP_DIR:-/} == /* ]] || die "BACKUP_DIR is no full path: $BACKUP_DIR"
+if [ "${XLOUD_WHEEL:-}" ]; then
+    XLOUD_WHEEL=$(seen "$XLOUD_WHEEL")
+    [ -f "$XLOUD_WHEEL" ] || die "XLOUD_WHEEL is no file: $XLOUD_WHEEL"
+fi
 [ -x "$repo/packaging/build.sh" ] ||
     die "SOURCE_REPO has no packaging/build.sh: $repo"
 

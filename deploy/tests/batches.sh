@@ -29,7 +29,8 @@ export XLOUD_OWNER=proof
 say "three nodes with stock Nova"
 stock=$(stock_wheel)
 XLOUD_WHEEL=$(our_wheel)
-export XLOUD_WHEEL
+# Also a path from where the run starts.
+export XLOUD_WHEEL=${XLOUD_WHEEL#"$PWD/"}
 mkdir "$work/cloud" "$work/logs"
 echo '[]' >"$work/cloud/servers.json"
 site() { echo "$work"/"$1"/lib/python3*/site-packages; }

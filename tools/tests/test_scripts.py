@@ -412,7 +412,26 @@ class UsageTest(Case):
                 ('no name', 'CONTAINER_NAME', '{{x}}'),
                 ('no full path', 'NOVA_SITE_PACKAGES', 'site-packages'),
                 ('no full path', 'BACKUP_DIR', 'backups'),
-                ('SOURCE_REPO', 'SOURCE_REPO', '/nowhere')):
+                ('SOURCE_REPO', 'SOURCE_REPO', '/nowhere'),
+                ('no file', 'XLOUD_WHEEL', 'nowhere.whl')):
             with self.subTest(name):
                 self.assertIn(refused, self.refused(
                     'deploy_to_containers.sh', 'deploy', **{name: value}))
+
+    def deploy(self, **environ):
+        """What a deployment says, and what it has Ansible do."""
+        self.write('packaging/build.sh', 'exit 1')
+        self.write('build/deploy-env/bin/ansible-playbook',
+                   'echo "wheel=$XLOUD_WHEEL"; cat "$2"')
+        done = self.run_script({**ROOT, 'flock': 'exit 0'},
+                               'deploy_to_containers.sh', 'deploy',
+                               **{'XLOUD_WHEEL': __file__, **environ})
+        self.assertEqual(0, done.returncode, done.stdout)
+        return done.stdout
+
+    def test_paths_are_those_of_the_caller(self):
+        self.write('ours.whl', '')
+        self.write('other/packaging/build.sh', '')
+        here = str(self.folder).lstrip('/')
+        self.assertIn(f'wheel=/{here}/ours.whl\n', self.deploy(
+            XLOUD_WHEEL=f'{here}/ours.whl', SOURCE_REPO=f'{here}/other'))
