@@ -68,7 +68,8 @@ done
 is_plain() { [[ $1 =~ ^[A-Za-z0-9_./@:-]+$ && $1 != -* ]]; }
 
 host=${TARGET_HOST:-localhost}
-read -ra containers <<<"${CONTAINER_NAME:-$ALL}"
+# They may be one a line, as "podman ps" has them.
+read -d '' -ra containers <<<"${CONTAINER_NAME:-$ALL}" || true
 # A path counts from where the caller is.
 seen() { case $1 in /*) echo "$1" ;; *) echo "${caller%/}/$1" ;; esac; }
 repo=$(seen "${SOURCE_REPO:-$PWD}")

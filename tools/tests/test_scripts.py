@@ -435,3 +435,8 @@ class UsageTest(Case):
         here = str(self.folder).lstrip('/')
         self.assertIn(f'wheel=/{here}/ours.whl\n', self.deploy(
             XLOUD_WHEEL=f'{here}/ours.whl', SOURCE_REPO=f'{here}/other'))
+
+    def test_containers_in_one_line_or_several(self):
+        for names in ('nova_api nova_compute', 'nova_api\nnova_compute\n'):
+            self.assertIn('[nova-api]\nlocalhost\n[compute]\nlocalhost\n',
+                          self.deploy(CONTAINER_NAME=names))
