@@ -128,7 +128,12 @@ trap 'rm -rf --one-file-system "$work"' EXIT
         printf 'xloud_nova_site_packages=%s\n' "$NOVA_SITE_PACKAGES"
     [ ! "${BACKUP_DIR:-}" ] ||
         printf 'xloud_nova_backup_dir=%s\n' "$BACKUP_DIR"
-    [ "$(id -u)" != 0 ] || printf 'xloud_nova_become=false\n'
+    # Who is root there needs no sudo, which may be missing; others need it.
+    case $host in
+    root@*) printf 'xloud_nova_become=false\n' ;;
+    *@*) ;;
+    *) [ "$(id -u)" != 0 ] || printf 'xloud_nova_become=false\n' ;;
+    esac
 } >"$work/inventory.ini"
 
 if [ "$command" = deploy ] && [ ! "${XLOUD_WHEEL:-}" ]; then

@@ -418,12 +418,12 @@ class UsageTest(Case):
                 self.assertIn(refused, self.refused(
                     'deploy_to_containers.sh', 'deploy', **{name: value}))
 
-    def deploy(self, **environ):
+    def deploy(self, machine=ROOT, **environ):
         """What a deployment says, and what it has Ansible do."""
         self.write('packaging/build.sh', 'exit 1')
         self.write('build/deploy-env/bin/ansible-playbook',
                    'echo "wheel=$XLOUD_WHEEL"; cat "$2"')
-        done = self.run_script({**ROOT, 'flock': 'exit 0'},
+        done = self.run_script({**machine, 'flock': 'exit 0'},
                                'deploy_to_containers.sh', 'deploy',
                                **{'XLOUD_WHEEL': __file__, **environ})
         self.assertEqual(0, done.returncode, done.stdout)
@@ -440,3 +440,13 @@ class UsageTest(Case):
         for names in ('nova_api nova_compute', 'nova_api\nnova_compute\n'):
             self.assertIn('[nova-api]\nlocalhost\n[compute]\nlocalhost\n',
                           self.deploy(CONTAINER_NAME=names))
+
+    def test_who_is_root_there_needs_no_sudo(self):
+        for machine, host, needs in (
+                (ROOT, 'localhost', False), (ROOT, 'control01', False),
+                (ROOT, 'me@control01', True), (NOT_ROOT, 'localhost', True),
+                (NOT_ROOT, 'control01', True),
+                (NOT_ROOT, 'root@control01', False)):
+            with self.subTest(host, uid=machine['id']):
+                self.assertEqual(needs, 'xloud_nova_become=false' not in (
+                    self.deploy(machine, TARGET_HOST=host)))
