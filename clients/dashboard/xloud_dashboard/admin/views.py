@@ -81,11 +81,13 @@ class IndexView(tables.DataTableView):
         asked = self.chosen.get('project')
         if not asked or asked in self._projects:
             return asked
-        for project_id, name in self._projects.items():
-            if name == asked:
-                return project_id
-        # Nova then says that it has no servers.
-        return asked
+        named = [project_id for project_id, name in self._projects.items()
+                 if name == asked]
+        if len(named) > 1:
+            raise api.Error(_('More than one project is named %s. Filter by '
+                              'the ID of one.') % asked)
+        # Without one, Nova says that it has no servers.
+        return named[0] if named else asked
 
     def _row(self, server):
         row = types.SimpleNamespace(**server)

@@ -466,8 +466,9 @@ class FleetTest(Case, helpers.BaseAdminViewTests):
         self.fleet = self.compute + '/os-xloud-adjust'
         projects = self.tenants.list()
         self.project = projects[0]
-        mock.patch.object(horizon_api.keystone, 'tenant_list',
-                          return_value=(projects, False)).start()
+        self.tenant_list = mock.patch.object(
+            horizon_api.keystone, 'tenant_list',
+            return_value=(projects, False)).start()
         self.index = urls.reverse('horizon:admin:xloud_servers:index')
 
     def test_servers(self):
@@ -510,6 +511,18 @@ class FleetTest(Case, helpers.BaseAdminViewTests):
         sent = parse.parse_qs(parse.urlsplit(self.http.last_request.url).query)
         self.assertNotIn('condition', sent)
         self.assertEqual(['x y'], sent['project_id'])
+
+    def test_projects_of_one_name(self):
+        """Domains can have the same names."""
+        self.http.get(self.fleet, json={'xloud_servers': [nova.ROW]})
+        one, other = (types.SimpleNamespace(id=project_id, name='web')
+                      for project_id in ('1', '2'))
+        self.tenant_list.return_value = ([one, other], False)
+        self.assertContains(
+            self.client.get(self.index, {'project': 'web'}),
+            'More than one project is named web.')
+        self.client.get(self.index, {'project': '2'})
+        self.assertEqual(['2'], self.http.last_request.qs['project_id'])
 
     def test_a_cloud_without_the_series(self):
         self.http.get(self.fleet, **nova.refusal(
