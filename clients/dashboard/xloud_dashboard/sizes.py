@@ -26,6 +26,8 @@ CONDITIONS = {
     'Overcommitted': _('Overcommitted'),
     'Unknown': _('Unknown'),
 }
+# By which Nova lists servers: it notes nothing of those it cannot ask.
+LISTED = tuple(key for key in CONDITIONS if key != 'Unknown')
 _LABELS = {'vcpus': _('vCPUs'), 'memory_mb': _('Memory (MiB)')}
 _NAMES = {'vcpus': _('vCPUs'), 'memory_mb': _('Memory')}
 _UNITS = {'vcpus': _('vCPUs'), 'memory_mb': _('MiB')}

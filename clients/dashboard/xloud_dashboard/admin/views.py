@@ -67,7 +67,7 @@ class IndexView(tables.DataTableView):
         try:
             found, self._more = api.fleet(
                 self.request,
-                condition=condition if condition in sizes.CONDITIONS else None,
+                condition=condition if condition in sizes.LISTED else None,
                 host=self.chosen.get('host'),
                 project_id=self._project_id(),
                 marker=self.request.GET.get('marker'),
@@ -115,7 +115,7 @@ class IndexView(tables.DataTableView):
         context = super().get_context_data(**kwargs)
         context.update(
             problem=self.problem, chosen=self.chosen,
-            conditions=sizes.CONDITIONS.items(),
+            conditions=[(key, sizes.CONDITIONS[key]) for key in sizes.LISTED],
             has_filter=bool(self.chosen or self.request.GET.get('marker')))
         return context
 

@@ -512,6 +512,14 @@ class FleetTest(Case, helpers.BaseAdminViewTests):
         self.assertNotIn('condition', sent)
         self.assertEqual(['x y'], sent['project_id'])
 
+    def test_conditions_by_which_nova_lists(self):
+        self.http.get(self.fleet, json={'xloud_servers': []})
+        response = self.client.get(self.index, {'condition': 'Unknown'})
+        self.assertNotIn('condition', self.http.last_request.qs)
+        self.assertEqual(
+            ['', 'Settled', 'InProgress', 'Partial', 'Overcommitted'],
+            re.findall('<option value="(.*)"', response.content.decode()))
+
     def test_projects_of_one_name(self):
         """Domains can have the same names."""
         self.http.get(self.fleet, json={'xloud_servers': [nova.ROW]})
