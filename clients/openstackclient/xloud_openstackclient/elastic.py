@@ -155,7 +155,9 @@ def history(compute, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
     and for each size that has changed its new value, such as
     ``desired_vcpus``; the others are missing.
     """
-    response = compute.get('/servers/%s/os-instance-actions' % server_id)
+    # From 2.58 on, Nova gives a page of them.
+    response = compute.get('/servers/%s/os-instance-actions' % server_id,
+                           microversion='2.1')
     exceptions.raise_from_response(response)
     changes = []
     for action in response.json()['instanceActions']:

@@ -262,6 +262,18 @@ class CommandsTest(utils.TestCommand):
             ['xloud_adjust', 'xloud_adjust', 'xloud_settle'],
             [one['action'] for one in shown])
 
+    def test_history_has_no_pages(self):
+        """Also for whoever asks for a newer Nova."""
+        self.http.get(f'{URL}/servers/{SERVER}/os-instance-actions', json={
+            'instanceActions': [
+                action('xloud_adjust', '2026-11-26T12:04:00.000000', 'Error')
+            ]})
+        compute = self.app.client_manager.sdk_connection.compute
+        compute.default_microversion = '2.96'
+        self.run_list(commands.ListElasticHistory, SERVER)
+        self.assertEqual('compute 2.1', self.http.last_request.headers[
+            'OpenStack-API-Version'])
+
     def test_no_history(self):
         self.http.get(f'{URL}/servers/{SERVER}/os-instance-actions', json={
             'instanceActions': [
