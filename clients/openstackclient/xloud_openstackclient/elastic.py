@@ -24,6 +24,7 @@ import time
 import typing as ty
 from urllib import parse
 
+from keystoneauth1 import exceptions as keystone_exceptions
 from openstack import exceptions
 
 _LIST = '/os-xloud-adjust'
@@ -92,11 +93,21 @@ def wait(
     :param timeout: seconds
     :param callback: is given each status that is not the last one
     :returns: the status, which is Settled
-    :raises: NotSettled if the guest did not follow, or not in time
+    :raises: NotSettled if the guest did not follow, or not in time. An API
+        that does not answer is asked again until then
     """
     deadline = time.monotonic() + timeout
     while True:
-        status = show(compute, server_id)
+        try:
+            status = show(compute, server_id)
+        except (exceptions.HttpException,
+                keystone_exceptions.ConnectFailure) as error:
+            # An API that restarts says nothing about the guest.
+            code = getattr(error, 'status_code', None) or 500
+            if code < 500 or time.monotonic() >= deadline:
+                raise
+            time.sleep(_INTERVAL)
+            continue
         if status['condition'] == SETTLED:
             return status
         if status['condition'] == PARTIAL:

@@ -21,8 +21,10 @@ from unittest import mock
 from keystoneauth1 import session
 from keystoneauth1 import token_endpoint
 import openstack
+from openstack import exceptions as sdk_exceptions
 from osc_lib import exceptions
 from osc_lib.tests import utils
+import requests
 from requests_mock.contrib import fixture
 
 from xloud_openstackclient import commands
@@ -136,6 +138,23 @@ class CommandsTest(utils.TestCommand):
                                      reason='It keeps its memory.'))
         self.assertEqual('It keeps its memory.', self.refusal(
             'web1', '--memory', '2048', '--wait'))
+
+    def test_wait_while_the_api_restarts(self):
+        self.http.post(PATH, status_code=202, **status())
+        self.http.get(PATH, [
+            status(condition='InProgress', reason='Wait.'),
+            {'status_code': 503}, {'exc': requests.exceptions.ConnectionError},
+            status()])
+        shown = self.run_command(commands.AdjustServer, 'web1', '--vcpus',
+                                 '4', '--wait')
+        self.assertEqual('Settled', shown['condition'])
+
+    def test_wait_for_an_api_that_does_not_answer(self):
+        compute = self.app.client_manager.sdk_connection.compute
+        for code, timeout in ((503, 0), (403, 60)):
+            self.http.get(PATH, status_code=code)
+            self.assertRaises(sdk_exceptions.HttpException, elastic.wait,
+                              compute, SERVER, timeout=timeout)
 
     def test_wait_has_an_end(self):
         self.http.get(PATH, **status(condition='InProgress', reason='Slow.'))
