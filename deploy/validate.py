@@ -226,23 +226,26 @@ class Validation:
 
     def clean_up(self):
         """what was made is taken away"""
-        left = []
+        try:
+            self._end_server()
+        finally:
+            if self.flavor is not None:
+                self.cloud.compute.delete_flavor(self.flavor)
+
+    def _end_server(self):
         if self.server is None and self.flavor is not None:
             # Its creation may have been accepted and then have failed.
             self.server = self.cloud.compute.find_server(self.name)
-        if self.server is not None:
-            self.cloud.compute.delete_server(self.server)
-            self.cloud.compute.wait_for_delete(
-                self.server, wait=self.asked.seconds)
-            deadline = time.monotonic() + self.asked.seconds
-            while self._allocations() and time.monotonic() < deadline:
-                time.sleep(1)
-            if self._allocations():
-                left.append('its allocation in Placement')
-        if self.flavor is not None:
-            self.cloud.compute.delete_flavor(self.flavor)
-        if left:
-            raise Wrong(f'left: {left}')
+        if self.server is None:
+            return
+        self.cloud.compute.delete_server(self.server)
+        self.cloud.compute.wait_for_delete(
+            self.server, wait=self.asked.seconds)
+        deadline = time.monotonic() + self.asked.seconds
+        while self._allocations():
+            if time.monotonic() > deadline:
+                raise Wrong('left: its allocation in Placement')
+            time.sleep(1)
 
     # What everybody says
 

@@ -136,6 +136,13 @@ class ValidateTest(unittest.TestCase):
             [row['result'] for row in rows.values()])
         self.assertTrue(self.deleted)
 
+    def test_a_server_that_does_not_go_keeps_no_flavor(self):
+        self.cloud.compute.wait_for_delete.side_effect = OSError('too late')
+        code, rows = self.run_it()
+        self.assertEqual((1, 'too late'), (
+            code, rows['what was made is taken away']['text']))
+        self.cloud.compute.delete_flavor.assert_called_once()
+
     def test_placement_that_disagrees(self):
         self.cloud.placement.get.side_effect = lambda path, **_: (
             Answer(resource_providers=[{'name': 'a'}])
