@@ -177,8 +177,9 @@ class UpTest(unittest.TestCase):
         """What it ends with, if a service reports so, time after time."""
         cloud = mock.Mock()
         cloud.compute.services.side_effect = [
-            [mock.Mock(host='a', state=state, updated_at=at)]
-            for state, at in found] + [OSError('gone')] * 9
+            [mock.Mock(id=known, host='a', state=state, updated_at=at)
+             for known, (state, at) in enumerate(zip(said[::2], said[1::2]))]
+            for said in found] + [OSError('gone')] * 9
         cloud.compute.get.side_effect = [
             OSError('refused'), mock.Mock(status_code=200)]
         sdk = types.ModuleType('openstack')
@@ -200,6 +201,17 @@ class UpTest(unittest.TestCase):
         self.assertEqual(1, self.wait('nova-compute', 9 * [('up', '1')]))
         self.assertEqual(1, self.wait('nova-compute', [
             ('up', '1'), ('down', '2')]))
+
+    def test_a_conductor_in_each_of_two_cells(self):
+        self.assertEqual(1, self.wait('nova-conductor', [
+            ('up', '1', 'up', '2'), ('up', '1', 'up', '3'),
+            ('down', '1', 'up', '4')]))
+        self.assertEqual(0, self.wait('nova-conductor', [
+            ('up', '1', 'up', '2'), ('up', '1', 'up', '3'),
+            ('up', '4', 'up', '3')]))
+        # One that nobody has removed from the other cell.
+        self.assertEqual(0, self.wait('nova-conductor', [
+            ('down', '1', 'up', '2'), ('down', '1', 'up', '3')]))
 
     def test_the_api_answers(self):
         self.assertEqual(0, self.wait('nova-api', []))

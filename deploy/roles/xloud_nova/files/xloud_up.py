@@ -14,8 +14,9 @@
     python3 xloud_up.py CLOUD nova-compute HOST
 
 A service is "up" for a while after it ended. So this waits for a report that
-is newer than the one that it finds first. The API is not in os-services: it
-is asked for its versions.
+is newer than the one that it finds first. A host can have a conductor in each
+of several cells: all that were up have to report. The API is not in
+os-services: it is asked for its versions.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def main():
 
     cloud = openstack.connect(cloud=asked.cloud)
     deadline = time.monotonic() + asked.seconds
-    first = said = None
+    first = {}
     while True:
         try:
             if asked.binary == API:
@@ -47,14 +48,15 @@ def main():
             else:
                 found = [service for service in cloud.compute.services(
                     binary=asked.binary) if service.host == asked.host]
-                said = 'os-services does not know it'
-                for service in found:
-                    said = f'{service.state}, reported {service.updated_at}'
-                    first = first or service.updated_at
-                    if service.state == 'up' and (
-                            service.updated_at != first):
-                        print(said)
-                        return 0
+                said = ', '.join(
+                    f'{service.state}, reported {service.updated_at}'
+                    for service in found) or 'os-services does not know it'
+                up = {service.id: service.updated_at for service in found
+                      if service.state == 'up'}
+                first = {**up, **first}
+                if first and all(up.get(known, at) != at
+                                 for known, at in first.items()):
+                    break
         # The API itself may be the one that starts.
         except Exception as error:
             said = str(error)
