@@ -123,6 +123,12 @@ echo '{"status": "disabled", "disabled_reason": "its disk is broken"}' \
 claim 'with --check nothing changes' plays deploy --check
 is stock node-a
 enabled node-a
+ln -s "$work/logs" "$work/link"
+mode=$(stat -c %a "$work/logs")
+claim 'a link in place of its folder for the wheel is refused' \
+    fails deploy --check -e "xloud_nova_work_dir=$work/link"
+says 'already exists as a link'
+test "$mode" = "$(stat -c %a "$work/logs")"
 # One of these builds ends, and nothing is restarted before.
 cat >"$work/cloud/servers.json" <<'SERVERS'
 [{"id": "1", "compute_host": "node-b", "status": "BUILD", "task_state": null}]
