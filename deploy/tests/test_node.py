@@ -595,6 +595,7 @@ class ProgramTest(Case):
         said = run(self, *words)[1]
         self.assertEqual(0, said['changed'])
         self.assertIn('Nothing was deployed', said['why'])
+        self.assertIn('Nova 29.4.0 stays', said['why'])
         self.deploy()
         before = self.all()
         self.assertIn('M nova/driver.py', run(self, *words)[1]['changes'])
@@ -605,6 +606,9 @@ class ProgramTest(Case):
         self.assertLess(0, run(self, *words)[1]['changed'])
         self.node().rollback()
         self.assertEqual(0, run(self, *words)[1]['changed'])
+        self.deploy()
+        shutil.rmtree(self.folder / 'state')
+        self.assertIn('Nova 29.4.0+xloud.1 stays', run(self, *words)[1]['why'])
         code, said = run(self, *words, '--to', '7')
         self.assertEqual(xloud_node.REFUSED, code)
 

@@ -591,7 +591,8 @@ class Node:
         if wanted is None:
             if 'backup' not in journal:
                 why = ('Nothing was deployed here: the journal is empty. '
-                       'Perhaps the container was made anew.')
+                       'Nova %s stays. Perhaps the container was made '
+                       'anew.' % self.installed.version())
                 if dry_run:
                     return {'changed': 0, 'why': why}
                 raise Refused(why)
