@@ -132,7 +132,7 @@ class Ledger:
         instance.obj_reset_changes(fields)
 
     def take_back(self, context, instance) -> bool:
-        """Take what a move that was undone still has on the host of a server.
+        """Give a server what an undone move of it still has on its host.
 
         Placement before 14.0.0 gives a server nothing back on a host that is
         over its capacity. Nova undoes the move nevertheless.

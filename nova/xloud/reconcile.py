@@ -164,8 +164,8 @@ class Reconciler:
         """Reconcile one server, unless something else works on it now.
 
         :param allocated: what Placement says it is charged, if that is known
-        :param goes_on: whether its guest was suspended until now, or something
-            else kept it or reconcile from a change
+        :param goes_on: whether its guest could do nothing, or was asked for
+            nothing, until now
         :returns: False if something else works on it
         """
         try:
@@ -274,7 +274,7 @@ class Reconciler:
             memo.is_verified = True
 
     def _take_back(self, context, instance):
-        """Take the allocation that a move left when it was undone behind."""
+        """Take back the allocation that an undone move has left behind."""
         try:
             with task.locked_now(instance.uuid):
                 instance.refresh()
