@@ -43,6 +43,7 @@ class Answer(ty.NamedTuple):
             'cannot_plug': bool(guest and guest.cannot_plug),
             'missing_statistic': guest.missing_statistic if guest else None,
             'fixed_vcpus': guest.fixed_vcpus if guest else 0,
+            'is_still': bool(guest and guest.is_still),
         }
 
     @classmethod
@@ -61,5 +62,6 @@ class Answer(ty.NamedTuple):
             online_vcpus=answer.get('online_vcpus'),
             missing_statistic=answer.get(
                 'missing_statistic', elastic_guest.UNNAMED),
-            fixed_vcpus=answer.get('fixed_vcpus', 0)),
+            fixed_vcpus=answer.get('fixed_vcpus', 0),
+            is_still=answer.get('is_still', False)),
             answer.get('is_missing', False))

@@ -88,6 +88,9 @@ def _of_running(known, actual):
     difference = (_('The server holds %(actual)s instead of the desired '
                     '%(desired)s.') %
                   {'actual': actual, 'desired': sizes.desired})
+    if known.guest.is_still:
+        difference += ' ' + _('Its guest can do nothing now: it is paused, '
+                              'also without Nova, or it hangs.')
     if actual != sizes.desired and (
             is_starting or known.is_held_up or has_time):
         return IN_PROGRESS, difference

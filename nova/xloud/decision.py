@@ -90,7 +90,8 @@ def decide(known: situation.Situation,
         desired, outcome = _accept(known, case)
         if room is None:
             drive = _give_up(known, case, desired)
-    elif case.held != desired and not known.is_start:
+    elif case.held != desired and not (
+            known.is_start or known.guest.is_still):
         drive = _request(known, case)
     if drive is None and not known.is_config_current and not known.is_start:
         drive = memory.target(

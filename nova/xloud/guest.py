@@ -65,6 +65,9 @@ class GuestState(ty.NamedTuple):
     # How many of its vCPUs cannot be removed before its next start. 0 if it
     # is not known.
     fixed_vcpus: int = 0
+    # Whether it can do nothing now, whatever Nova calls its state: it is
+    # paused, for example because its storage is full, or it hangs.
+    is_still: bool = False
 
     @property
     def holds(self) -> size.Size:

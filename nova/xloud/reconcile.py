@@ -110,6 +110,8 @@ class Reconciler:
                 if not task.is_running(instance):
                     self.memos[instance.uuid].hold_up()
         guests = servers and self._executor.guests(list(servers.values()))
+        for uuid in servers.keys() - guests:
+            self.memos[uuid].hold_up()
         if guests:
             self._look_at_all(context, servers, guests)
         summary.log(instances, servers.keys() - guests)

@@ -110,8 +110,8 @@ class Situation(ty.NamedTuple):
     is_config_current: bool = True
     # Whether this is the first look at this run of the guest
     is_start: bool = False
-    # Whether its guest can do nothing, because it is paused, or is asked for
-    # nothing, because another task is running
+    # Whether its guest can do nothing, because it is paused or hangs, or is
+    # asked for nothing, because another task is running
     is_held_up: bool = False
     # Whether its guest is saved, and goes on from there later
     is_suspended: bool = False
@@ -164,4 +164,5 @@ def of(instance, guest, now) -> Situation:
         is_start=guest is not None and is_start(instance, guest),
         is_suspended=instance.vm_state == vm_states.SUSPENDED,
         is_held_up=instance.vm_state == vm_states.PAUSED or (
-            instance.task_state not in _NOTHING_ELSE))
+            instance.task_state not in _NOTHING_ELSE) or (
+                guest is not None and guest.is_still))

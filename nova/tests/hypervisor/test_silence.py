@@ -15,13 +15,17 @@
 import os
 import pathlib
 import signal
+import time
 
 import fixtures
 
+import nova.conf
 from nova.tests.hypervisor import base
 from nova.xloud import size
 
+CONF = nova.conf.CONF
 GROWN = size.Size(2, 512)
+LARGE = base.MINIMUM._replace(memory_mb=base.MAXIMUM.memory_mb)
 
 
 class SilenceTestCase(base.HypervisorTestCase):
@@ -58,6 +62,33 @@ class SilenceTestCase(base.HypervisorTestCase):
         self.assert_all_see(silent, base.MINIMUM)
         self.adjust(silent, *GROWN)
         self.assert_all_see(silent, GROWN)
+
+    def test_time_does_not_pass_while_a_guest_can_do_nothing(self):
+        """Without Nova: storage is full or hangs, or an operator pauses it."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.patience.SECONDS', 2))
+        server = self.boot()
+        self.assert_all_see(server, base.MINIMUM, reconcile=True)
+        domain, process = self.domain(server), qemu_of(server)
+        for stop, go_on in (
+                (domain.suspend, domain.resume),
+                (lambda: os.kill(process, signal.SIGSTOP),
+                 lambda: os.kill(process, signal.SIGCONT))):
+            self.adjust(server, memory_mb=base.MAXIMUM.memory_mb)
+            self.assert_all_see(server, LARGE, reconcile=True)
+            self.adjust(server, memory_mb=base.MINIMUM.memory_mb)
+            stop()
+            try:
+                self.flags(settle_timeout=4, group='xloud')
+                for _ in range(2):
+                    time.sleep(CONF.xloud.settle_timeout)
+                    self.reconcile()
+                self.assertEqual(
+                    base.MINIMUM, size.desired(self.instance(server)))
+            finally:
+                self.flags(settle_timeout=300, group='xloud')
+                go_on()
+            self.assert_all_see(server, base.MINIMUM, reconcile=True)
 
 
 def qemu_of(server):

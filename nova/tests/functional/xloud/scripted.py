@@ -50,6 +50,8 @@ class Guest:
         self.memory_pinned = False
         self.online_vcpus = None
         self.fixed_vcpus = 0
+        # Whether it is paused, though not by Nova.
+        self.is_still = False
         # What the next soft reboot gives.
         self.config = size.boot(instance)
         self.maximum = size.maximum(instance.flavor)
@@ -102,7 +104,7 @@ class Guest:
             if self.has_balloon and self.used_mb is None else None,
             is_returning=self.is_returning,
             online_vcpus=self.online_vcpus,
-            fixed_vcpus=self.fixed_vcpus)
+            fixed_vcpus=self.fixed_vcpus, is_still=self.is_still)
 
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):

@@ -803,6 +803,33 @@ class StartTestCase(adjust_base.AdjustTestCase):
                 self.server, {'OS-EXT-STS:task_state': None})
         self._check_that_it_has_its_time()
 
+    def test_its_time_passes_while_it_is_still(self):
+        """Somebody else paused it, or its hypervisor does not answer."""
+        def hold(is_held):
+            self.guest.is_still = is_held
+
+        def leave(is_away):
+            self.driver.is_away = is_away
+
+        for stop in (hold, leave):
+            self.guest.behaviour = scripted.OBEDIENT
+            self.adjust(*GROWN)
+            self.guest.behaviour = scripted.LATE
+            self.adjust(*base.MINIMUM)
+            stop(True)
+            asked = len(self.driver.requests)
+            for _ in range(2):
+                self.wait()
+                self.reconcile()
+            self.assertEqual(
+                'Unknown' if self.driver.is_away else 'InProgress',
+                self.status()['condition'])
+            # In vain, and each time nova-compute would wait.
+            self.assertEqual(asked, len(self.driver.requests))
+            stop(False)
+            self.reconcile()
+            self._check_that_it_has_its_time()
+
     def test_its_time_passes_while_there_is_no_compute_service(self):
         for task_state in (None, 'image_uploading'):
             self.guest.behaviour = scripted.OBEDIENT

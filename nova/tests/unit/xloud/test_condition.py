@@ -132,6 +132,14 @@ class ConditionTestCase(test.NoDBTestCase):
             self.assertIn(str(actual), reason)
             self.assertIn(str(middle), reason)
 
+    def test_a_guest_that_can_do_nothing(self):
+        found, reason = evaluate(small, guest={'is_still': True},
+                                 is_held_up=True)
+        self.assertEqual(condition.IN_PROGRESS, found)
+        self.assertIn('can do nothing now', reason)
+        self.assertEqual((condition.SETTLED, None), evaluate(
+            middle, guest={'is_still': True}, is_held_up=True))
+
     def test_in_progress_while_the_charge_is_not_settled(self):
         for actual in (middle, NOTHING):
             found, reason = evaluate(actual, charged=large)

@@ -60,6 +60,14 @@ class MemoTestCase(test.NoDBTestCase):
         notes.note_settling(self.server, False)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
 
+    def test_a_guest_that_was_still_has_its_time_again(self):
+        notes.mark_started(self.server, 'a-run', timeutils.utcnow())
+        notes.note_settling(self.server, True)
+        known = self.memo.look_at(
+            self.server, GUEST._replace(is_still=True))
+        self.assertEqual((True, False), (known.is_held_up, known.begins_anew))
+        self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
+
     def test_a_request_for_vcpus_is_made_once(self):
         less, least = size.Size(3, 4096), size.Size(2, 4096)
         self.memo.note_unplug(GUEST, less)

@@ -49,6 +49,8 @@ class Record(ty.NamedTuple):
     domain: ty.Any
     statistics: ty.Dict[str, ty.Any]
     run: guest_run.Run
+    # Whether its QEMU had no time for the call
+    is_busy: bool = False
 
     @property
     def vcpus(self) -> int:
@@ -145,8 +147,9 @@ class Observer:
                 continue
             try:
                 run = self._run(uuid, domain, statistics)
-                statistics = run.complete(statistics)
-                records[uuid] = Record(domain, statistics, run)
+                records[uuid] = Record(
+                    domain, run.complete(statistics), run,
+                    run.lacks_statistics(statistics))
             except libvirt.libvirtError as error:
                 self.unsure.add(uuid)
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
@@ -301,7 +304,8 @@ class Observer:
             online_vcpus=run.agent and run.agent.online,
             missing_statistic='usable' if is_fresh and usable is None
             else None,
-            fixed_vcpus=run.fixed_vcpus)
+            fixed_vcpus=run.fixed_vcpus,
+            is_still=self._is_still(record))
 
     @staticmethod
     def _is_fresh(record):
@@ -309,6 +313,15 @@ class Observer:
         period = record.run.period
         return period > 0 and (
             abs(time.time() - record.reported_at) <= _FRESH * period)
+
+    def _is_still(self, record):
+        """Whether a guest is paused, or its QEMU hangs.
+
+        A QEMU that is busy for a moment has reported recently.
+        """
+        state = record.statistics['state.state']
+        return state != libvirt_guest.libvirt.VIR_DOMAIN_RUNNING or (
+            record.is_busy and not self._is_fresh(record))
 
     def _is_outdated(self, record):
         """Whether its balloon has moved since the guest last reported.

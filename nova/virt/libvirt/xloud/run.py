@@ -51,6 +51,9 @@ _RESET_INTERVAL = 600
 # little longer, libvirt may not know where it is.
 _UNTOLD_SECONDS = 1.2
 
+# The second of the guest's report, 0 if there was none
+_REPORTED_AT = 'balloon.last-update'
+
 # For a guest without a period, on a host that gives none to new guests.
 _PERIOD = 10
 
@@ -133,9 +136,9 @@ class Run:
             told = self.domain.memoryStats().get('actual', told)
         else:
             self._wrong_memory = None
-        # Those of a busy guest lack what only QEMU knows. They include the
-        # time of the report, so the previous ones can be used.
-        if 'balloon.last-update' in statistics:
+        # Those of a busy guest include the time of the report, so the previous
+        # ones can be used.
+        if _REPORTED_AT in statistics:
             self._balloon = {key: value for key, value in statistics.items()
                              if key.startswith('balloon.')}
         if self._memory not in (None, told):
@@ -145,6 +148,10 @@ class Run:
             self._returned_at = time.monotonic()
             self._memory_at_reset = None
         return {**self._balloon, **statistics, 'balloon.current': told}
+
+    def lacks_statistics(self, statistics) -> bool:
+        """Whether bulk statistics lack what only QEMU knows."""
+        return self.has_balloon and _REPORTED_AT not in statistics
 
     def note_reset(self) -> None:
         """The guest has reset itself.

@@ -73,6 +73,25 @@ class StateTest(base.GuestsTestCase):
         self.assertEqual(300, self.driver.get_elastic_guests(
             [self.instance], wait=True)[self.instance.uuid].used_memory_mb)
 
+    def test_guest_that_can_do_nothing(self):
+        self.assertFalse(self._state().is_still)
+        self.domain.suspend()
+        self.assertTrue(self._state().is_still)
+        self.domain.resume()
+        # Its QEMU is busy, which is for a moment or for ever.
+        self.domain.is_busy = True
+        self.assertFalse(self._state().is_still)
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.observer.time.time',
+            return_value=time.time() + 31))
+        self.assertTrue(self._state().is_still)
+        # It has only no balloon driver.
+        self.domain.is_busy = False
+        self.domain.reported_at = int(time.time()) - 31
+        state = self._state()
+        self.assertEqual((False, False),
+                         (state.is_still, state.balloon_active))
+
     @ddt.data(fakelibvirt.VIR_ERR_OPERATION_TIMEOUT,
               fakelibvirt.VIR_ERR_OPERATION_INVALID)
     def test_guest_that_gives_no_answer_is_left_out(self, code):
