@@ -15,6 +15,8 @@
 import re
 import time
 
+import libvirt
+
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
 from nova.tests.hypervisor import tiny_guest
@@ -95,3 +97,20 @@ class MemoryTestCase(base.HypervisorTestCase):
                 said = console.read()
             self.assertIsNone(tiny_guest.last_words(said))
             self.assertNotIn('Out of memory', said)
+
+    def test_somebody_changes_how_often_guests_report(self):
+        """With virsh, or a program that collects statistics."""
+        server = self.boot()
+        self.wait_until_settled(server)
+        domain = self.domain(server)
+        for period in (0, 60):
+            domain.setMemoryStatsPeriod(
+                period, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            # Its reports are too old by then.
+            time.sleep(5)
+            for _ in range(2):
+                self.reconcile()
+            hypervisor_fixtures.wait_for(
+                lambda: self.status(server)['balloon_driver_active'], 30,
+                'the guest reports')
+            self.assertEqual([], self.status(server)['blockers'])

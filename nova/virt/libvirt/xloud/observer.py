@@ -147,9 +147,10 @@ class Observer:
                 continue
             try:
                 run = self._run(uuid, domain, statistics)
-                records[uuid] = Record(
+                record = records[uuid] = Record(
                     domain, run.complete(statistics), run,
                     run.lacks_statistics(statistics))
+                self._note_reports(uuid, record)
             except libvirt.libvirtError as error:
                 self.unsure.add(uuid)
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
@@ -313,6 +314,16 @@ class Observer:
         period = record.run.period
         return period > 0 and (
             abs(time.time() - record.reported_at) <= _FRESH * period)
+
+    def _note_reports(self, uuid, record):
+        """Look at a guest again whose statistics have just become too old.
+
+        Somebody may have changed how often it is asked for them.
+        """
+        was_reporting = record.run.is_reporting
+        record.run.is_reporting = self._is_fresh(record)
+        if was_reporting and not record.run.is_reporting:
+            self.unsure.add(uuid)
 
     def _is_still(self, record):
         """Whether a guest is paused, or its QEMU hangs.

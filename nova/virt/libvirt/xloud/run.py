@@ -76,6 +76,7 @@ class Run:
     :ivar unplug: the number of vCPUs to which an emulated guest was asked to
         shrink, since QEMU does not report that to libvirt; otherwise None
     :ivar period: seconds between two statistics of the balloon, 0 for none
+    :ivar is_reporting: whether the last of them were fresh
     :ivar agent: of the guest, None if it can have none
     :ivar moved_at: when its balloon moved last, by the clock of this host
     :ivar is_emulated: whether QEMU emulates its processors in software
@@ -98,6 +99,7 @@ class Run:
         self.fixed_vcpus = 0
         self.agent: ty.Optional[agent.Agent] = None
         self.period = 0
+        self.is_reporting = False
         # When it moved before this first look is not known.
         self.moved_at = time.time()
         self._memory: ty.Optional[int] = None
@@ -113,7 +115,6 @@ class Run:
         self._recognise(xml, state)
         if self.has_balloon:
             self._check_memory(memory)
-            self._have_statistics(xml)
 
     def look_at_devices(self):
         """:returns: the root of the XML of the running domain"""
@@ -127,6 +128,8 @@ class Run:
             './devices/channel/target[@name="%s"]' % agent.NAME))
         if has_agent != (self.agent is not None):
             self.agent = agent.Agent() if has_agent else None
+        if self.has_balloon:
+            self._have_statistics(balloon)
         return xml
 
     def complete(self, statistics) -> ty.Dict[str, ty.Any]:
@@ -247,9 +250,8 @@ class Run:
         if self.domain.memoryStats().get('actual', told) != told:
             self._wrong_memory = told
 
-    def _have_statistics(self, xml):
-        self.period = int(xml.find('./devices/memballoon').xpath(
-            'string(./stats/@period)') or 0)
+    def _have_statistics(self, balloon):
+        self.period = int(balloon.xpath('string(./stats/@period)') or 0)
         if self.period > 0:
             return
         period = CONF.libvirt.mem_stats_period_seconds

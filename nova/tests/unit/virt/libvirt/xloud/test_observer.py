@@ -270,6 +270,19 @@ class StateTest(base.GuestsTestCase):
         self.assertEqual(expected, self.domain.period)
         self.assertTrue(self._state().balloon_active)
 
+    @ddt.data((0, 10), (60, 60))
+    @ddt.unpack
+    def test_somebody_changes_the_period(self, period, expected):
+        self.assertTrue(self._state().balloon_active)
+        self.domain.period = period
+        self.devices = base.BALLOON.replace("'10'", "'%d'" % period)
+        self.domain.reported_at = int(time.time()) - 31
+        for _ in range(2):
+            self._state()
+        # When statistics are switched on, the guest reports at once.
+        self.assertTrue(self._state().balloon_active)
+        self.assertEqual(expected, self.domain.period)
+
     def test_statistics_cannot_be_switched_on(self):
         self.devices = "<memballoon model='virtio'/>"
         self.useFixture(fixtures.MockPatchObject(
