@@ -71,6 +71,17 @@ class AgentTestCase(base.HypervisorTestCase):
         self.assertEqual(libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
                          error.get_error_code(), error)
 
+    def test_it_is_paused(self):
+        """It cannot answer then, and is asked when its guest goes on."""
+        with self._patience():
+            server = self._boot()
+        before = self._count_silence()
+        for action, state in (('pause', 'PAUSED'), ('unpause', 'ACTIVE')):
+            self.api.post_server_action(server['id'], {action: None})
+            self._wait_for_state_change(server, state)
+            self.assertEqual(1, self._online(server))
+        self.assertEqual(before, self._count_silence())
+
     @staticmethod
     def _patience():
         """On a busy machine an agent may be late and is asked again soon."""

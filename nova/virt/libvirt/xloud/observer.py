@@ -169,11 +169,13 @@ class Observer:
     def _ask_agents(self, records):
         """Ask the agents that can report something new about vCPUs.
 
-        If there are many guests, ask only those with vCPUs offline.
+        If there are many guests, ask only those with vCPUs offline. The agent
+        of a guest that can do nothing would be taken for one that hangs.
         """
         deadline = time.monotonic() + agent.SECONDS
         for record in records.values():
-            if record is None or record.run.agent is None:
+            if record is None or record.run.agent is None or (
+                    self._is_still(record)):
                 continue
             is_known = len(records) > 1 and (
                 record.run.agent.online == record.vcpus)

@@ -408,6 +408,16 @@ class AgentTest(base.GuestsTestCase):
         del self.domain.ask_agent
         self.assertEqual(2, self._state().online_vcpus)
 
+    def test_agent_that_is_paused(self):
+        """It is not asked, and what it said last stays true."""
+        self._state()
+        self.domain.suspend()
+        with mock.patch.object(self.domain, 'ask_agent', self.fail):
+            self.assertEqual(2, self._state().online_vcpus)
+        self.domain.resume()
+        self.domain.online = '0-2'
+        self.assertEqual(3, self._state().online_vcpus)
+
     def test_of_many_only_those_in_doubt_are_asked(self):
         other = fakes.server(fakes.ELASTIC)
         other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
