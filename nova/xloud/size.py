@@ -187,8 +187,7 @@ def charged_as(instance, flavor) -> Size:
     if flavor.id == instance.flavor.id:
         return charged(instance)
     if _is_old_flavor(instance, flavor):
-        # Nothing was put aside if that resize is older than the series.
-        return _recorded(instance, 'old_charged') or maximum(flavor)
+        return _old_charge(instance, flavor)
     return minimum(flavor)
 
 
@@ -266,7 +265,8 @@ def change_flavor(instance, flavor) -> Size:
             _take_back(instance)
         return charge
     if _is_old_flavor(instance, flavor):
-        _take_back(instance)
+        if not _are_books_of_old_flavor(instance):
+            _take_back(instance)
     else:
         if is_elastic(instance.flavor):
             _put_aside(instance)
@@ -296,6 +296,11 @@ def keep_for_revert(instance) -> None:
 
 def forget_old_flavor(instance) -> None:
     """Drop what was put aside for a revert, when the move has ended."""
+    if _are_books_of_old_flavor(instance):
+        for key in entries.of(instance):
+            entries.put(instance, key, None)
+        entries.sign(instance, entries.BOOKS_TOO)
+        return
     if not any(map(entries.is_old_size, instance.system_metadata)):
         return
     for word in _OLD_WORDS:
@@ -350,6 +355,24 @@ def _is_old_flavor(instance, flavor):
     old = instance.old_flavor
     return bool(old) and old.id == flavor.id and flavor.id != (
         instance.flavor.id)
+
+
+def _old_charge(instance, flavor):
+    """What a revert of a resize to this flavor charges."""
+    if _are_books_of_old_flavor(instance):
+        return largest(desired(instance), boot(instance))
+    # Nothing was put aside if that resize is older than the series.
+    return _recorded(instance, 'old_charged') or maximum(flavor)
+
+
+def _are_books_of_old_flavor(instance):
+    """Whether a host without the series has resized an elastic server.
+
+    It gives only flavors that are not elastic, and leaves the books as they
+    were.
+    """
+    return not is_elastic(instance.flavor) and (
+        _recorded(instance, 'desired') is not None)
 
 
 def _kept_charge(instance, flavor):

@@ -651,3 +651,42 @@ class PlainHostTestCase(moves_base.MovesTestCase):
             self.flavor, az='nova:host2', expected_state='ERROR')
         self.assert_nothing_left(server['id'])
         self.assert_used(host1=self.charge, host2=NOTHING)
+
+
+class UnpatchedHostTestCase(moves_base.GuestsMoveTestCase):
+    """host2 runs Nova without the series, as in a rolling upgrade.
+
+    A resize to a flavor that is not elastic goes there, and nothing there
+    keeps the books.
+    """
+
+    elastic = False
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MockPatchObject(
+            self.computes['host2'].manager, '_set_instance_info',
+            self.set_flavor))
+        self.server = self._resize_server(self.server, self._create_flavor(
+            vcpu=2, memory_mb=1024, disk=1))
+        self.plain = size.Size(2, 1024)
+        self.assert_charged(self.server, self.plain, 'host2')
+        self.assert_used(host1=self.charge, host2=self.plain)
+
+    @staticmethod
+    def set_flavor(instance, flavor):
+        instance.instance_type_id = flavor.id
+        instance.flavor = flavor
+        for name in ('vcpus', 'memory_mb', 'root_gb', 'ephemeral_gb'):
+            setattr(instance, name, getattr(flavor, name))
+
+    def test_revert(self):
+        self.server = self._revert_resize(self.server)
+        self.starts_anew()
+        self.assert_settled()
+
+    def test_confirm(self):
+        self.server = self._confirm_resize(self.server)
+        self.assert_charged(self.server, self.plain, 'host2')
+        self.assert_used(host1=NOTHING, host2=self.plain)
+        self.assertEqual((*self.plain, {}), self.books(self.server))
