@@ -22,8 +22,11 @@ import typing as ty
 
 # Of all keys: 'xloud_<word>_<dimension>' for a size.
 PREFIX = 'xloud_'
-# The books of each elastic server have it, and those of no other.
+# The books of each elastic server have it, and those of no other, unless a
+# host without the series has changed the flavor.
 ELASTIC = PREFIX + 'desired_vcpus'
+# The books of a server have it while a revert makes it elastic as it was.
+OLD = PREFIX + 'old_charged_vcpus'
 
 # All of it is the books of a server. They have a number that grows with each
 # change. A copy that was changed has a sign after the number which it began

@@ -62,6 +62,9 @@ class Filters(ty.NamedTuple):
     host: ty.Optional[str] = None
     # Of noted.CONDITIONS
     conditions: ty.Sequence[str] = ()
+    # Also servers that are not elastic and have books, such as one that was
+    # and waits for the confirmation of a resize
+    with_any_books: bool = False
 
 
 def servers(
@@ -69,6 +72,7 @@ def servers(
     filters: Filters = Filters(),
     limit: ty.Optional[int] = None,
     marker: ty.Optional[str] = None,
+    silent: ty.Optional[ty.Set[str]] = None,
 ) -> ty.List[ty.Dict[str, ty.Any]]:
     """Elastic servers whose books are written, the newest first.
 
@@ -76,43 +80,66 @@ def servers(
     and are charged nothing.
 
     :param marker: the uuid of the last server that the caller has
-    :returns: dicts with the sizes of each, its condition and since when
+    :param silent: as of :func:`answers`
+    :returns: dicts with the sizes of each, its condition and since when. They
+        are fewer than the limit only if there are no more.
     :raises: MarkerNotFound if no such server is or was there
     """
     after = None if marker is None else _place(
         context, marker, filters.project_id)
-    pages = _answers(nova_context.scatter_gather_skip_cell0(
-        context, _page, filters, limit, after))
-    # In each cell they are in this order already.
-    found = list(heapq.merge(*pages.values(), key=_order, reverse=True))
-    if limit is not None:
-        found = found[:limit]
-    if not found:
-        return []
-    uuids = {row.uuid for row in found}
-    cells = {cell: [row.uuid for row in page if row.uuid in uuids]
-             for cell, page in pages.items()}
-    details: ty.Dict[str, ty.Tuple] = {}
-    nova_context.load_cells()
-    for answer in _answers(nova_context.scatter_gather_cells(
-            context,
-            [cell for cell in nova_context.CELLS if cells.get(cell.uuid)],
-            nova_context.CELL_TIMEOUT, _details, cells)).values():
-        details.update(answer)
-    # What was deleted a moment ago has none.
-    return [_view(row, *details[row.uuid]) for row in found
-            if row.uuid in details]
+    views: ty.List[ty.Dict[str, ty.Any]] = []
+    while True:
+        wanted = None if limit is None else limit - len(views)
+        pages = answers(nova_context.scatter_gather_skip_cell0(
+            context, _page, filters, wanted, after), silent)
+        # In each cell they are in this order already.
+        found = list(heapq.merge(*pages.values(), key=_order, reverse=True))
+        found = found[:wanted]
+        if found:
+            details = _details_of(context, found, pages, silent)
+            # What was deleted a moment ago has none.
+            views += [
+                _view(row, *details[row.uuid]) for row in found
+                if row.uuid in details and (
+                    filters.with_any_books or
+                    size.is_elastic(details[row.uuid][0]))]
+        if wanted is None or len(found) < wanted or len(views) == limit:
+            return views
+        after = _order(found[-1])
 
 
-def unwritten(context) -> ty.List[str]:
+def unwritten(
+    context, silent: ty.Optional[ty.Set[str]] = None,
+) -> ty.List[str]:
     """The uuids of elastic servers whose books were never written.
 
     They are older than the series. Unlike the rest of this module, this reads
     the flavor of each server that has no books.
+
+    :param silent: as of :func:`answers`
     """
-    found = _answers(nova_context.scatter_gather_skip_cell0(
-        context, _unwritten))
+    found = answers(nova_context.scatter_gather_skip_cell0(
+        context, _unwritten), silent)
     return sorted(uuid for uuids in found.values() for uuid in uuids)
+
+
+def answers(by_cell, silent: ty.Optional[ty.Set[str]] = None):
+    """The answers of the cells that have answered.
+
+    :param silent: a set to which the uuids of the others are added. Without
+        it, others are treated as in Nova's own lists.
+    """
+    found = {}
+    for cell_uuid, answer in by_cell.items():
+        if not nova_context.is_cell_failure_sentinel(answer):
+            found[cell_uuid] = answer
+        elif silent is not None:
+            silent.add(cell_uuid)
+        elif not CONF.api.list_records_by_skipping_down_cells:
+            raise exception.NovaException(
+                _('Cell %s does not answer. So not all servers are known.') %
+                cell_uuid)
+    return found
 
 
 @db.pick_context_manager_reader
@@ -132,17 +159,19 @@ def _order(row):
     return row.created_at, row.uuid
 
 
-def _answers(by_cell):
-    """What the cells have answered; Nova's own lists treat others alike."""
-    answers = {}
-    for cell_uuid, answer in by_cell.items():
-        if not nova_context.is_cell_failure_sentinel(answer):
-            answers[cell_uuid] = answer
-        elif not CONF.api.list_records_by_skipping_down_cells:
-            raise exception.NovaException(
-                _('Cell %s does not answer. So not all servers are known.') %
-                cell_uuid)
-    return answers
+def _details_of(context, rows, pages, silent):
+    """The flavors and the books of these servers."""
+    uuids = {row.uuid for row in rows}
+    cells = {cell: [row.uuid for row in page if row.uuid in uuids]
+             for cell, page in pages.items()}
+    details: ty.Dict[str, ty.Tuple] = {}
+    nova_context.load_cells()
+    for answer in answers(nova_context.scatter_gather_cells(
+            context,
+            [cell for cell in nova_context.CELLS if cells.get(cell.uuid)],
+            nova_context.CELL_TIMEOUT, _details, cells), silent).values():
+        details.update(answer)
+    return details
 
 
 def _place(context, marker, project_id):
@@ -179,7 +208,8 @@ def _page(context, filters, limit, after):
     ).filter(
         _Instance.deleted == 0,
         sa.or_(_Instance.hidden == sa.false(), _Instance.hidden.is_(None)),
-        _has(entries.ELASTIC))
+        sa.or_(_has(entries.ELASTIC), _has(entries.OLD))
+        if filters.with_any_books else _has(entries.ELASTIC))
     if filters.project_id is not None:
         query = query.filter(_Instance.project_id == filters.project_id)
     if filters.host is not None:

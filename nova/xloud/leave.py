@@ -26,6 +26,7 @@ from keystoneauth1 import exceptions as ks_exc
 from oslo_log import log as logging
 
 from nova.compute import api as compute
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova import exception
 from nova.i18n import _
@@ -140,9 +141,15 @@ class Departure:
             self._tell(text)
 
     def _let_go(self, instance):
+        if instance.vm_state == vm_states.RESIZED:
+            # A revert gives it back what it had, in Placement too.
+            raise exception.InstanceInvalidState(
+                instance_uuid=instance.uuid, attr='vm_state',
+                state=instance.vm_state, method='leave')
         most = size.maximum(instance.flavor)
         context = instance._context
-        is_up = instance.host and self._is_host_up(context, instance.host)
+        is_up = (instance.host and size.is_elastic(instance.flavor) and
+                 self._is_host_up(context, instance.host))
         if is_up and _sizes(instance) != (most, most, most):
             self._compute_api.xloud_adjust(
                 context, instance,
@@ -160,7 +167,7 @@ class Departure:
             raise exception.InstanceInvalidState(
                 instance_uuid=instance.uuid, attr='task_state',
                 state=instance.task_state, method='leave')
-        if instance.host:
+        if instance.host and size.is_elastic(instance.flavor):
             node = objects.ComputeNode.get_by_host_and_nodename(
                 context, instance.host, instance.node)
             allocation.Account(

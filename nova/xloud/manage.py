@@ -12,6 +12,8 @@
 
 """The commands ``nova-manage xloud``."""
 
+import sys
+
 from oslo_serialization import jsonutils
 import prettytable
 
@@ -29,11 +31,14 @@ action_description = cmd_common.action_description
 _PAGE = 1000
 
 
-def elastic_servers(context, filters=fleet.Filters()):
-    """All of them, in pages."""
+def elastic_servers(context, filters, silent):
+    """All of them, in pages.
+
+    :param silent: a set that gets the cells that do not answer
+    """
     marker = None
     while True:
-        page = fleet.servers(context, filters, _PAGE, marker)
+        page = fleet.servers(context, filters, _PAGE, marker, silent)
         yield from page
         if len(page) < _PAGE:
             return
@@ -55,12 +60,13 @@ class XloudCommands:
     @args('--json', dest='as_json', action='store_true', default=False,
           help='Print a JSON list.')
     def list(self, conditions=(), host=None, project_id=None, as_json=False):
+        silent = set()
         servers = elastic_servers(
             nova_context.get_admin_context(),
-            fleet.Filters(project_id, host, conditions))
+            fleet.Filters(project_id, host, conditions), silent)
         if as_json:
             print(jsonutils.dumps([*servers], indent=2))
-            return 0
+            return _tell_of(silent)
         table = prettytable.PrettyTable([
             _('Server'), _('Name'), _('Host'), _('Condition'), _('Since'),
             _('vCPUs'), _('Memory (MiB)'), _('Reason')])
@@ -75,7 +81,7 @@ class XloudCommands:
                   for dimension in ('vcpus', 'memory_mb')),
                 server['reason'] or ''])
         print(table)
-        return 0
+        return _tell_of(silent)
 
     @action_description(
         _('Prepare to replace XLoud Nova by unpatched Nova: grow the elastic '
@@ -86,5 +92,20 @@ class XloudCommands:
           help='Only print what unpatched Nova will do with each server.')
     def leave(self, dry_run=False):
         context = nova_context.get_admin_context()
-        return leave.Departure(context, print).run(
-            [*elastic_servers(context)], dry_run)
+        silent = set()
+        servers = [*elastic_servers(
+            context, fleet.Filters(with_any_books=True), silent)]
+        # With a part of the servers, nothing that it says would be true.
+        return _tell_of(silent) or leave.Departure(context, print).run(
+            servers, dry_run)
+
+
+def _tell_of(silent):
+    """Name the cells whose servers are not known.
+
+    :returns: the exit code
+    """
+    for cell in sorted(silent):
+        print(_('Cell %s does not answer, so its servers are not known.') %
+              cell, file=sys.stderr)
+    return 1 if silent else 0

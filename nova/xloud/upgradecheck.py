@@ -71,9 +71,11 @@ def check_elastic_servers() -> upgradecheck.Result:
     context = nova_context.get_admin_context()
     elastic = [flavor for flavor in objects.FlavorList.get_all(
         context, filters={'is_public': None}) if size.is_elastic(flavor)]
-    findings = [*_validator(), *_flavors(elastic), *_servers(context)]
+    silent: ty.Set[str] = set()
+    findings = [*_validator(), *_flavors(elastic), *_servers(context, silent)]
     if elastic:
-        findings += [*_computes(context), *_room()]
+        findings += [*_computes(context, silent), *_room()]
+    findings += _cells(silent)
     if not findings:
         return upgradecheck.Result(upgradecheck.Code.SUCCESS)
     return upgradecheck.Result(
@@ -107,9 +109,9 @@ def _flavors(elastic):
                 'count': len(wrong), 'shown': _shown(wrong)})
 
 
-def _servers(context):
+def _servers(context, silent):
     """Reconcile writes the books of a server at its first look."""
-    unwritten = fleet.unwritten(context)
+    unwritten = fleet.unwritten(context, silent)
     if unwritten:
         yield Finding(_WARNING, _(
             'The sizes of %(count)d elastic servers were never recorded. '
@@ -119,24 +121,20 @@ def _servers(context):
                 'count': len(unwritten), 'shown': _shown(unwritten)})
 
 
-def _computes(context):
+def _computes(context, silent):
     """Elastic servers go only where both the series and QEMU can do it."""
-    without, silent = [], []
+    without, unknown = [], []
     placement = report.report_client_singleton()
     ours = {traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY}
-    nova_context.load_cells()
-    for cell in nova_context.CELLS:
-        if cell.is_cell0():
-            continue
-        with nova_context.target_cell(context, cell) as cctxt:
-            nodes = objects.ComputeNodeList.get_all(cctxt)
+    for nodes in fleet.answers(nova_context.scatter_gather_skip_cell0(
+            context, objects.ComputeNodeList.get_all), silent).values():
         for node in nodes:
             try:
                 found = ours & placement.get_provider_traits(
                     context, node.uuid).traits
             except (ks_exc.ClientException,
                     exception.ResourceProviderTraitRetrievalFailed):
-                silent.append(node.hypervisor_hostname)
+                unknown.append(node.hypervisor_hostname)
             else:
                 if found != ours:
                     without.append('%s: %s' % (
@@ -148,11 +146,19 @@ def _computes(context):
             'such servers do not go there. Either they run Nova without the '
             'series, or their hypervisor cannot do it:%(shown)s') % {
                 'count': len(without), 'shown': _shown(without)})
-    if silent:
+    if unknown:
         yield Finding(_WARNING, _(
             'Placement does not report the traits of %(count)d '
             'computes:%(shown)s') % {
-                'count': len(silent), 'shown': _shown(silent)})
+                'count': len(unknown), 'shown': _shown(unknown)})
+
+
+def _cells(silent):
+    if silent:
+        yield Finding(_WARNING, _(
+            '%(count)d cells do not answer, so nothing is known of their '
+            'servers and computes:%(shown)s') % {
+                'count': len(silent), 'shown': _shown(sorted(silent))})
 
 
 def _room():

@@ -15,6 +15,7 @@ import io
 import fixtures
 from oslo_serialization import jsonutils
 
+from nova import context as nova_context
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.xloud import entries
@@ -116,3 +117,48 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
         charges = [size.charged(self.instance(server))
                    for server in (self.server, *others)]
         self.assertEqual([base.MINIMUM, base.MAXIMUM], sorted(set(charges)))
+
+    def test_a_cell_does_not_answer(self):
+        self.stop_host()
+        before = self.books(self.server)
+        for name in ('leave', 'list'):
+            errors = io.StringIO()
+            with fixtures.MonkeyPatch(
+                    'nova.context.scatter_gather_cells', lambda _context,
+                    cells, *args, **kwargs: dict.fromkeys(
+                        [cell.uuid for cell in cells],
+                        nova_context.did_not_respond_sentinel)), (
+                    fixtures.MonkeyPatch('sys.stderr', errors)):
+                code, output = self.command(name)
+            self.assertEqual(1, code)
+            self.assertIn('does not answer', errors.getvalue())
+            self.assertNotIn('Nothing is left', output)
+        self.assertEqual(before, self.books(self.server))
+        self.assertEqual(2, len(self.reported()))
+
+    def test_a_resize_is_not_confirmed(self):
+        """The server is no longer elastic, and is again if it is reverted."""
+        self.start_host('host2')
+        self._resize_server(self.server, self._create_flavor(disk=1))
+        before = self.instance(self.server).system_metadata
+        self.assertEqual('[]', self.command('list', as_json=True)[1].strip())
+        for host in self.computes:
+            self.computes[host].stop()
+            self.admin_api.put_service_force_down(
+                self.computes[host].service_ref.uuid, True)
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertIn('Cannot leave', output)
+        self.assertEqual(before, self.instance(self.server).system_metadata)
+
+    def test_a_server_that_is_no_longer_elastic(self):
+        """As a host without the series leaves it."""
+        plain = self.create_server(self._create_flavor(disk=1))
+        instance = self.instance(plain)
+        for word in ('desired', 'boot'):
+            entries.write_size(instance, word, base.MINIMUM)
+        instance.save()
+        self.assertIn(entries.ELASTIC, self.instance(plain).system_metadata)
+        self.assertNotIn(plain['id'], self.command('list')[1])
+        self.command('leave')
+        self.assertEqual({}, entries.of(self.instance(plain)))

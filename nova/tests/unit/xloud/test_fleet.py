@@ -25,6 +25,7 @@ from nova import objects
 from nova import test
 from nova.tests.unit.xloud import fakes
 from nova.xloud import condition
+from nova.xloud import entries
 from nova.xloud import fleet
 from nova.xloud import noted
 from nova.xloud import notes
@@ -206,6 +207,44 @@ class FleetTestCase(test.TestCase):
             self.flags(list_records_by_skipping_down_cells=False,
                        group='api')
             self.assertRaises(exception.NovaException, self.list)
+            silent = set()
+            fleet.servers(self.context, silent=silent)
+            self.assertEqual({self.cells[1].uuid}, silent)
+
+    def test_a_server_is_deleted_while_they_are_read(self):
+        """No page is shorter for that, or it would seem to be the last."""
+        uuids = [self.make() for _number in range(4)][::-1]
+        newest = uuids.pop(0)
+        original = fleet._details
+
+        def details(cctxt, *args):
+            found = original(cctxt, *args)
+            found.pop(newest, None)
+            return found
+
+        with mock.patch.object(fleet, '_details', details):
+            self.assertEqual(uuids[:2], self.list(limit=2))
+            self.assertEqual(uuids, self.list(limit=3))
+            self.assertEqual(uuids, self.list(limit=4))
+            self.assertEqual(uuids, self.list())
+
+    def test_a_server_that_is_no_longer_elastic(self):
+        """A host without the series has changed its flavor."""
+        def note(instance):
+            entries.write_size(instance, 'desired', size.Size(4, 4096))
+            entries.write_size(instance, 'boot', size.Size(4, 4096))
+
+        def keep_old(instance):
+            entries.write_size(instance, 'old_charged', size.Size(4, 4096))
+
+        elastic = self.make()
+        others = [self.make(flavor=self.plain, note=function)
+                  for function in (note, keep_old)]
+        self.make(flavor=self.plain)
+        self.assertEqual([elastic], self.list(limit=1))
+        self.assertEqual([elastic], self.list())
+        self.assertEqual(
+            {elastic, *others}, set(self.list(with_any_books=True)))
 
     def test_unwritten(self):
         def forget(instance):

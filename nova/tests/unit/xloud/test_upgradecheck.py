@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import fixtures
+from oslo_db import exception as db_exc
 from oslo_upgradecheck import upgradecheck as oslo_upgradecheck
 from oslo_utils.fixture import uuidsentinel as uuids
 
@@ -157,6 +158,18 @@ class ElasticServersTestCase(test.NoDBTestCase):
         self.traits = exception.ResourceProviderTraitRetrievalFailed(
             uuid=uuids.node)
         self.assert_found(WARNING, 'does not report the traits')
+
+    def test_a_cell_does_not_answer(self):
+        """The other checks go on."""
+        self.flavor(cpu='x')
+
+        def get_all(*args):
+            raise db_exc.DBConnectionError()
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.ComputeNodeList.get_all', get_all))
+        self.assert_found(WARNING, '1 elastic flavors',
+                          '1 cells do not answer', uuids.cell1)
 
     def test_servers_without_books(self):
         self.unwritten = ['a', 'b', 'c', 'd']
