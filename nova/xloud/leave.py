@@ -199,14 +199,21 @@ class Departure:
                 continue
             with nova_context.target_cell(self._context, cell) as cctxt:
                 for node in objects.ComputeNodeList.get_all(cctxt):
-                    self._remove_traits_of(cctxt, node, dry_run)
+                    try:
+                        self._remove_traits_of(cctxt, node, dry_run)
+                    except Exception as error:
+                        self._left += 1
+                        self._tell(_('The traits of %(host)s are not removed: '
+                                     '%(error)s') % {
+                                         'host': node.hypervisor_hostname,
+                                         'error': error})
 
     def _remove_traits_of(self, context, node, dry_run):
         url = '/resource_providers/%s/traits' % node.uuid
         response = self._placement.get(url, version=_TRAITS_VERSION)
-        if response.status_code != 200:
+        if response.status_code == 404:
             return
-        body = response.json()
+        body = _body_of(response)
         kept = set(body['traits']) - {
             traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY}
         if len(kept) == len(body['traits']):
@@ -221,13 +228,16 @@ class Departure:
             url, {'traits': sorted(kept), 'resource_provider_generation':
                   body['resource_provider_generation']},
             version=_TRAITS_VERSION)
-        if response.status_code == 200:
-            self._tell(_('The traits of %s are removed.') % host)
-        else:
-            self._left += 1
-            self._tell(_('The traits of %(host)s are not removed: '
-                         '%(error)s') % {
-                             'host': host, 'error': response.text})
+        _body_of(response)
+        self._tell(_('The traits of %s are removed.') % host)
+
+
+def _body_of(response):
+    if response.status_code != 200:
+        raise exception.NovaException(
+            _('Placement answers %(code)d: %(text)s') % {
+                'code': response.status_code, 'text': response.text})
+    return response.json()
 
 
 def _size(server, word):

@@ -13,11 +13,14 @@
 import io
 
 import fixtures
+from keystoneauth1 import exceptions as ks_exc
 from oslo_serialization import jsonutils
 
 from nova import context as nova_context
+from nova.scheduler.client import report
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
+from nova.tests.unit import fake_requests
 from nova.xloud import entries
 from nova.xloud import manage
 from nova.xloud import size
@@ -135,6 +138,31 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
             self.assertNotIn('Nothing is left', output)
         self.assertEqual(before, self.books(self.server))
         self.assertEqual(2, len(self.reported()))
+
+    def test_placement_does_not_say_which_traits_there_are(self):
+        real = report.SchedulerReportClient.get
+
+        def get(client, url, *args, **kwargs):
+            if not url.endswith('/traits'):
+                return real(client, url, *args, **kwargs)
+            answer = answers.pop()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        self.stop_host()
+        for answer in (fake_requests.FakeResponse(503, content='Busy.'),
+                       ks_exc.ConnectFailure('Busy.')):
+            answers = [answer]
+            with fixtures.MonkeyPatch(
+                    'nova.scheduler.client.report.SchedulerReportClient.get',
+                    get):
+                code, output = self.command('leave')
+            self.assertEqual(1, code)
+            self.assertIn('Busy.', output)
+        self.assertEqual(2, len(self.reported()))
+        self.assertEqual(0, self.command('leave')[0])
+        self.assert_left()
 
     def test_a_resize_is_not_confirmed(self):
         """The server is no longer elastic, and is again if it is reverted."""
