@@ -161,12 +161,12 @@ def open_books(instance) -> None:
 
 def desired(instance) -> Size:
     """What was last asked for."""
-    return _recorded(instance, 'desired') or _unwritten(instance)
+    return _written(instance, 'desired') or _unwritten(instance)
 
 
 def boot(instance) -> Size:
     """What the next start gives."""
-    return _recorded(instance, 'boot') or _unwritten(instance)
+    return _written(instance, 'boot') or _unwritten(instance)
 
 
 def charged(instance) -> Size:
@@ -340,11 +340,29 @@ def _recorded(instance, word):
     return found and Size(*found)
 
 
+def _sizes_recorded(instance):
+    return [found for found in (
+        _recorded(instance, word) for word in ('desired', 'boot')) if found]
+
+
+def _written(instance, word):
+    """What is recorded, unless it is about another flavor.
+
+    Somebody may have gone back to Nova without the series for a while. A
+    resize leaves the books as they were there.
+    """
+    lowest, highest = minimum(instance.flavor), maximum(instance.flavor)
+    for found in _sizes_recorded(instance):
+        if grows(lowest, found) or grows(found, highest):
+            return None
+    return _recorded(instance, word)
+
+
 def _unwritten(instance):
     """The size of a server whose books were never written.
 
-    It is older than the series, or a service without the series created it. It
-    keeps what it has.
+    It is older than the series, or a service without the series created it or
+    has resized it. It keeps what it has.
     """
     return largest(
         minimum(instance.flavor),
@@ -360,7 +378,7 @@ def _is_old_flavor(instance, flavor):
 def _old_charge(instance, flavor):
     """What a revert of a resize to this flavor charges."""
     if _are_books_of_old_flavor(instance):
-        return largest(desired(instance), boot(instance))
+        return largest(*_sizes_recorded(instance))
     # Nothing was put aside if that resize is older than the series.
     return _recorded(instance, 'old_charged') or maximum(flavor)
 

@@ -18,7 +18,9 @@ import io
 import fixtures
 
 from nova.cmd import manage
+from nova import context
 from nova import exception
+from nova import objects
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import killed_base
 from nova.tests.functional.xloud import moves_base
@@ -690,3 +692,39 @@ class UnpatchedHostTestCase(moves_base.GuestsMoveTestCase):
         self.assert_charged(self.server, self.plain, 'host2')
         self.assert_used(host1=NOTHING, host2=self.plain)
         self.assertEqual((*self.plain, {}), self.books(self.server))
+
+
+class StockNovaInBetweenTestCase(moves_base.GuestsMoveTestCase):
+    """Somebody goes back to stock Nova without 'nova-manage xloud leave'."""
+
+    def resize_in_stock_nova(self, maximum, minimum):
+        admin = context.get_admin_context()
+        flavor = objects.Flavor.get_by_flavor_id(
+            admin, self.create_elastic_flavor(maximum, minimum))
+        instance = self.instance(self.server)
+        UnpatchedHostTestCase.set_flavor(instance, flavor)
+        instance.save()
+        url = '/allocations/%s' % instance.uuid
+        body = self.placement.get(url, version='1.28').body
+        (allocation,) = body['allocations'].values()
+        allocation['resources'].update(
+            VCPU=maximum.vcpus, MEMORY_MB=maximum.memory_mb)
+        self.assertEqual(
+            204, self.placement.put(url, body, version='1.28').status)
+        guest = self.guests[instance.uuid]
+        guest.maximum = maximum
+        guest.start(maximum)
+
+    def test_resize(self):
+        for maximum, minimum in (
+                (size.Size(2, 4096), size.Size(1, 1024)),
+                (size.Size(12, 16384), size.Size(8, 8192))):
+            self.resize_in_stock_nova(maximum, minimum)
+            self._run_periodics()
+            self.assert_charged(self.server, maximum, 'host1')
+            self.server = self._reboot_server(self.server, hard=True)
+            self._run_periodics()
+            self.assertEqual(
+                maximum, self.guests[self.server['id']].held)
+            self.assertEqual(
+                self.opened_books(maximum), self.books(self.server))

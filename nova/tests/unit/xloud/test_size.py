@@ -111,6 +111,18 @@ class InstanceSizeTestCase(test.NoDBTestCase):
         for read in (size.desired, size.boot, size.charged):
             self.assertEqual((2, 4096), read(instance))
 
+    def test_books_of_another_flavor(self):
+        """Nova without the series has resized it: it keeps what it got."""
+        instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
+        size.record(instance, size.Size(6, 8192), size.Size(4, 4096))
+        for maximum, low in ((size.Size(4, 16384), 1),
+                             (size.Size(8, 4096), 1),
+                             (size.Size(16, 16384), 6)):
+            instance.flavor = fakes.flavor(2, maximum, cpu=low, memory=1024)
+            instance.vcpus, instance.memory_mb = maximum
+            for read in (size.desired, size.boot, size.charged):
+                self.assertEqual(maximum, read(instance))
+
     def test_books_that_nobody_wrote(self):
         """It keeps what it has, whatever its flavor now says."""
         instance = fakes.instance(fakes.flavor(cpu=2, memory=4096))
