@@ -214,6 +214,30 @@ class StubbornGuestTestCase(base.HypervisorTestCase):
         self.assertIn(('compute_settle', 'Error', reason),
                       self.told(server))
 
+    def test_lies_about_its_balloon(self):
+        """Its device repeats any number, also more than there is."""
+        server = self.boot(tiny_guest.LIE)
+        self.assert_all_see(server, base.MINIMUM)
+        self.flags(settle_timeout=1, group='xloud')
+        self.adjust(server, 2)
+        domain = self.domain(server)
+        fixtures.wait_for(
+            lambda: domain.info()[2] // 1024 > base.HOST_MEMORY_MB,
+            self.SECONDS, 'the guest has lied')
+
+        def is_charged():
+            self.reconcile()
+            return self.status(server)['condition'] == 'Partial'
+
+        fixtures.wait_for(
+            is_charged, self.SECONDS, 'that is charged')
+        # It can hold no more.
+        held = size.Size(2, base.MAXIMUM.memory_mb)
+        self.assert_charged(server, held, self.host)
+        status = self.status(server)
+        self.assertEqual(held, (status['actual_vcpus'],
+                                status['actual_memory_mb']))
+
     def told(self, server):
         """The message of the instance action of the last adjust."""
         last = next(

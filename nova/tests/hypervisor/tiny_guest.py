@@ -43,6 +43,7 @@ NO_BALLOON = 'tiny.no_balloon'
 KEEP_VCPUS = 'tiny.keep_vcpus'
 KEEP_OFFLINE = 'tiny.keep_offline'
 MUTE_AGENT = 'tiny.mute_agent'
+LIE = 'tiny.lie'
 USE_128_MB = 'tiny.use_128_mb'
 TOUCH_700_MB = 'tiny.touch_700_mb'
 NETWORK = 'tiny.network'
@@ -72,6 +73,17 @@ answer_sync() {
         *guest-sync*) echo '{"return": '${id%%[!0-9]*}'}' >&0 ;;
         esac
     done <>$1
+}
+# Report for the balloon that it has taken 16 TiB. Only without a driver does
+# the kernel let others write to a device.
+lie() {
+    for driven in /sys/bus/virtio/drivers/virtio_balloon/virtio*; do
+        [ -e $driven ] || continue
+        device=$($B readlink -f $driven/..)
+        echo ${device##*/} >$device/driver/unbind
+        bar=$($B awk 'NR==5{print $1}' $device/resource)
+        $B devmem $((bar + 0x2004)) 32 0xffffffff
+    done 2>/dev/null
 }
 $B mount -t proc proc /proc
 $B mount -t sysfs sys /sys
@@ -126,6 +138,8 @@ while :; do
          "cpus=$($B grep -c ^processor /proc/cpuinfo)" \\
          "kib=$((of - $(in_balloon))) of=$of free=$(memory Available)" \\
          "address=$address"
+    # A vCPU more is the sign to do so.
+    ! has tiny.lie || [ ! -e /sys/devices/system/cpu/cpu1 ] || lie
     $B sleep 0.5
 done
 """

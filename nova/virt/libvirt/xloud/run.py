@@ -139,6 +139,8 @@ class Run:
             told = self.domain.memoryStats().get('actual', told)
         else:
             self._wrong_memory = None
+        # The driver of a guest writes this number, and can write any.
+        told = min(told, statistics['balloon.maximum'])
         # Those of a busy guest include the time of the report, so the previous
         # ones can be used.
         if _REPORTED_AT in statistics:

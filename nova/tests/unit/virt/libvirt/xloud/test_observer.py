@@ -47,6 +47,12 @@ class StateTest(base.GuestsTestCase):
         self.domain.live.memory = 1000 * 1024 + 1
         self.assertEqual(1001, self._state().memory_mb)
 
+    def test_more_memory_than_it_can_hold(self):
+        """A guest can have the device of its balloon report any number."""
+        self._state()
+        self.domain.live.memory = (1 << 54) - 1024
+        self.assertEqual(2048, self._state().memory_mb)
+
     def test_not_running(self):
         self.domain.destroy()
         self.assertEqual(elastic_guest.NOT_RUNNING, self._state())
