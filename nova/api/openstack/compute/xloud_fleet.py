@@ -56,7 +56,9 @@ class XloudFleetController(wsgi.Controller):
         project_id = query.get('project_id', context.project_id)
         is_everywhere = strutils.bool_from_string(
             query.get('all_projects', False), strict=True)
-        if is_everywhere or project_id != context.project_id:
+        # A token need not have a project, and policies cannot require one.
+        if (is_everywhere or project_id is None or
+                project_id != context.project_id):
             context.can(policies.POLICY_ROOT % 'index:all_projects')
         shows_host = context.can(
             policies.POLICY_ROOT % 'index:host', fatal='host' in query)

@@ -16,6 +16,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.api.openstack.compute.schemas import xloud_fleet as schema
 from nova.api.openstack.compute import xloud_fleet
+from nova import context as nova_context
 from nova import exception
 from nova.policies import base as base_policy
 from nova.policies import xloud_fleet as policies
@@ -81,3 +82,19 @@ class XloudFleetPolicyTest(xloud_base.XloudPolicyTest):
                 answer = self.controller.index(req)
                 self.assertEqual(
                     sees, 'host' in answer['xloud_servers'][0])
+
+    def test_token_without_a_project(self, servers):
+        """It has no servers of its own, so it asks for those of all."""
+        context = nova_context.RequestContext('user', None, roles=['reader'])
+        req = fakes.HTTPRequest.blank('/os-xloud-adjust')
+        req.environ['nova.context'] = context
+        rule = policies.POLICY_ROOT % 'index'
+        for check in ('rule:project_reader_or_admin',
+                      'project_id:%(project_id)s', '@'):
+            self.policy.set_rules({rule: check}, overwrite=False)
+            self.assertRaises(exception.PolicyNotAuthorized,
+                              self.controller.index, req)
+        self.assertFalse(servers.called)
+        self.policy.set_rules({rule + ':all_projects': '@'}, overwrite=False)
+        self.controller.index(req)
+        self.assertIsNone(servers.call_args.args[1].project_id)
