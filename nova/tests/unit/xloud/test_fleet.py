@@ -289,3 +289,11 @@ class FleetTestCase(test.TestCase):
         # The cell of the marker, and when it was made.
         self.assertEqual(8, count(marker=self.list()[0])[1])
         self.assertEqual((0, 4), count(marker=marker))
+
+        def length(conditions):
+            statements.clear()
+            self.list(conditions=conditions)
+            return max(map(len, statements))
+
+        names = list(noted.CONDITIONS)
+        self.assertEqual(length(names), length(names[::-1] * 99))
