@@ -173,5 +173,5 @@ def fixed(vcpus: int) -> Blocker:
 
 def pinned() -> Blocker:
     return Blocker(MEMORY_PINNED, MEMORY, _(
-        'A passed-through device pins the memory of the server. Its host '
-        'would get none of it back.'))
+        'A passed-through device pins the memory of the server, or it is '
+        'locked. Its host would get none of it back.'))

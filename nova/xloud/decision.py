@@ -159,7 +159,8 @@ def _refusal(known, case):
     elif held.vcpus < desired.vcpus:
         reasons.append(_('It did not take vCPUs.'))
     if guest.memory_pinned:
-        reasons.append(_('A passed-through device pins its memory.'))
+        reasons.append(_(
+            'A passed-through device pins its memory, or it is locked.'))
     elif held.memory_mb != desired.memory_mb:
         if not guest.balloon_active:
             reasons.append(_('Its balloon driver does not answer.'))

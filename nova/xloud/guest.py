@@ -42,8 +42,8 @@ class GuestState(ty.NamedTuple):
     # less what it could use at once. None without fresh statistics, or if they
     # are older than the last move of its balloon.
     used_memory_mb: ty.Optional[int]
-    # A passed-through device pins all memory on the host: a balloon frees
-    # nothing.
+    # A passed-through device pins all memory on the host, or all of it is
+    # locked there: a balloon frees nothing.
     memory_pinned: bool
     # No vCPU can be added before its next start.
     cannot_plug: bool = False

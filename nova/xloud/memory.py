@@ -81,8 +81,8 @@ def check(guest, wanted_mb: int, reserve_mb: int, least_mb: int = 0) -> None:
     """
     if guest.memory_pinned:
         raise ValueError(_(
-            'a passed-through device pins its memory on the host, so its '
-            'memory cannot change.'))
+            'a passed-through device pins its memory on the host, or it is '
+            'locked there, so its memory cannot change.'))
     if wanted_mb + ROUNDING_MB >= guest.memory_mb:
         return
     if guest.used_memory_mb is None:

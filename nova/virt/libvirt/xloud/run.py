@@ -57,10 +57,12 @@ _REPORTED_AT = 'balloon.last-update'
 # For a guest without a period, on a host that gives none to new guests.
 _PERIOD = 10
 
-# Devices that pin the memory of a guest: VFIO, and vDPA, which maps it for the
+# What pins the memory of a guest: VFIO, and vDPA, which maps it for the
 # hardware. An <interface> of a network can be one of these as well; the XML of
-# a running domain says so.
+# a running domain says so. And a lock of all of it: the image of a rescue can
+# ask for that, which Nova checks only when a server is created.
 _PINNING = (
+    './memoryBacking/locked',
     './devices/hostdev[@mode="subsystem"][@type="pci" or @type="mdev"]',
     './devices/interface[@type="hostdev" or @type="vdpa"]',
     './devices/disk[@type="vhostvdpa" or @type="nvme"]',
@@ -119,7 +121,7 @@ class Run:
     def look_at_devices(self):
         """:returns: the root of the XML of the running domain"""
         xml = etree.fromstring(self.domain.XMLDesc(0))
-        self.is_pinned = any(xml.xpath(device) for device in _PINNING)
+        self.is_pinned = any(map(xml.xpath, _PINNING))
         balloon = xml.find('./devices/memballoon')
         self.has_balloon = (
             balloon is not None and balloon.get('model') != 'none')

@@ -322,6 +322,12 @@ class StateTest(base.GuestsTestCase):
         self.devices += device
         self.assertFalse(self._state().memory_pinned)
 
+    def test_locked(self):
+        describe = self.domain.XMLDesc
+        self.domain.XMLDesc = lambda flags: describe(flags).replace(
+            '<devices', '<memoryBacking><locked/></memoryBacking><devices')
+        self.assertTrue(self._state().memory_pinned)
+
     def test_device_comes_and_goes(self):
         self.assertFalse(self._state().memory_pinned)
         self.devices += "<hostdev mode='subsystem' type='pci'/>"
