@@ -47,12 +47,11 @@ from oslo_log import log as logging
 from oslo_utils import excutils
 
 from nova.compute import task_states
-from nova.db.main import api as db
-from nova.db.main import models
 from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.xloud import books
+from nova.xloud import entries
 from nova.xloud import failures
 from nova.xloud import notes
 from nova.xloud import size
@@ -199,8 +198,27 @@ def take(context, instance, token: str) -> None:
             give_back(context, instance, token)
 
 
-_in_transaction = oslo_db_api.wrap_db_retry(
-    max_retries=5, retry_on_deadlock=True)
+def _tried_again(is_outdated, **kwargs):
+    """Look again and go on from there, a few times.
+
+    What looks and what saves are not one transaction: the save is refused if
+    the server has changed since. In one, the database layer would repeat a
+    save that a deadlock has undone, and not what was read before.
+
+    :param is_outdated: whether an error says that the server has changed
+    """
+    return oslo_db_api.wrap_db_retry(
+        max_retries=5, retry_interval=0.2, retry_on_deadlock=True,
+        exception_checker=is_outdated, **kwargs)
+
+
+def _are_books_outdated(error):
+    return isinstance(error, exception.InstanceUpdateConflict) and (
+        entries.BOOKS in error.kwargs['expected'])
+
+
+def _is_outdated(error):
+    return isinstance(error, exception.InstanceUpdateConflict)
 
 
 def _take_as_read(context, instance, token):
@@ -214,21 +232,16 @@ def _take_as_read(context, instance, token):
                expected_vm_state=[instance.vm_state])
 
 
-@_in_transaction
-@db.pick_context_manager_writer
+@_tried_again(_are_books_outdated)
 def _take(context, instance, token):
     found = _newest(context, instance)
     found.task_state = TASK
     note(found, token, OFFERED)
-    if found.vm_state != instance.vm_state:
-        raise exception.InstanceUpdateConflict(
-            instance_uuid=instance.uuid, expected=instance.vm_state,
-            actual=found.vm_state)
-    books.save(found, expected_task_state=[None])
+    books.save(found, expected_task_state=[None],
+               expected_vm_state=[instance.vm_state])
 
 
-@_in_transaction
-@db.pick_context_manager_writer
+@_tried_again(_is_outdated, retry_on_disconnect=True)
 def give_back(context, instance, token: str) -> bool:
     """Give back the task of a request that cannot run.
 
@@ -249,11 +262,6 @@ def give_back(context, instance, token: str) -> bool:
 
 
 def _newest(context, instance):
-    """A server that nobody else changes before this transaction ends."""
-    # Lock before reading, so that what is read stays true.
-    db.model_query(
-        context, models.Instance, (models.Instance.id,)).filter_by(
-            uuid=instance.uuid).with_for_update().first()
     return objects.Instance.get_by_uuid(
         context, instance.uuid, expected_attrs=['flavor', 'system_metadata'])
 

@@ -24,6 +24,7 @@ from unittest import mock
 
 import fixtures
 from oslo_concurrency import lockutils
+from oslo_db import exception as db_exc
 from oslo_limit import fixture as limit_fixture
 import oslo_messaging as messaging
 
@@ -36,8 +37,10 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import task_base
 from nova.xloud import action
+from nova.xloud import books
 from nova.xloud import manager
 from nova.xloud import noted
+from nova.xloud import notes
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -322,6 +325,48 @@ class GivenBackTestCase(task_base.TaskBase):
                 {'current_vcpus': 6}, check_response_status=[500]))
         self.assert_no_task()
         self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_accepted_at_that_moment(self):
+        """A database that undoes a transaction lets the other one win."""
+        self.take()
+
+        def accept():
+            instance = self.instance(self.server)
+            task.note(instance, 'req-of-somebody', task.ACCEPTED)
+            instance.save()
+
+        with self.before('save', accept, owner=books), self.cell() as cell:
+            self.assertTrue(task.give_back(
+                cell, self.instance(self.server), 'req-of-somebody'))
+        self.assertEqual(task.ACCEPTED, task.of(
+            self.instance(self.server)).state)
+
+    def test_the_database_is_away_for_a_moment(self):
+        for when in (self.before, self.after):
+            self.take()
+            lost = db_exc.DBConnectionError()
+            work = lost if when == self.after else mock.Mock(side_effect=lost)
+            with when('save', work, owner=books), self.cell() as cell:
+                self.assertFalse(task.give_back(
+                    cell, self.instance(self.server), 'req-of-somebody'))
+            self.assert_no_task()
+
+    def test_the_books_change_while_it_is_taken(self):
+        """Twice, and no task begins."""
+        real, saves = books.save, []
+
+        def save(*args, **kwargs):
+            saves.append(args)
+            if len(saves) < 3:
+                instance = self.instance(self.server)
+                notes.set_pending(instance, str(len(saves)))
+                instance.save()
+            return real(*args, **kwargs)
+
+        with mock.patch.object(books, 'save', save):
+            self.take()
+        self.assertEqual(3, len(saves))
+        self.assertTrue(task.is_running(self.instance(self.server)))
 
     def test_nova_api_has_died(self):
         for state in (task.OFFERED, task.CLAIMED, task.REFUSED):
