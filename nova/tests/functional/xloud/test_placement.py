@@ -58,6 +58,23 @@ class CreateTestCase(base.ElasticServersTestCase):
         plain = self.create_server(self._create_flavor())
         self.assertEqual('host1', plain['OS-EXT-SRV-ATTR:host'])
 
+    def test_hosts_for_elastic_servers_alone(self):
+        """The aggregate and the flavor name the traits."""
+        self.flags(enable_isolated_aggregate_filtering=True, group='scheduler')
+        self.start_host('host1')
+        required = {'trait:%s' % trait: 'required' for trait in (
+            traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY)}
+        aggregate = self.admin_api.post_aggregate(
+            {'aggregate': {'name': 'elastic'}})
+        self.admin_api.add_host_to_aggregate(aggregate['id'], 'host1')
+        self.admin_api.api_post(
+            '/os-aggregates/%s/action' % aggregate['id'],
+            {'set_metadata': {'metadata': required}})
+        self.assert_charged(self.create_server(
+            self.create_elastic_flavor(extra_specs=required)),
+            base.MINIMUM, 'host1')
+        self.create_server(self._create_flavor(), expected_state='ERROR')
+
     def test_hint_that_is_only_for_nova(self):
         """A user who sends it gets no server past Placement."""
         self.start_host('host1', elastic=False)
