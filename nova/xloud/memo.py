@@ -36,7 +36,8 @@ class _Leisure(ty.NamedTuple):
 
     # When the server was last asked to change
     asked: ty.Optional[datetime.datetime]
-    until: datetime.datetime
+    # The next change waits for some seconds from then on
+    since: datetime.datetime
     seconds: int
     # By how many MiB the charge last rose
     step_mb: int
@@ -46,7 +47,8 @@ class _NoRoom(ty.NamedTuple):
     """Limits the questions to a host that has no room for a server."""
 
     needed: size.Size
-    until: datetime.datetime
+    # It is not asked for some seconds from then on
+    since: datetime.datetime
     seconds: int
 
 
@@ -62,8 +64,10 @@ def _longer(seconds):
     return min(max(2 * seconds, _LEISURE_SECONDS), _MOST_LEISURE_SECONDS)
 
 
-def _in_seconds(seconds):
-    return timeutils.utcnow() + datetime.timedelta(seconds=seconds)
+def _is_waiting(limit):
+    """Whether a limit holds now. It ends if the clock is set back."""
+    return limit is not None and situation.is_waiting(
+        limit.since, timeutils.utcnow(), limit.seconds)
 
 
 class Memo:
@@ -72,14 +76,14 @@ class Memo:
         # Whether its allocation is known to be what it is charged. It is not
         # after a start, so that what a crash left is found.
         self.is_verified = False
-        # Until when not to ask for more
+        # Why not to ask for more, for some time
         self.no_room: ty.Optional[_NoRoom] = None
         # Whether it was looked at since the service has started
         self._is_known = False
         # Whether its guest did nothing, or was asked for nothing, before it
         # reached its desired size
         self._was_held_up = False
-        # Until when a change that no user asked for waits
+        # How long a change that no user asked for waits
         self._leisure: ty.Optional[_Leisure] = None
         self._unplug: ty.Optional[_Unplug] = None
 
@@ -87,7 +91,8 @@ class Memo:
             situation.Situation):
         """The situation of a server that is now looked at.
 
-        A guest that is held up has its time when that is over.
+        A guest that is held up has its time when that is over, and one whose
+        clock is set back has it from now on.
 
         :param is_configured: whether the hypervisor has just been given the
             boot size for its configuration
@@ -97,7 +102,7 @@ class Memo:
             # Nobody has asked its guest while there was no service.
             self._is_known = True
             self._was_held_up |= notes.awaited(instance) is not None
-        if known.is_held_up:
+        if known.is_held_up or known.is_clock_set_back:
             self._was_held_up |= guest.running and known.is_settling
         elif not known.is_settling or known.is_start:
             self._was_held_up = False
@@ -121,13 +126,12 @@ class Memo:
 
     def is_without_room(self) -> bool:
         """Whether its host had no room for more, a short time ago."""
-        return self.no_room is not None and (
-            timeutils.utcnow() < self.no_room.until)
+        return _is_waiting(self.no_room)
 
     def note_no_room(self, needed: size.Size) -> None:
         """After several times in a row, the host is asked less often."""
         seconds = _longer(self.no_room.seconds if self.no_room else 0)
-        self.no_room = _NoRoom(needed, _in_seconds(seconds), seconds)
+        self.no_room = _NoRoom(needed, timeutils.utcnow(), seconds)
 
     # vCPUs that are asked back
 
@@ -157,12 +161,12 @@ class Memo:
         """Remember such a change. Only from the second on, the next waits."""
         leisure = self._leisure_of(instance)
         if self._leisure_now(instance) is not None:
-            until, seconds = leisure.until, leisure.seconds
+            since, seconds = leisure.since, leisure.seconds
         else:
             seconds = _longer(leisure.seconds) if leisure else 0
-            until = _in_seconds(seconds)
+            since = timeutils.utcnow()
         self._leisure = _Leisure(
-            notes.changed_at(instance), until, seconds, max(step_mb, 0))
+            notes.changed_at(instance), since, seconds, max(step_mb, 0))
 
     def end_leisure(self) -> None:
         self._leisure = None
@@ -197,6 +201,4 @@ class Memo:
 
     def _leisure_now(self, instance):
         leisure = self._leisure_of(instance)
-        if leisure is None or timeutils.utcnow() >= leisure.until:
-            return None
-        return leisure
+        return leisure if _is_waiting(leisure) else None

@@ -47,11 +47,27 @@ def mark_changed(instance, when: datetime.datetime) -> None:
     :param when: naive UTC, as oslo_utils.timeutils.utcnow() gives
     """
     _write_time(instance, _CHANGED_AT, when)
+    started = _time(instance, _STARTED_AT)
+    if started is not None and started > when:
+        # The clock was set back since, or is that of another host.
+        _write_time(instance, _STARTED_AT,
+                    when - datetime.timedelta(seconds=1))
 
 
-def changed_at(instance) -> ty.Optional[datetime.datetime]:
-    """When the server was last asked to change or started, naive UTC."""
-    return _latest(_time(instance, _CHANGED_AT), started_at(instance))
+def changed_at(instance, latest=datetime.datetime.max) -> (
+        ty.Optional[datetime.datetime]):
+    """When the server was last asked to change or started, naive UTC.
+
+    :param latest: what is noted after that is not true
+    """
+    return _latest(
+        latest, _time(instance, _CHANGED_AT), started_at(instance, latest))
+
+
+def is_noted_after(instance, latest: datetime.datetime) -> bool:
+    """Whether a change or a start is noted that is not true."""
+    return any(when is not None and when > latest for when in (
+        _time(instance, _CHANGED_AT), _time(instance, _STARTED_AT)))
 
 
 def mark_started(instance, run: str, when: datetime.datetime) -> None:
@@ -63,13 +79,17 @@ def mark_started(instance, run: str, when: datetime.datetime) -> None:
     _write_time(instance, _STARTED_AT, when)
 
 
-def started_at(instance) -> ty.Optional[datetime.datetime]:
-    """When the server last started, naive UTC."""
+def started_at(instance, latest=datetime.datetime.max) -> (
+        ty.Optional[datetime.datetime]):
+    """When the server last started, naive UTC.
+
+    :param latest: what is noted after that is not true
+    """
     launched_at = None
     if 'launched_at' in instance and instance.launched_at:
         # So that a new server needs no mark.
         launched_at = instance.launched_at.replace(tzinfo=None)
-    return _latest(_time(instance, _STARTED_AT), launched_at)
+    return _latest(latest, _time(instance, _STARTED_AT), launched_at)
 
 
 def note_config(instance, is_current: bool) -> None:
@@ -175,5 +195,6 @@ def _write_time(instance, key, when):
     entries.put(instance, key, when.replace(microsecond=0).isoformat())
 
 
-def _latest(*times):
-    return max((time for time in times if time), default=None)
+def _latest(limit, *times):
+    return max((time for time in times if time and time <= limit),
+               default=None)

@@ -113,6 +113,9 @@ class Situation(ty.NamedTuple):
     # Whether its guest can do nothing, because it is paused or hangs, or is
     # asked for nothing, because another task is running
     is_held_up: bool = False
+    # Whether the clock was set back since it was asked to change or started.
+    # How long ago that was is not known.
+    is_clock_set_back: bool = False
     # Whether its guest is saved, and goes on from there later
     is_suspended: bool = False
     # Whether it was held up before it reached its desired size
@@ -153,11 +156,14 @@ class Situation(ty.NamedTuple):
 
 def of(instance, guest, now) -> Situation:
     """:param guest: GuestState, None if its host does not report it"""
+    # The clock of another host can be ahead.
+    latest = now + datetime.timedelta(seconds=CONF.xloud.settle_timeout)
     return Situation(
         sizes_of(instance), guest, now, CONF.xloud.settle_timeout,
         CONF.xloud.guest_memory_reserve_mb,
-        changed_at=notes.changed_at(instance),
-        started_at=notes.started_at(instance),
+        changed_at=notes.changed_at(instance, latest),
+        started_at=notes.started_at(instance, latest),
+        is_clock_set_back=notes.is_noted_after(instance, latest),
         outcome=notes.outcome(instance), pending=notes.pending(instance),
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),

@@ -106,6 +106,21 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_late_and_the_clock_is_set_back(self):
+        """It has its time, and so has what it is asked for after that."""
+        self.guest.behaviour = scripted.LATE
+        self.adjust(6, 6144)
+        self.wait(-3600)
+        for target in (GROWN, size.Size(7, 7168)):
+            self.reconcile()
+            self.wait(self.SETTLE_TIMEOUT - 60)
+            self.reconcile()
+            self.assert_books(target, target, held=base.MINIMUM)
+            self.wait(61)
+            self.reconcile()
+            self.assert_books(base.MINIMUM, target, condition='Partial')
+            self.adjust(7, 7168)
+
     def handle_event(self):
         """The driver reports that the guest has changed."""
         self.compute.manager.handle_events(

@@ -337,6 +337,14 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.adjust(2, 2048)
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_a_guest_that_moves_while_the_clock_is_set_back(self):
+        self.be_settled(4, 4096)
+        self.watch(2 * [size.Size(4, 5000), size.Size(4, 4096)])
+        self.assert_charged(self.server, size.Size(4, 5000), 'host1')
+        self.wait(-24 * 3600)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(4, 4096), 'host1')
+
     def test_a_guest_that_moves_below_its_boot_size(self):
         self.be_settled(4, 4096)
         self.guest.behaviour = scripted.LOST

@@ -68,6 +68,22 @@ class MemoTestCase(test.NoDBTestCase):
         self.assertEqual((True, False), (known.is_held_up, known.begins_anew))
         self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
 
+    def test_a_clock_that_is_set_back(self):
+        notes.mark_changed(self.server, timeutils.utcnow())
+        notes.note_settling(self.server, True)
+        self.memo.look_at(self.server, GUEST)
+        self.wait(-60)
+        self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+        self.wait(-3600)
+        known = self.memo.look_at(self.server, GUEST)
+        self.assertEqual(
+            (True, known.now), (known.begins_anew, known.asked_at))
+        self.memo.begin_anew(self.server)
+        self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+        self.wait(-3600)
+        notes.note_settling(self.server, False)
+        self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+
     def test_a_request_for_vcpus_is_made_once(self):
         less, least = size.Size(3, 4096), size.Size(2, 4096)
         self.memo.note_unplug(GUEST, less)
@@ -111,6 +127,17 @@ class MemoTestCase(test.NoDBTestCase):
         self.wait(61)
         self.assertFalse(can_rest(self.server, held, charge))
         self.assertEqual(more, self.memo.rounded(self.server, more))
+
+    def test_nothing_waits_for_a_clock_that_is_set_back(self):
+        held = charge = size.Size(2, 2048)
+        self.memo.note_no_room(size.Size(4, 4096))
+        for _ in range(2):
+            self.memo.note_unasked(self.server, 256)
+        self.assertTrue(self.memo.is_without_room())
+        self.assertTrue(self.memo.can_rest(self.server, held, charge))
+        self.wait(-3600)
+        self.assertFalse(self.memo.is_without_room())
+        self.assertFalse(self.memo.can_rest(self.server, held, charge))
 
     def test_a_request_ends_the_rest(self):
         held = charge = size.Size(2, 2048)
