@@ -638,6 +638,18 @@ class LostReplyTestCase(task_base.TaskBase):
         self.check(base.MINIMUM, GROWN, scripted.FAILING)
 
 
+    def test_of_the_host(self):
+        """What a host counts is saved apart, after the books."""
+        for target in (GROWN, base.MINIMUM):
+            with self.after(
+                    'save', messaging.MessagingTimeout('by the test'),
+                    owner=objects.ComputeNode):
+                self.post(202, current_vcpus=target.vcpus,
+                          current_memory_mb=target.memory_mb)
+            self.assert_hosts_agree()
+            self.assert_books(target, target)
+
+
 class FirstElasticServers:
     """What the release before answers: RPC 1.0."""
 
