@@ -17,6 +17,9 @@ grows. So a new server passes a host only if a part of the host stays free. A
 server that exists may use that part: it moves because it has to, or it grows.
 """
 
+import typing as ty
+
+import os_resource_classes as orc
 from oslo_log import log as logging
 
 import nova.conf
@@ -24,6 +27,7 @@ from nova import exception
 from nova import objects
 from nova.scheduler.filters import utils
 from nova.xloud import room
+from nova.xloud import size
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -36,20 +40,59 @@ def leaves_room(host_state, request_spec) -> bool:
     percent = _percent(host_state)
     if not percent:
         return True
-    # The memory that the host reserves for itself is part of what is used.
-    memory_mb = host_state.total_usable_ram_mb
-    if (room.is_left(memory_mb * host_state.ram_allocation_ratio,
-                     memory_mb - host_state.free_ram_mb,
-                     request_spec.memory_mb, percent) and
-            room.is_left(
-                host_state.vcpus_total * host_state.cpu_allocation_ratio,
-                host_state.vcpus_used, request_spec.vcpus, percent)):
+    capacity, used = _of_placement(host_state, request_spec) or (
+        _of_resource_tracker(host_state))
+    asked = size.Size(request_spec.vcpus, request_spec.memory_mb)
+    if all(room.is_left(*numbers, percent)
+           for numbers in zip(capacity, used, asked)):
         return True
     if _exists(request_spec):
         return True
     LOG.debug('%(host)s keeps %(percent)d percent for its servers to grow.',
               {'host': host_state, 'percent': percent})
     return False
+
+
+def know(request_spec, provider_summaries) -> None:
+    """Remember what Placement says of the hosts for a request.
+
+    :param provider_summaries: as in its answer, or None if it was not asked
+    """
+    request_spec._xloud_providers = provider_summaries or {}
+    # What the resource tracker of each had used then
+    request_spec._xloud_used_then = {}
+
+
+def _of_placement(host_state, request_spec):
+    """What a host may be charged and what it is charged.
+
+    Only Placement knows the allocation ratios that an operator gives it.
+
+    :returns: None if it was not asked
+    """
+    known = getattr(request_spec, '_xloud_providers', {})
+    found = known.get(host_state.uuid, {}).get('resources', {})
+    classes = (orc.VCPU, orc.MEMORY_MB)
+    if not set(classes) <= set(found):
+        return None
+    used = _used(host_state)
+    # Of several new servers, the first ones count for the next one.
+    then = request_spec._xloud_used_then.setdefault(host_state.uuid, used)
+    return [found[name]['capacity'] for name in classes], [
+        found[name]['used'] + max(0, now - before)
+        for name, now, before in zip(classes, used, then)]
+
+
+def _of_resource_tracker(host_state):
+    """The same, with what the host reserves for itself in both."""
+    return (host_state.vcpus_total * host_state.cpu_allocation_ratio,
+            host_state.total_usable_ram_mb *
+            host_state.ram_allocation_ratio), _used(host_state)
+
+
+def _used(host_state) -> ty.Tuple[int, int]:
+    return (host_state.vcpus_used,
+            host_state.total_usable_ram_mb - host_state.free_ram_mb)
 
 
 def _percent(host_state):

@@ -67,3 +67,18 @@ class GrowthTestCase(base.ElasticServersTestCase):
         for _number in range(4):
             self.create()
         self.assert_used(host1=size.Size(16, 8192))
+
+    def test_a_ratio_that_only_placement_knows(self):
+        """As an operator sets it for an aggregate."""
+        self.start_host('host1')
+        url = '/resource_providers/%s/inventories/VCPU' % (
+            self._get_provider_uuid_by_host('host1'))
+        inventory = self.placement.get(url).body
+        inventory['allocation_ratio'] = 0.5
+        self.assertEqual(200, self.placement.put(url, inventory).status)
+        self._run_periodics()
+        self.assertEqual(0.5, self.placement.get(url).body['allocation_ratio'])
+        # A quarter of 8 vCPUs stays free.
+        self.create()
+        self.create(expected_state='ERROR')
+        self.assert_used(host1=size.Size(4, 2048))

@@ -124,6 +124,31 @@ class GrowthFilterTestCase(test.NoDBTestCase):
             created += 1
         self.assertEqual(4, created)
 
+    def test_what_placement_says_counts(self):
+        """It can have another ratio and newer charges."""
+        host = self.host(cpu_ratio=4.0)
+        host.uuid, spec = uuids.host, self.spec()
+        for capacity, used, expected in (
+                ((10, 10240), (6, 7168), True), ((10, 10240), (7, 0), False),
+                ((10, 10240), (0, 7169), False), ((99, 5120), (0, 3073), False)):
+            growth.know(spec, {uuids.host: {'resources': {
+                name: {'capacity': most, 'used': amount}
+                for name, most, amount in zip(
+                    ('VCPU', 'MEMORY_MB'), capacity, used)}}})
+            self.assertEqual(
+                expected, self.filter.host_passes(host, spec), (
+                    capacity, used))
+        # One of the same request has taken 2 vCPUs of it.
+        growth.know(spec, {uuids.host: {'resources': {
+            'VCPU': {'capacity': 10, 'used': 5},
+            'MEMORY_MB': {'capacity': 10240, 'used': 0}}}})
+        self.assertTrue(self.filter.host_passes(host, spec))
+        host.vcpus_used += 2
+        self.assertFalse(self.filter.host_passes(host, spec))
+        # Placement is not asked for a rebuild.
+        growth.know(spec, None)
+        self.assertTrue(self.filter.host_passes(host, spec))
+
     def test_all_or_nothing(self):
         self.assertTrue(room.is_left(10, 9, 1, 0))
         self.assertFalse(room.is_left(10, 0, 1, 100))
