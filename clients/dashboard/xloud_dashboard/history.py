@@ -54,7 +54,10 @@ class Step(ty.NamedTuple):
 
 
 def changes(actions: ty.Iterable[ty.Mapping]) -> ty.List[Change]:
-    """What the actions of a server say about its sizes, the oldest first."""
+    """What the actions of a server say about its sizes, the oldest first.
+
+    :param actions: as Nova gives them, the newest first
+    """
     found = []
     for action in actions:
         at = _time(action.get('start_time'))
@@ -67,7 +70,8 @@ def changes(actions: ty.Iterable[ty.Mapping]) -> ty.List[Change]:
                     Size(int(to_vcpus), int(to_memory)))
              for word, vcpus, memory, to_vcpus, to_memory
              in _CHANGE.findall(message)}))
-    return sorted(found, key=lambda change: change.at)
+    # A database can count in whole seconds.
+    return sorted(reversed(found), key=lambda change: change.at)
 
 
 def steps(

@@ -185,7 +185,8 @@ def history(compute, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
     if not changes:
         # Instance actions are there without elastic servers, too.
         show(compute, server_id)
-    return sorted(changes, key=lambda change: change['when'])
+    # The newest comes first, and a database can count in whole seconds.
+    return sorted(reversed(changes), key=lambda change: change['when'])
 
 
 # What the history consists of, and the sizes after a change in its message.

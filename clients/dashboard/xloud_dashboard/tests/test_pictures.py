@@ -55,6 +55,22 @@ class HistoryTest(unittest.TestCase):
              'charged 2 vCPUs, 10'}])
         self.assertEqual({'desired': (SMALL, LARGE)}, change.sizes)
 
+    def test_two_changes_in_one_second(self):
+        """MySQL keeps no fractions, and a guest may follow at once."""
+        found = history.changes([
+            {'action': action, 'start_time': '2026-01-02T00:00:00.000000',
+             'message': message} for action, message in (
+                 ('xloud_settle',
+                  'charged 4 vCPUs, 2048 MiB -> 3 vCPUs, 2048 MiB'),
+                 ('xloud_adjust',
+                  'charged 2 vCPUs, 1024 MiB -> 4 vCPUs, 2048 MiB'))])
+        self.assertEqual(['xloud_adjust', 'xloud_settle'],
+                         [change.action for change in found])
+        self.assertEqual(
+            [SMALL, LARGE, LESS],
+            [step.size for step in history.steps(
+                'charged', found, LESS, at(1), at(3))])
+
     def test_steps(self):
         found = history.changes(nova.ACTIONS)
         self.assertEqual(

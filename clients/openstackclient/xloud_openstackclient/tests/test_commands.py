@@ -281,6 +281,18 @@ class CommandsTest(utils.TestCommand):
             ['xloud_adjust', 'xloud_adjust', 'xloud_settle'],
             [one['action'] for one in shown])
 
+    def test_history_of_one_second(self):
+        """MySQL keeps no fractions, and a guest may follow at once."""
+        when = '2026-11-26T12:03:00.000000'
+        self.http.get(f'{URL}/servers/{SERVER}/os-instance-actions', json={
+            'instanceActions': [
+                action('xloud_settle', when,
+                       'charged 4 vCPUs, 4096 MiB -> 3 vCPUs, 4096 MiB'),
+                action('xloud_adjust', when,
+                       'charged 2 vCPUs, 1024 MiB -> 4 vCPUs, 4096 MiB')]})
+        shown = self.run_list(commands.ListElasticHistory, 'web1')
+        self.assertEqual([4, 3], [one['charged_vcpus'] for one in shown])
+
     def test_history_has_no_pages(self):
         """Also for whoever asks for a newer Nova."""
         self.http.get(f'{URL}/servers/{SERVER}/os-instance-actions', json={
