@@ -13,11 +13,13 @@
 """The history of the sizes of a server, in its instance actions.
 
 An adjust is an action, with the sizes before and after in its message. A later
-change of the charge without a request is an action as well. Everyone who can
-see the server can see the messages: they say what was charged, and since when.
+change of the charge without a request is an action as well, and so is one by a
+resize. Everyone who can see the server can see the messages: they say what was
+charged, and since when.
 """
 
 import contextlib
+import datetime
 import traceback
 import typing as ty
 
@@ -31,10 +33,15 @@ from nova.db.main import api as db
 from nova import exception
 from nova import objects
 from nova.xloud import failures
+from nova.xloud import situation
+from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
 SETTLE = 'compute_settle'
+# How the message of the action of a refused request begins, as that of any
+# operation of Nova that failed
+REFUSED = 'Error'
 
 # With these a request is refused; nothing failed.
 _REFUSALS = (exception.Invalid, exception.OverQuota, NotImplementedError,
@@ -56,10 +63,15 @@ def changes(before, after) -> str:
 
 
 def start(context, instance) -> None:
-    """Begin the action of an adjust, in nova-api."""
-    objects.InstanceAction.action_start(
-        context, instance.uuid, instance_actions.XLOUD_ADJUST,
-        want_result=False)
+    """Begin the action of an adjust, in nova-api.
+
+    It begins now, when the server is taken, and not when the request came. So
+    the actions of a server are in the order in which its sizes have changed.
+    """
+    values = objects.InstanceAction.pack_action_start(
+        context, instance.uuid, instance_actions.XLOUD_ADJUST)
+    now = timeutils.utcnow()
+    db.action_start(context, dict(values, start_time=now, updated_at=now))
 
 
 def finish(context, instance, message: str) -> None:
@@ -92,23 +104,67 @@ def event(context, instance_uuid: str, name: str, host: str):
     _add(part, instance_uuid, context.request_id)
 
 
-def settled(instance, host: str, before, after) -> None:
+def settled(instance, before, after) -> None:
     """Record that the sizes of a server have changed without a request."""
-    text = changes(before, after)
+    _record(instance, changes(before, after))
+
+
+def change_flavor(instance, flavor) -> size.Size:
+    """Do and record what size.change_flavor() does.
+
+    The action of a resize or of its revert names no size.
+
+    :returns: what the server is charged with this flavor
+    """
+    before = situation.sizes_of(instance)
+    is_elastic = size.is_elastic(flavor)
+    if not is_elastic and not size.is_elastic(instance.flavor):
+        return size.change_flavor(instance, flavor)
+    charge = size.change_flavor(instance, flavor)
+    settled(instance, before, before._replace(
+        desired=size.desired(instance) if is_elastic else charge,
+        boot=size.boot(instance) if is_elastic else charge,
+        charged=charge))
+    return charge
+
+
+def make_up(instance, request_id, before, after, when) -> None:
+    """Record what a request has changed if its action does not say so.
+
+    nova-api writes that, and may have died, or not have waited.
+
+    :param when: the change ended, naive UTC
+    """
+    wanted = changes(before, after)
+    if not wanted:
+        return
+    found = objects.InstanceAction.get_by_request_id(
+        nova.context.get_admin_context(), instance.uuid, request_id)
+    if found is None:
+        LOG.debug('The action of %s is gone.', request_id, instance=instance)
+        return
+    _record(instance, '; '.join(
+        part for part in wanted.split('; ')
+        if part not in (found.message or '')), when)
+
+
+def _record(instance, text, when=None):
     if not text:
         return
-    now = timeutils.utcnow(with_timezone=True)
-    context = nova.context.get_admin_context()
+    when = timeutils.utcnow(with_timezone=True) if when is None else (
+        when.replace(tzinfo=datetime.timezone.utc))
     # The API finds an action by its request id.
     request_id = oslo_context.generate_request_id()
     with failures.warned(
             LOG, 'No instance action records that the sizes have changed '
             '(%s): %s', text, instance=instance):
         objects.InstanceAction(
-            context, action=instance_actions.XLOUD_SETTLE,
+            instance._context or nova.context.get_admin_context(),
+            action=instance_actions.XLOUD_SETTLE,
             instance_uuid=instance.uuid, request_id=request_id,
-            project_id=instance.project_id, user_id=None, start_time=now,
-            finish_time=now, updated_at=now, message=text[:_LENGTH]).create()
+            project_id=instance.project_id, user_id=None, start_time=when,
+            finish_time=when, updated_at=when, message=text[:_LENGTH]
+        ).create()
 
 
 def tell(instance, host, request_id, refusal=None) -> None:

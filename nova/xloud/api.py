@@ -62,13 +62,13 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
         compute_api, context, instance, vcpus, memory_mb, persist)
     growth = quota.growth_of(instance, vcpus, memory_mb)
     quota.check(context, instance, growth)
-    before = situation.sizes_of(instance)
     request = rpcapi.Request.about(
         instance, context.request_id, vcpus, memory_mb, persist)
 
-    task.take(context, instance, request.token)
-    guest = _carry_out(
-        compute_api.compute_rpcapi.xloud, context, instance, request, growth)
+    # It can have changed since it was read.
+    before = situation.sizes_of(task.take(context, instance, request.token))
+    guest = _carry_out(compute_api.compute_rpcapi.xloud, context, instance,
+                       request, growth, before)
     _refresh(context, instance)
     action.finish(context, instance, action.changes(
         before, situation.sizes_of(instance)))
@@ -93,10 +93,11 @@ def _refresh(context, instance):
     instance.obj_reset_changes()
 
 
-def _carry_out(compute, context, instance, request, growth):
+def _carry_out(compute, context, instance, request, growth, before):
     """Let the host carry out a request.
 
     :param compute: nova.xloud.rpcapi.XloudAPI
+    :param before: nova.xloud.situation.Sizes when the server was taken
     :returns: GuestState after that, None if it is not known
     """
     try:
@@ -113,10 +114,24 @@ def _carry_out(compute, context, instance, request, growth):
                     reason=_('its host cannot change its size.'))
     except Exception as error:
         if not task.give_back(context, instance, request.token):
-            action.finish(context, instance, 'Error')
+            _record_refusal(context, instance, before)
             raise
         LOG.warning('The host has accepted the change but did not report how '
                     'it ended: %s', error, instance=instance)
+
+
+def _record_refusal(context, instance, before):
+    """End the action of a refused request.
+
+    The server can be charged for it until reconcile gives its claim up.
+    """
+    left = ''
+    with failures.warned(LOG, 'It is not known what is left of a refused '
+                         'change: %s', instance=instance):
+        _refresh(context, instance)
+        left = action.changes(before, situation.sizes_of(instance))
+    action.finish(context, instance, '; '.join(filter(None, [
+        action.REFUSED, left])))
 
 
 def _grow(compute, context, instance, request, growth):

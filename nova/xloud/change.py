@@ -25,6 +25,7 @@ from nova.compute import vm_states
 import nova.conf
 from nova import exception
 from nova.i18n import _
+from nova.xloud import action
 from nova.xloud import answer
 from nova.xloud import blockers
 from nova.xloud import condition
@@ -65,6 +66,7 @@ class Change:
         self._compute = compute
         self._executor = executor
         self._ledger = executor.ledger
+        self._memo = executor.memos[instance.uuid]
         self._context = context
         self.instance = instance
         self._request = request
@@ -140,6 +142,11 @@ class Change:
         self._end()
         return reply
 
+    def what_has_changed(self) -> str:
+        """The sizes that the request has changed, when it is made."""
+        ended = self._memo.end_request(situation.sizes_of(self.instance))
+        return action.changes(ended.before, ended.after)
+
     def _plan(self):
         """The new desired and boot size of the server, if it can have them."""
         memory_mb = self._request.memory_mb
@@ -147,6 +154,7 @@ class Change:
         if memory_mb is not None and memory.is_unsure(guest, memory_mb):
             guest = self._guest(wait=True, renew=True)
         known = earlier = situation.sizes_of(self.instance)
+        self._memo.begin_request(self._request.token, known)
         if situation.is_start(self.instance, guest):
             earlier = known._replace(desired=known.boot)
         plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier))

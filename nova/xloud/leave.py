@@ -32,8 +32,10 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.scheduler.client import report
+from nova.xloud import action
 from nova.xloud import allocation
 from nova.xloud import books
+from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import traits
 
@@ -173,8 +175,11 @@ class Departure:
             allocation.Account(
                 context, self._placement, instance, node.uuid,
             ).allocate(size.charged(instance), most)
+        before = situation.sizes_of(instance)
         size.close_books(instance, most)
         books.save(instance, expected_task_state=[None])
+        action.settled(instance, before, before._replace(
+            desired=most, boot=most, charged=most))
         self._tell(_('  It is charged %s and its records are removed.') %
                    (most,))
 

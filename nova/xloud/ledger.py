@@ -195,8 +195,7 @@ class Ledger:
             raise
         if task_state != task.TASK:
             # An adjust records it by itself.
-            action.settled(instance, self._compute.host,
-                           situation.sizes_of(before),
+            action.settled(instance, situation.sizes_of(before),
                            situation.sizes_of(instance))
         return True
 

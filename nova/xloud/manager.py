@@ -30,7 +30,6 @@ from nova.xloud import executor as xloud_executor
 from nova.xloud import guest as elastic_guest
 from nova.xloud import reconcile
 from nova.xloud import rpcapi
-from nova.xloud import situation
 from nova.xloud import task
 
 # The caller gets these refusals. They are no failures of the service.
@@ -127,10 +126,8 @@ class ElasticServers:
             with action.event(context, instance_uuid, 'compute_adjust',
                               self._compute.host) as details, self._changing(
                                   context, instance_uuid, request) as change:
-                before = situation.sizes_of(change.instance)
                 reply = change.make()
-                details.append(action.changes(
-                    before, situation.sizes_of(change.instance)))
+                details.append(change.what_has_changed())
                 return None, reply
         except _REFUSALS as error:
             return error, None

@@ -29,6 +29,8 @@ from nova.xloud import size
 # higher charge does not wait.
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
+# How long nova-api may take to record a change after its host has made it.
+_TOLD_SECONDS = 60
 
 
 class _Leisure(ty.NamedTuple):
@@ -50,6 +52,19 @@ class _NoRoom(ty.NamedTuple):
     # It is not asked for some seconds from then on
     since: datetime.datetime
     seconds: int
+
+
+class Untold(ty.NamedTuple):
+    """What a request has changed, as long as nova-api may not have said so.
+
+    The Sizes are those before the request and after it.
+    """
+
+    request_id: str
+    before: situation.Sizes
+    after: situation.Sizes
+    # Naive UTC
+    when: datetime.datetime
 
 
 class _Unplug(ty.NamedTuple):
@@ -86,6 +101,9 @@ class Memo:
         # How long a change that no user asked for waits
         self._leisure: ty.Optional[_Leisure] = None
         self._unplug: ty.Optional[_Unplug] = None
+        # The request that changes the server, and its Sizes before that
+        self._request: ty.Optional[ty.Tuple[str, situation.Sizes]] = None
+        self._untold: ty.List[Untold] = []
 
     def look_at(self, instance, guest, is_configured=False) -> (
             situation.Situation):
@@ -154,6 +172,29 @@ class Memo:
         """Remember that the guest was asked and has not begun."""
         if guest.vcpus > target.vcpus:
             self._unplug = _Unplug(guest.run, guest.vcpus, target)
+
+    # What a request changes
+
+    def begin_request(self, request_id: str, sizes: situation.Sizes) -> None:
+        """Remember what a server had, unless the request has begun before."""
+        if self._request is None or self._request[0] != request_id:
+            self._request = request_id, sizes
+
+    def end_request(self, sizes: situation.Sizes) -> Untold:
+        """Remember what the request has changed."""
+        assert self._request is not None
+        ended = Untold(*self._request, sizes, timeutils.utcnow())
+        self._request = None
+        self._untold.append(ended)
+        return ended
+
+    def pop_untold(self) -> ty.List[Untold]:
+        """The changes that nova-api has had the time to record."""
+        now = timeutils.utcnow()
+        found = [one for one in self._untold if not situation.is_waiting(
+            one.when, now, _TOLD_SECONDS)]
+        self._untold = [one for one in self._untold if one not in found]
+        return found
 
     # Changes that no user asked for
 

@@ -30,6 +30,7 @@ from nova.compute import vm_states
 import nova.context
 from nova import exception
 from nova import objects
+from nova.xloud import action
 from nova.xloud import decision
 from nova.xloud import executor as xloud_executor
 from nova.xloud import failures
@@ -115,6 +116,16 @@ class Reconciler:
         if guests:
             self._look_at_all(context, servers, guests)
         summary.log(instances, servers.keys() - guests)
+        self._make_up_history(instances)
+
+    def _make_up_history(self, instances):
+        for instance in instances:
+            for untold in self.memos[instance.uuid].pop_untold():
+                with failures.warned(
+                        LOG, 'It is not known whether an instance action '
+                        'records that the sizes have changed: %s',
+                        instance=instance):
+                    action.make_up(instance, *untold)
 
     def _look_at_all(self, context, servers, guests):
         allocated = self._executor.ledger.allocated(context, [

@@ -172,18 +172,20 @@ def locked(instance_uuid):
 
 # The part of nova-api, which has access to the database.
 
-def take(context, instance, token: str) -> None:
+def take(context, instance, token: str):
     """Take the task of a server that has none.
 
+    :returns: the Instance as it was taken
     :raises: ElasticConflict if it has one, or has left the state in which it
         was read
     """
     try:
         try:
             _take_as_read(context, instance, token)
+            return instance
         except exception.InstanceUpdateConflict:
             # Perhaps only its books have changed since.
-            _take(context, instance, token)
+            return _take(context, instance, token)
     except exception.InstanceUpdateConflict as error:
         LOG.debug('It is not taken: %s', error, instance=instance)
         raise exception.ElasticConflict(
@@ -239,6 +241,7 @@ def _take(context, instance, token):
     note(found, token, OFFERED)
     books.save(found, expected_task_state=[None],
                expected_vm_state=[instance.vm_state])
+    return found
 
 
 @_tried_again(_is_outdated, retry_on_disconnect=True)

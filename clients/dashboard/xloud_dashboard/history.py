@@ -65,7 +65,7 @@ def changes(actions: ty.Iterable[ty.Mapping]) -> ty.List[Change]:
             continue
         message = action.get('message') or ''
         found.append(Change(
-            at, action['action'], message == 'Error',
+            at, action['action'], message.startswith('Error'),
             {word: (Size(int(vcpus), int(memory)),
                     Size(int(to_vcpus), int(to_memory)))
              for word, vcpus, memory, to_vcpus, to_memory

@@ -421,7 +421,7 @@ class TabTest(Case, helpers.TestCase):
         shown = self.render()
         self.assertEqual(3, shown.count('role="img"'))
         for text in ('vCPUs: 2 of 8, charged 3, minimum 2.', self.url,
-                     'Request, refused', 'Guest or start',
+                     'Request, refused', 'Guest, start or resize',
                      '4 vCPUs, 2048 MiB', '3 vCPUs, 2048 MiB'):
             self.assertIn(text, shown)
         self.assertEqual(1, self.http.request_history[-1].url.count(

@@ -41,6 +41,14 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual((history.SETTLE, {'charged': (LARGE, LESS)}),
                          (settled.action, settled.sizes))
 
+    def test_a_refusal_that_leaves_a_charge(self):
+        (change,) = history.changes([
+            {'action': 'xloud_adjust', 'start_time': '2026-01-02T10:00:00',
+             'message': 'Error; '
+             'charged 2 vCPUs, 1024 MiB -> 4 vCPUs, 2048 MiB'}])
+        self.assertTrue(change.is_refused)
+        self.assertEqual({'charged': (SMALL, LARGE)}, change.sizes)
+
     def test_what_is_no_change(self):
         self.assertEqual([], history.changes([
             {'action': 'reboot', 'start_time': '2026-01-02T10:00:00'},

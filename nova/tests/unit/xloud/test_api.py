@@ -142,6 +142,7 @@ class AdjustTestCase(test.NoDBTestCase):
         self.calls.rpc.return_value = ANSWER
         self.calls.claim.return_value = size.Size(4, 2048)
         self.calls.give_back.return_value = False
+        self.calls.take.side_effect = lambda ctxt, instance, token: instance
 
     def _adjust(self, vcpus=4, memory_mb=None, persist=True):
         return self.compute_api.xloud_adjust(
@@ -190,7 +191,8 @@ class AdjustTestCase(test.NoDBTestCase):
         self._refuses(exception.TooManyInstances)
         self.assertEqual(
             ['of_host', 'quota', 'take', 'start', 'claim', 'quota',
-             'release', 'event', 'give_back', 'finish'], self._order())
+             'release', 'event', 'give_back', 'refresh', 'finish'],
+            self._order())
 
     def test_refused_by_the_host(self):
         for error in (exception.ElasticConflict, exception.ElasticNoRoom,

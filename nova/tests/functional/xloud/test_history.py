@@ -1,0 +1,160 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The instance actions of a server say what it was charged, and since when.
+
+Its owner reads only these. Whatever becomes of a request, they end with what
+is charged.
+"""
+
+import re
+import threading
+from unittest import mock
+
+from nova import exception
+from nova.tests.functional.xloud import adjust_base
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
+from nova.tests.functional.xloud import task_base
+from nova.xloud import rpcapi
+from nova.xloud import size
+from nova.xloud import task
+
+GROWN = adjust_base.GROWN
+
+_CHARGED = re.compile(
+    r'charged (\d+) vCPUs, (\d+) MiB -> (\d+) vCPUs, (\d+) MiB')
+
+
+class HistoryTestCase(task_base.TaskBase):
+
+    def changes(self):
+        """Each recorded change of the charge, the first one first."""
+        actions = self.api.get_instance_actions(self.server['id'])
+        for found in sorted(reversed(actions), key=lambda a: a['start_time']):
+            for sizes in _CHARGED.findall(found['message'] or ''):
+                numbers = list(map(int, sizes))
+                yield size.Size(*numbers[:2]), size.Size(*numbers[2:])
+
+    def assert_told(self, charge):
+        """The server is charged this, and each change of that is recorded."""
+        self.assertEqual(charge, size.charged(self.instance(self.server)))
+        told = base.MINIMUM
+        for before, after in self.changes():
+            self.assertEqual(told, before)
+            told = after
+        self.assertEqual(charge, told)
+
+    def grow(self, status=202):
+        return self.post(status, current_vcpus=6, current_memory_mb=6144)
+
+    def test_a_claim_that_nobody_gives_up(self):
+        """The host dies after it, so that the server stays charged."""
+        silent = rpcapi.HostSilent(instance_uuid='', reason='by the test')
+        with mock.patch.object(rpcapi.XloudAPI, 'adjust', side_effect=silent):
+            self.grow(409)
+        self.assert_told(GROWN)
+        self.assertTrue(self.api.get_instance_actions(
+            self.server['id'])[0]['message'].startswith('Error; charged '))
+        self.reconcile()
+        self.assert_told(base.MINIMUM)
+
+    def test_a_change_that_is_undone_later(self):
+        away = exception.HypervisorUnavailable(host='host1')
+        with mock.patch.object(
+                scripted.ScriptedFakeDriver, 'set_elastic_guest',
+                side_effect=away):
+            self.assertIn('will undo the change', self.grow(409))
+        self.assert_told(GROWN)
+        self.reconcile()
+        self.assert_told(base.MINIMUM)
+
+    def test_a_change_after_the_server_was_read(self):
+        """The request changes back what reconcile has just charged."""
+        self.wait()
+        self.reconcile()
+
+        def take_memory():
+            self.guest.held = GROWN
+            self.guest.behaviour = scripted.LOST
+            self.reconcile()
+            self.assert_told(GROWN)
+            self.guest.behaviour = scripted.OBEDIENT
+
+        with self.before('take', take_memory, owner=task):
+            self.post(202, current_vcpus=2, current_memory_mb=2048)
+        self.assert_told(base.MINIMUM)
+
+    def test_nova_api_dies(self):
+        # Nobody ends the action.
+        self.adjust(*GROWN)
+        self.reconcile()
+        self.assertEqual([], list(self.changes()))
+        self.wait(60)
+        self.reconcile()
+        self.assert_told(GROWN)
+        self.reconcile()
+        self.assertEqual(1, len(list(self.changes())))
+
+    def test_nova_api_does_not(self):
+        self.grow()
+        self.wait(60)
+        self.reconcile()
+        self.assert_told(GROWN)
+        self.assertEqual(1, len(list(self.changes())))
+
+    def test_nova_api_does_not_wait(self):
+        """Its host goes on with what it has accepted."""
+        self.grow()
+        asks, goes_on = threading.Event(), threading.Event()
+        set_guest = scripted.ScriptedFakeDriver.set_elastic_guest
+        ask = rpcapi.XloudAPI._ask
+        calls = []
+
+        def slow(driver, *args):
+            asks.set()
+            goes_on.wait(self.SECONDS)
+            set_guest(driver, *args)
+
+        def lose(*args):
+            calls.append(threading.Thread(target=ask, args=args))
+            calls[0].start()
+            asks.wait(self.SECONDS)
+            raise rpcapi.HostSilent(instance_uuid='', reason='by the test')
+
+        with mock.patch.object(scripted.ScriptedFakeDriver,
+                               'set_elastic_guest', slow), \
+                mock.patch.object(rpcapi.XloudAPI, '_ask', lose):
+            self.post(202, current_vcpus=2, current_memory_mb=2048)
+            self.assert_told(GROWN)
+            goes_on.set()
+            calls[0].join()
+        self.wait(60)
+        self.reconcile()
+        self.assert_told(base.MINIMUM)
+
+    def test_resize(self):
+        self.start_host('host2')
+        self.grow()
+        less, fixed = size.Size(1, 512), size.Size(3, 1536)
+        other = self.create_elastic_flavor(
+            maximum=size.Size(4, 4096), minimum=less)
+        plain = self._create_flavor(
+            vcpu=fixed.vcpus, memory_mb=fixed.memory_mb, disk=1)
+        self.server = self._resize_server(self.server, other)
+        self.assert_told(less)
+        self.server = self._revert_resize(self.server)
+        self.assert_told(GROWN)
+        for flavor, charge in ((plain, fixed), (other, less)):
+            self.server = self._confirm_resize(
+                self._resize_server(self.server, flavor))
+            self.assert_told(charge)
