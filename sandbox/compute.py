@@ -80,6 +80,8 @@ def configure(site: layout.Layout) -> None:
         'glance': {'region_name': layout.REGION},
         'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': 5},
         'conductor': {'workers': 1},
+        # Its computes have nothing to report to a scheduler that restarts.
+        'filter_scheduler': {'track_instance_changes': False},
         'vnc': {'enabled': False},
         'spice': {'enabled': False},
         'oslo_concurrency': {'lock_path': data / 'locks'},
