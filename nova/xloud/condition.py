@@ -85,12 +85,13 @@ def _of_running(known, actual):
         return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
             _('The server holds %(actual)s and is charged %(charged)s.') %
             {'actual': actual, 'charged': sizes.charged})
-    difference = (_('The server holds %(actual)s instead of the desired '
-                    '%(desired)s.') %
-                  {'actual': actual, 'desired': sizes.desired})
+    sentences = [
+        _('The server holds %(actual)s instead of the desired %(desired)s.') %
+        {'actual': actual, 'desired': sizes.desired}]
     if known.guest.is_still:
-        difference += ' ' + _('Its guest can do nothing now: it is paused, '
-                              'also without Nova, or it hangs.')
+        sentences.append(_('Its guest can do nothing now: somebody has paused '
+                           'it, or it hangs.'))
+    difference = ' '.join(sentences)
     if actual != sizes.desired and (
             is_starting or known.is_held_up or has_time):
         return IN_PROGRESS, difference

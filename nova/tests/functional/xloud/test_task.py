@@ -637,7 +637,6 @@ class LostReplyTestCase(task_base.TaskBase):
     def test_fail(self):
         self.check(base.MINIMUM, GROWN, scripted.FAILING)
 
-
     def test_of_the_host(self):
         """What a host counts is saved apart, after the books."""
         for target in (GROWN, base.MINIMUM):

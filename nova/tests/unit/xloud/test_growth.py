@@ -130,7 +130,8 @@ class GrowthFilterTestCase(test.NoDBTestCase):
         host.uuid, spec = uuids.host, self.spec()
         for capacity, used, expected in (
                 ((10, 10240), (6, 7168), True), ((10, 10240), (7, 0), False),
-                ((10, 10240), (0, 7169), False), ((99, 5120), (0, 3073), False)):
+                ((10, 10240), (0, 7169), False),
+                ((99, 5120), (0, 3073), False)):
             growth.know(spec, {uuids.host: {'resources': {
                 name: {'capacity': most, 'used': amount}
                 for name, most, amount in zip(
