@@ -389,8 +389,8 @@ def _are_books_of_old_flavor(instance):
     It gives only flavors that are not elastic, and leaves the books as they
     were.
     """
-    return not is_elastic(instance.flavor) and (
-        _recorded(instance, 'desired') is not None)
+    return _recorded(instance, 'desired') is not None and (
+        not is_elastic(instance.flavor))
 
 
 def _kept_charge(instance, flavor):
