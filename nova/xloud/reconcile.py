@@ -91,8 +91,13 @@ class Reconciler:
             finally:
                 self._running.release()
 
-        threading.Thread(target=run, name='xloud-reconcile',
-                         daemon=True).start()
+        try:
+            threading.Thread(target=run, name='xloud-reconcile',
+                             daemon=True).start()
+        except RuntimeError:
+            # The machine has no thread left now. The next pass needs one, too.
+            self._running.release()
+            raise
 
     def reconcile(self, context) -> None:
         """Reconcile all elastic servers of the host."""
