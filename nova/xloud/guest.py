@@ -39,8 +39,8 @@ class GuestState(ty.NamedTuple):
     # Whether the guest's balloon driver reports fresh statistics.
     balloon_active: bool
     # What the guest needs of its memory, including its kernel: what it holds
-    # less what it could use at once. None without fresh statistics, or if they
-    # are older than the last move of its balloon.
+    # less what it could use at once. None without recent statistics, or if
+    # they are older than the last move of its balloon.
     used_memory_mb: ty.Optional[int]
     # A passed-through device pins all memory on the host, or all of it is
     # locked there: a balloon frees nothing.

@@ -106,7 +106,8 @@ def check(guest, wanted_mb: int, reserve_mb: int, least_mb: int = 0) -> None:
 def is_unsure(guest, wanted_mb: int) -> bool:
     """Whether newer statistics could allow this size.
 
-    Statistics that are older than the last move of the balloon are not used.
+    Statistics that are old, or older than the last move of the balloon, are
+    not used.
     """
     return (guest.running and guest.balloon_active and
             not guest.memory_pinned and
@@ -179,8 +180,9 @@ def _unknown(guest):
             'driver.') % guest.missing_statistic
     if guest.balloon_active:
         return _(
-            'its balloon has just moved, and its guest has reported no '
-            'memory statistics since. Try again in a few seconds.')
+            'its balloon has just moved, or its guest reports seldom, and it '
+            'has reported no memory statistics since. Try again in a few '
+            'seconds.')
     return _(
         'its guest reports no memory statistics. Check that its balloon '
         'driver is running; after a start, wait until the guest has booted.')

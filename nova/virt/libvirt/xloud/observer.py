@@ -36,9 +36,13 @@ LOG = logging.getLogger(__name__)
 # In periods: a busy guest may skip one.
 _FRESH = 3
 
-# How long to wait for statistics that are younger than the last move of a
-# balloon, and how often to look. They only name the second in which they were
-# made, so the next second may have to begin first.
+# A guest may report seldom. What it could use so many seconds ago is not taken
+# from it.
+_RECENT_SECONDS = 60
+
+# How long to wait for statistics that are recent and younger than the last
+# move of a balloon, and how often to look. They only name the second in which
+# they were made, so the next second may have to begin first.
 _RENEWAL_SECONDS = 2.5
 _LOOK_SECONDS = 0.1
 
@@ -183,7 +187,7 @@ class Observer:
                 record.run.agent.ask(self._host, record.domain)
 
     def _renew(self, uuids, records):
-        """Records with statistics younger than the last move of a balloon.
+        """Records with recent statistics, younger than a balloon's last move.
 
         If a guest does not report in time, or its balloon keeps moving, its
         record stays as it is.
@@ -337,11 +341,13 @@ class Observer:
             record.is_busy and not self._is_fresh(record))
 
     def _is_outdated(self, record):
-        """Whether its balloon has moved since the guest last reported.
+        """Whether a guest that reports should be asked what it could use.
 
-        What a guest could use only makes sense with what it held then.
+        That only makes sense with what it held then, so not if its balloon has
+        moved since, and it changes.
         """
         return self._is_fresh(record) and (
+            time.time() - record.reported_at > _RECENT_SECONDS or
             not record.run.is_calm_since(record.reported_at))
 
     def _count_vcpus(self, record):

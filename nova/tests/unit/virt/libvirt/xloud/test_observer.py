@@ -289,6 +289,27 @@ class StateTest(base.GuestsTestCase):
         self.assertTrue(self._state().balloon_active)
         self.assertEqual(expected, self.domain.period)
 
+    def test_guest_that_reports_once_an_hour(self):
+        """What it used an hour ago says nothing about now."""
+        self._state()
+        self.domain.period = 3600
+        self.devices = base.BALLOON.replace("'10'", "'3600'")
+        self.domain.reported_at = int(time.time()) - 3000
+        # Its balloon has not moved for longer.
+        run, = self.driver._elastic_guests._observer.runs.values()
+        run.moved_at = time.time() - 7200
+        for _ in range(2):
+            state = self._state()
+        self.assertEqual((True, None),
+                         (state.balloon_active, state.used_memory_mb))
+
+        # It can be asked.
+        self.domain.used = 300 * 1024
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.observer._RENEWAL_SECONDS', 60))
+        self.assertEqual(300, self._state(renew=True).used_memory_mb)
+        self.assertEqual(3600, self.domain.period)
+
     def test_statistics_cannot_be_switched_on(self):
         self.devices = "<memballoon model='virtio'/>"
         self.useFixture(fixtures.MockPatchObject(
