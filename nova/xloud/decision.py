@@ -85,15 +85,16 @@ def decide(known: situation.Situation,
     case = _case(known, room)
     waiting = known.is_start or situation.is_waiting(
         known.asked_at, known.now, known.settle_timeout)
+    # The hypervisor would wait for the answer of a guest that is still.
+    can_ask = not (known.is_start or known.guest.is_still)
     drive, desired, outcome = None, case.desired, case.outcome
     if not waiting:
         desired, outcome = _accept(known, case)
         if room is None:
             drive = _give_up(known, case, desired)
-    elif case.held != desired and not (
-            known.is_start or known.guest.is_still):
+    elif case.held != desired and can_ask:
         drive = _request(known, case)
-    if drive is None and not known.is_config_current and not known.is_start:
+    if drive is None and not known.is_config_current and can_ask:
         drive = memory.target(
             known.guest, desired, known.memory_reserve_mb)
     charge = size.largest(desired, sizes.boot, case.counted, configured)

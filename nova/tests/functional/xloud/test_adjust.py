@@ -845,6 +845,21 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.reconcile()
             self._check_that_it_has_its_time()
 
+    def test_it_hangs_in_the_middle_of_a_change(self):
+        """Each question to its hypervisor would take half a minute."""
+        self.guest.behaviour = scripted.FAILING
+        self.assertRaises(exception.ElasticConflict, self.adjust, *GROWN)
+        self.guest.is_still = True
+        asked = len(self.driver.requests)
+        for _ in range(3):
+            self.reconcile()
+        self.assertEqual(asked, len(self.driver.requests))
+        self.guest.is_still = False
+        self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
+        self.assertEqual(asked + 1, len(self.driver.requests))
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_its_time_passes_while_there_is_no_compute_service(self):
         for task_state in (None, 'image_uploading'):
             self.guest.behaviour = scripted.OBEDIENT
