@@ -13,7 +13,8 @@
 """The elastic servers of a cloud, from their books alone.
 
 This asks neither the hosts nor Placement. The number of statements does not
-depend on the number of servers: three for each cell and two for a marker.
+depend on the number of servers: three for each cell and two for a marker. If
+a page is short, because servers are left out, those of each cell are repeated.
 """
 
 import heapq
@@ -38,6 +39,9 @@ from nova.xloud import situation
 from nova.xloud import size
 
 CONF = nova.conf.CONF
+
+# How many servers to read at least, after some that are left out
+_MORE = 100
 
 _Instance = models.Instance
 _Entry = models.InstanceSystemMetadata
@@ -88,8 +92,8 @@ def servers(
     after = None if marker is None else _place(
         context, marker, filters.project_id)
     views: ty.List[ty.Dict[str, ty.Any]] = []
+    wanted = limit
     while True:
-        wanted = None if limit is None else limit - len(views)
         pages = answers(nova_context.scatter_gather_skip_cell0(
             context, _page, filters, wanted, after), silent)
         # In each cell they are in this order already.
@@ -103,8 +107,10 @@ def servers(
                 if row.uuid in details and (
                     filters.with_any_books or
                     size.is_elastic(details[row.uuid][0]))]
-        if wanted is None or len(found) < wanted or len(views) == limit:
-            return views
+        if wanted is None or len(found) < wanted or len(views) >= limit:
+            return views[:limit]
+        # Some are left out, perhaps many in a row.
+        wanted = max(wanted, _MORE)
         after = _order(found[-1])
 
 

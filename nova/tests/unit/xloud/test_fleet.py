@@ -246,6 +246,18 @@ class FleetTestCase(test.TestCase):
         self.assertEqual(
             {elastic, *others}, set(self.list(with_any_books=True)))
 
+    def test_many_servers_that_are_no_longer_elastic(self):
+        def note(instance):
+            entries.write_size(instance, 'desired', size.Size(4, 4096))
+
+        elastic = self.make()
+        for _number in range(20):
+            self.make(flavor=self.plain, note=note)
+        with mock.patch.object(fleet, '_page', wraps=fleet._page) as page:
+            self.assertEqual([elastic], self.list(limit=1))
+        # Twice, each time in both cells
+        self.assertEqual(4, page.call_count)
+
     def test_unwritten(self):
         def forget(instance):
             instance.system_metadata = {'image_name': 'x'}
