@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 _FRESH = 3
 
 # A guest may report seldom. What it could use so many seconds ago is not taken
-# from it.
+# from it, and a QEMU that has no time for so long hangs.
 _RECENT_SECONDS = 60
 
 # How long to wait for statistics that are recent and younger than the last
@@ -321,6 +321,11 @@ class Observer:
         return period > 0 and (
             abs(time.time() - record.reported_at) <= _FRESH * period)
 
+    def _is_recent(self, record):
+        """Whether a guest has reported statistics just now."""
+        return self._is_fresh(record) and (
+            time.time() - record.reported_at <= _RECENT_SECONDS)
+
     def _note_reports(self, uuid, record):
         """Look at a guest again whose statistics have just become too old.
 
@@ -338,7 +343,7 @@ class Observer:
         """
         state = record.statistics['state.state']
         return state != libvirt_guest.libvirt.VIR_DOMAIN_RUNNING or (
-            record.is_busy and not self._is_fresh(record))
+            record.is_busy and not self._is_recent(record))
 
     def _is_outdated(self, record):
         """Whether a guest that reports should be asked what it could use.
@@ -347,7 +352,7 @@ class Observer:
         moved since, and it changes.
         """
         return self._is_fresh(record) and (
-            time.time() - record.reported_at > _RECENT_SECONDS or
+            not self._is_recent(record) or
             not record.run.is_calm_since(record.reported_at))
 
     def _count_vcpus(self, record):

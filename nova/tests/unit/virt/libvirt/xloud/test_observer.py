@@ -98,6 +98,18 @@ class StateTest(base.GuestsTestCase):
         self.assertEqual((False, False),
                          (state.is_still, state.balloon_active))
 
+    def test_guest_that_reports_seldom_and_hangs(self):
+        self.domain.period = 3600
+        self.devices = base.BALLOON.replace("'10'", "'3600'")
+        for seconds, is_busy, expected in (
+                (61, False, False), (59, True, False), (61, True, True)):
+            self.domain.is_busy = False
+            self.domain.reported_at = int(time.time()) - seconds
+            self._state()
+            self.domain.is_busy = is_busy
+            self.assertEqual((True, expected), (
+                self._state().balloon_active, self._state().is_still))
+
     @ddt.data(fakelibvirt.VIR_ERR_OPERATION_TIMEOUT,
               fakelibvirt.VIR_ERR_OPERATION_INVALID)
     def test_guest_that_gives_no_answer_is_left_out(self, code):
