@@ -117,14 +117,13 @@ def change_flavor(instance, flavor) -> size.Size:
     :returns: what the server is charged with this flavor
     """
     before = situation.sizes_of(instance)
-    is_elastic = size.is_elastic(flavor)
-    if not is_elastic and not size.is_elastic(instance.flavor):
-        return size.change_flavor(instance, flavor)
     charge = size.change_flavor(instance, flavor)
-    settled(instance, before, before._replace(
-        desired=size.desired(instance) if is_elastic else charge,
-        boot=size.boot(instance) if is_elastic else charge,
-        charged=charge))
+    if size.is_elastic(flavor) or size.is_elastic(instance.flavor):
+        # The books are about the new flavor already.
+        after = instance.obj_clone()
+        after.flavor = flavor
+        after.vcpus, after.memory_mb = charge
+        settled(instance, before, situation.sizes_of(after))
     return charge
 
 

@@ -31,28 +31,32 @@ from nova.xloud import task
 
 GROWN = adjust_base.GROWN
 
-_CHARGED = re.compile(
-    r'charged (\d+) vCPUs, (\d+) MiB -> (\d+) vCPUs, (\d+) MiB')
+_CHANGE = r'%s (\d+) vCPUs, (\d+) MiB -> (\d+) vCPUs, (\d+) MiB'
 
 
 class HistoryTestCase(task_base.TaskBase):
 
-    def changes(self):
-        """Each recorded change of the charge, the first one first."""
+    def changes(self, word='charged'):
+        """Each recorded change of one of its sizes, the first one first."""
         actions = self.api.get_instance_actions(self.server['id'])
         for found in sorted(reversed(actions), key=lambda a: a['start_time']):
-            for sizes in _CHARGED.findall(found['message'] or ''):
+            for sizes in re.findall(_CHANGE % word, found['message'] or ''):
                 numbers = list(map(int, sizes))
                 yield size.Size(*numbers[:2]), size.Size(*numbers[2:])
 
     def assert_told(self, charge):
-        """The server is charged this, and each change of that is recorded."""
-        self.assertEqual(charge, size.charged(self.instance(self.server)))
-        told = base.MINIMUM
-        for before, after in self.changes():
-            self.assertEqual(told, before)
-            told = after
-        self.assertEqual(charge, told)
+        """The server is charged this, and each change of that is recorded.
+
+        So is each change of its other sizes.
+        """
+        instance = self.instance(self.server)
+        self.assertEqual(charge, size.charged(instance))
+        for word in ('desired', 'boot', 'charged'):
+            told = base.MINIMUM
+            for before, after in self.changes(word):
+                self.assertEqual(told, before, word)
+                told = after
+            self.assertEqual(getattr(size, word)(instance), told, word)
 
     def grow(self, status=202):
         return self.post(status, current_vcpus=6, current_memory_mb=6144)
