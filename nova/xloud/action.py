@@ -20,6 +20,7 @@ charged, and since when.
 
 import contextlib
 import datetime
+import re
 import traceback
 import typing as ty
 
@@ -48,6 +49,10 @@ _REFUSALS = (exception.Invalid, exception.OverQuota, NotImplementedError,
              exception.InstanceNotFound)
 # The column of the message.
 _LENGTH = 255
+# The sizes whose changes are recorded
+_WORDS = ('desired', 'boot', 'charged')
+# Such a change in a message: which size, and what it is since then
+_CHANGE = re.compile(r'(%s) [^;>]* -> ([^;]+)' % '|'.join(_WORDS))
 
 
 def changes(before, after) -> str:
@@ -56,10 +61,17 @@ def changes(before, after) -> str:
     :param before: and
     :param after: nova.xloud.situation.Sizes
     """
+    return _changes(_by_word(before), _by_word(after))
+
+
+def _by_word(sizes):
+    return {word: str(getattr(sizes, word)) for word in _WORDS}
+
+
+def _changes(before, after):
     return '; '.join(
-        '%s %s -> %s' % (word, getattr(before, word), getattr(after, word))
-        for word in ('desired', 'boot', 'charged')
-        if getattr(before, word) != getattr(after, word))
+        '%s %s -> %s' % (word, before[word], after[word])
+        for word in _WORDS if before[word] != after[word])
 
 
 def start(context, instance) -> None:
@@ -130,21 +142,19 @@ def change_flavor(instance, flavor) -> size.Size:
 def make_up(instance, request_id, before, after, when) -> None:
     """Record what a request has changed if its action does not say so.
 
-    nova-api writes that, and may have died, or not have waited.
+    nova-api writes that, and may have died, or not have waited. Then it has
+    said what was there before the end.
 
     :param when: the change ended, naive UTC
     """
-    wanted = changes(before, after)
-    if not wanted:
-        return
     found = objects.InstanceAction.get_by_request_id(
         nova.context.get_admin_context(), instance.uuid, request_id)
     if found is None:
         LOG.debug('The action of %s is gone.', request_id, instance=instance)
         return
-    _record(instance, '; '.join(
-        part for part in wanted.split('; ')
-        if part not in (found.message or '')), when)
+    told = _by_word(before)
+    told.update(_CHANGE.findall(found.message or ''))
+    _record(instance, _changes(told, _by_word(after)), when)
 
 
 def _record(instance, text, when=None):

@@ -70,6 +70,8 @@ class Change:
         self._context = context
         self.instance = instance
         self._request = request
+        # Its Sizes before the request
+        self._before: ty.Optional[situation.Sizes] = None
 
     def check(self) -> None:
         """Check that the request may still be carried out here.
@@ -110,6 +112,7 @@ class Change:
             task.note(self.instance, self._request.token, task.CLAIMED)
 
         self._claim(plan, record)
+        self._note_request()
         return size.charged(self.instance)
 
     def give_up(self) -> None:
@@ -117,6 +120,7 @@ class Change:
         self._executor.carry_out(
             self._context, self.instance, self._guest(),
             xloud_executor.Occasion(task_state=task.TASK))
+        self._note_request()
 
     def make(self) -> answer.Answer:
         """Charge, ask the guest, and release what it gives back at once.
@@ -125,6 +129,7 @@ class Change:
             was before, unless its task says that the request was accepted
         """
         plan = self._plan()
+        self._memo.forget_request(self._request.token)
 
         def record():
             self._note(plan.guest, plan.desired, plan.boot)
@@ -137,15 +142,24 @@ class Change:
             if not isinstance(error, exception.ElasticGuestRefused):
                 LOG.exception('The guest was not changed.',
                               instance=self.instance)
-            raise self._conflict(_failure(error, self._undo(plan)))
+            outcome = self._undo(plan)
+            self._note_request()
+            raise self._conflict(_failure(error, outcome))
         reply = self._release(self._request.token)
         self._end()
+        self._note_request()
         return reply
 
     def what_has_changed(self) -> str:
         """The sizes that the request has changed, when it is made."""
-        ended = self._memo.end_request(situation.sizes_of(self.instance))
-        return action.changes(ended.before, ended.after)
+        assert self._before is not None
+        return action.changes(
+            self._before, situation.sizes_of(self.instance))
+
+    def _note_request(self):
+        """Remember what the request leaves, for its instance action."""
+        self._memo.note_request(
+            self._request.token, situation.sizes_of(self.instance))
 
     def _plan(self):
         """The new desired and boot size of the server, if it can have them."""
@@ -154,7 +168,7 @@ class Change:
         if memory_mb is not None and memory.is_unsure(guest, memory_mb):
             guest = self._guest(wait=True, renew=True)
         known = earlier = situation.sizes_of(self.instance)
-        self._memo.begin_request(self._request.token, known)
+        self._before = self._memo.begin_request(self._request.token, known)
         if situation.is_start(self.instance, guest):
             earlier = known._replace(desired=known.boot)
         plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier))

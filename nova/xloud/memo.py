@@ -55,7 +55,7 @@ class _NoRoom(ty.NamedTuple):
 
 
 class Untold(ty.NamedTuple):
-    """What a request has changed, as long as nova-api may not have said so.
+    """What a request has left, as long as nova-api may not have said so.
 
     The Sizes are those before the request and after it.
     """
@@ -103,7 +103,8 @@ class Memo:
         self._unplug: ty.Optional[_Unplug] = None
         # The request that changes the server, and its Sizes before that
         self._request: ty.Optional[ty.Tuple[str, situation.Sizes]] = None
-        self._untold: ty.List[Untold] = []
+        # By request
+        self._untold: ty.Dict[str, Untold] = {}
 
     def look_at(self, instance, guest, is_configured=False) -> (
             situation.Situation):
@@ -175,26 +176,33 @@ class Memo:
 
     # What a request changes
 
-    def begin_request(self, request_id: str, sizes: situation.Sizes) -> None:
-        """Remember what a server had, unless the request has begun before."""
+    def begin_request(self, request_id: str, sizes: situation.Sizes) -> (
+            situation.Sizes):
+        """Remember what a server had, unless the request has begun before.
+
+        :returns: what it had before the request
+        """
         if self._request is None or self._request[0] != request_id:
             self._request = request_id, sizes
+        return self._request[1]
 
-    def end_request(self, sizes: situation.Sizes) -> Untold:
-        """Remember what the request has changed."""
-        assert self._request is not None
-        ended = Untold(*self._request, sizes, timeutils.utcnow())
-        self._request = None
-        self._untold.append(ended)
-        return ended
+    def note_request(self, request_id: str, sizes: situation.Sizes) -> None:
+        """Remember what a request leaves, if it has begun here."""
+        if self._request is not None and self._request[0] == request_id:
+            self._untold[request_id] = Untold(
+                *self._request, sizes, timeutils.utcnow())
+
+    def forget_request(self, request_id: str) -> None:
+        """Remember nothing of what a request leaves: it goes on."""
+        self._untold.pop(request_id, None)
 
     def pop_untold(self) -> ty.List[Untold]:
-        """The changes that nova-api has had the time to record."""
+        """What nova-api has had the time to record, the first one first."""
         now = timeutils.utcnow()
-        found = [one for one in self._untold if not situation.is_waiting(
-            one.when, now, _TOLD_SECONDS)]
-        self._untold = [one for one in self._untold if one not in found]
-        return found
+        # A request can add another one at the same time.
+        return [self._untold.pop(one.request_id)
+                for one in list(self._untold.values())
+                if not situation.is_waiting(one.when, now, _TOLD_SECONDS)]
 
     # Changes that no user asked for
 

@@ -125,6 +125,9 @@ class Reconciler:
 
     def _make_up_history(self, instances):
         for instance in instances:
+            if task.is_running(instance):
+                # A request that has charged the server may still go on.
+                continue
             for untold in self.memos[instance.uuid].pop_untold():
                 with failures.warned(
                         LOG, 'It is not known whether an instance action '

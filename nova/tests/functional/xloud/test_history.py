@@ -16,6 +16,7 @@ Its owner reads only these. Whatever becomes of a request, they end with what
 is charged.
 """
 
+import contextlib
 import re
 import threading
 from unittest import mock
@@ -25,6 +26,7 @@ from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import task_base
+from nova.xloud import action
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -60,6 +62,12 @@ class HistoryTestCase(task_base.TaskBase):
 
     def grow(self, status=202):
         return self.post(status, current_vcpus=6, current_memory_mb=6144)
+
+    def give_back(self):
+        """Nobody works on a request any more, and the next pass sees that."""
+        with mock.patch.object(task, 'PATIENCE', 0):
+            self.reconcile()
+        self.reconcile()
 
     def test_a_claim_that_nobody_gives_up(self):
         """The host dies after it, so that the server stays charged."""
@@ -116,21 +124,32 @@ class HistoryTestCase(task_base.TaskBase):
         self.assert_told(GROWN)
         self.assertEqual(1, len(list(self.changes())))
 
-    def test_nova_api_does_not_wait(self):
-        """Its host goes on with what it has accepted."""
-        self.grow()
+    def grow_without_answer(self, failure=None, **sizes):
+        """nova-api gives up while its host works, which goes on.
+
+        :param failure: how the first try of the host ends
+        """
         asks, goes_on = threading.Event(), threading.Event()
         set_guest = scripted.ScriptedFakeDriver.set_elastic_guest
         ask = rpcapi.XloudAPI._ask
         calls = []
 
         def slow(driver, *args):
-            asks.set()
-            goes_on.wait(self.SECONDS)
+            if not asks.is_set():
+                asks.set()
+                goes_on.wait(self.SECONDS)
+                if failure is not None:
+                    raise failure
             set_guest(driver, *args)
 
+        def carry_out(*args):
+            with contextlib.suppress(exception.ElasticConflict):
+                ask(*args)
+
         def lose(*args):
-            calls.append(threading.Thread(target=ask, args=args))
+            if 'adjust' not in args:
+                return ask(*args)
+            calls.append(threading.Thread(target=carry_out, args=args))
             calls[0].start()
             asks.wait(self.SECONDS)
             raise rpcapi.HostSilent(instance_uuid='', reason='by the test')
@@ -138,12 +157,52 @@ class HistoryTestCase(task_base.TaskBase):
         with mock.patch.object(scripted.ScriptedFakeDriver,
                                'set_elastic_guest', slow), \
                 mock.patch.object(rpcapi.XloudAPI, '_ask', lose):
-            self.post(202, current_vcpus=2, current_memory_mb=2048)
-            self.assert_told(GROWN)
+            self.post(202, **sizes)
+            told = list(self.changes())
             goes_on.set()
             calls[0].join()
         self.wait(60)
+        self.give_back()
+        return told
+
+    def test_nova_api_does_not_wait(self):
+        self.grow()
+        told = self.grow_without_answer(
+            current_vcpus=2, current_memory_mb=2048)
+        self.assertEqual([(base.MINIMUM, GROWN)], told)
+        self.assert_told(base.MINIMUM)
+
+    def test_nova_api_does_not_wait_for_the_end(self):
+        """It says what is charged for the moment, and that falls."""
+        self.post(202, current_vcpus=4, current_memory_mb=6144)
+        told = self.grow_without_answer(
+            current_vcpus=6, current_memory_mb=2048)
+        self.assertEqual(GROWN, told[-1][1])
+        self.assert_told(size.Size(6, 2048))
+
+    def test_nova_api_does_not_wait_for_a_refusal(self):
+        """It says that the request is accepted, and that is undone."""
+        told = self.grow_without_answer(
+            exception.ElasticGuestRefused(
+                instance_uuid=self.server['id'], reason='by the test.'),
+            current_vcpus=6, current_memory_mb=6144)
+        self.assertEqual([(base.MINIMUM, GROWN)], told)
+        self.assert_told(base.MINIMUM)
+
+    def test_nova_api_dies_after_the_claim(self):
+        with self.cell() as cell:
+            instance = self.instance(self.server)
+            request = rpcapi.Request.about(
+                instance, cell.request_id, *GROWN, True)
+            task.take(cell, instance, request.token)
+            action.start(cell, instance)
+            rpcapi.XloudAPI().claim(cell, instance, request)
+        self.wait(60)
         self.reconcile()
+        # Somebody may still ask for the rest of it.
+        self.assertEqual([], list(self.changes()))
+        self.give_back()
+        self.assertEqual(2, len(list(self.changes())))
         self.assert_told(base.MINIMUM)
 
     def test_resize(self):
