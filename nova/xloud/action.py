@@ -59,7 +59,8 @@ def changes(before, after) -> str:
     """The sizes that have changed, for people and for bills.
 
     :param before: and
-    :param after: nova.xloud.situation.Sizes
+    :param after: nova.xloud.situation.Sizes, or its desired, boot and charged
+        size alone
     """
     return _changes(_by_word(before), _by_word(after))
 

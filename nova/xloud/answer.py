@@ -20,6 +20,15 @@ something else later, and a key that is added may be missing.
 import typing as ty
 
 from nova.xloud import guest as elastic_guest
+from nova.xloud import size
+
+
+class Left(ty.NamedTuple):
+    """The sizes that an adjust has left, whatever has changed since."""
+
+    desired: size.Size
+    boot: size.Size
+    charged: size.Size
 
 
 class Answer(ty.NamedTuple):
@@ -27,6 +36,8 @@ class Answer(ty.NamedTuple):
     guest: ty.Optional[elastic_guest.GuestState] = None
     # No guest runs though one should.
     is_missing: bool = False
+    # Only after an adjust
+    left: ty.Optional[Left] = None
 
     def to_rpc(self) -> ty.Dict[str, ty.Any]:
         guest = self.guest
@@ -44,13 +55,17 @@ class Answer(ty.NamedTuple):
             'missing_statistic': guest.missing_statistic if guest else None,
             'fixed_vcpus': guest.fixed_vcpus if guest else 0,
             'is_still': bool(guest and guest.is_still),
+            'left': self.left and {
+                word: list(one) for word, one in self.left._asdict().items()},
         }
 
     @classmethod
     def from_rpc(cls, answer) -> 'Answer':
         vcpus, memory_mb = answer['actual_vcpus'], answer['actual_memory_mb']
+        left = answer.get('left') and Left(**{
+            word: size.Size(*one) for word, one in answer['left'].items()})
         if None in (vcpus, memory_mb):
-            return cls(is_missing=answer.get('is_missing', False))
+            return cls(is_missing=answer.get('is_missing', False), left=left)
         return cls(elastic_guest.GuestState(
             running=(vcpus, memory_mb) != (0, 0),
             vcpus=vcpus, memory_mb=memory_mb,
@@ -64,4 +79,4 @@ class Answer(ty.NamedTuple):
                 'missing_statistic', elastic_guest.UNNAMED),
             fixed_vcpus=answer.get('fixed_vcpus', 0),
             is_still=answer.get('is_still', False)),
-            answer.get('is_missing', False))
+            answer.get('is_missing', False), left)

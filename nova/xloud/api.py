@@ -26,6 +26,7 @@ from nova.db.main import models
 from nova import exception
 from nova.i18n import _
 from nova.xloud import action
+from nova.xloud import answer
 from nova.xloud import blockers
 from nova.xloud import checks
 from nova.xloud import failures
@@ -67,12 +68,13 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
 
     # It can have changed since it was read.
     before = situation.sizes_of(task.take(context, instance, request.token))
-    guest = _carry_out(compute_api.compute_rpcapi.xloud, context, instance,
+    reply = _carry_out(compute_api.compute_rpcapi.xloud, context, instance,
                        request, growth, before)
     _refresh(context, instance)
+    # What has changed since has a record of its own.
     action.finish(context, instance, action.changes(
-        before, situation.sizes_of(instance)))
-    return xloud_status.of_elastic(context, instance, guest, blocked)
+        before, reply.left or situation.sizes_of(instance)))
+    return xloud_status.of_elastic(context, instance, reply.guest, blocked)
 
 
 @db.pick_context_manager_reader
@@ -98,7 +100,7 @@ def _carry_out(compute, context, instance, request, growth, before):
 
     :param compute: nova.xloud.rpcapi.XloudAPI
     :param before: nova.xloud.situation.Sizes when the server was taken
-    :returns: GuestState after that, None if it is not known
+    :returns: Answer of the host, an empty one if it gave none
     """
     try:
         action.start(context, instance)
@@ -107,7 +109,7 @@ def _carry_out(compute, context, instance, request, growth, before):
             try:
                 if max(growth) > 0 and CONF.quota.recheck_quota:
                     return _grow(compute, context, instance, request, growth)
-                return compute.adjust(context, instance, request).guest
+                return compute.adjust(context, instance, request)
             except NotImplementedError:
                 raise exception.ElasticConflict(
                     instance_uuid=instance.uuid,
@@ -118,6 +120,7 @@ def _carry_out(compute, context, instance, request, growth, before):
             raise
         LOG.warning('The host has accepted the change but did not report how '
                     'it ended: %s', error, instance=instance)
+        return answer.Answer()
 
 
 def _record_refusal(context, instance, before):
@@ -129,7 +132,9 @@ def _record_refusal(context, instance, before):
     with failures.warned(LOG, 'It is not known what is left of a refused '
                          'change: %s', instance=instance):
         _refresh(context, instance)
-        left = action.changes(before, situation.sizes_of(instance))
+        if task.of(instance) is None:
+            # Otherwise the next request has begun, and records what changes.
+            left = action.changes(before, situation.sizes_of(instance))
     action.finish(context, instance, '; '.join(filter(None, [
         action.REFUSED, left])))
 
@@ -143,7 +148,7 @@ def _grow(compute, context, instance, request, growth):
     try:
         quota.check(context, instance, growth, is_charged=True)
         return compute.adjust(
-            context, instance, request._replace(charged=list(charged))).guest
+            context, instance, request._replace(charged=list(charged)))
     except rpcapi.HostSilent:
         # Reconcile gives up a claim that is not used.
         raise
@@ -184,7 +189,7 @@ def _ask_guest(compute_api, context, instance):
         return None, blockers.both(
             blockers.HOST_DOWN, _('The host of the server is down.'))
     try:
-        answer = compute_api.compute_rpcapi.xloud.guest_state(
+        reply = compute_api.compute_rpcapi.xloud.guest_state(
             context, instance)
     except rpcapi.HostNotUpgraded:
         return None, blockers.both(
@@ -197,14 +202,14 @@ def _ask_guest(compute_api, context, instance):
             _('The host of the server cannot change its size.'))
     except exception.Invalid:
         return None, _silent()
-    if answer.is_missing:
+    if reply.is_missing:
         return None, blockers.both(
             blockers.GUEST_MISSING,
             _('The server should run, but its host has no running guest of '
               'it.'))
-    if answer.guest is None:
+    if reply.guest is None:
         return None, _silent()
-    return answer.guest, blockers.of_host(compute_api, context, instance)
+    return reply.guest, blockers.of_host(compute_api, context, instance)
 
 
 def _silent():

@@ -147,8 +147,9 @@ class Change:
             raise self._conflict(_failure(error, outcome))
         reply = self._release(self._request.token)
         self._end()
-        self._note_request()
-        return reply
+        sizes = self._note_request()
+        return reply._replace(left=answer.Left(
+            sizes.desired, sizes.boot, sizes.charged))
 
     def what_has_changed(self) -> str:
         """The sizes that the request has changed, when it is made."""
@@ -157,9 +158,13 @@ class Change:
             self._before, situation.sizes_of(self.instance))
 
     def _note_request(self):
-        """Remember what the request leaves, for its instance action."""
-        self._memo.note_request(
-            self._request.token, situation.sizes_of(self.instance))
+        """Remember what the request leaves, for its instance action.
+
+        :returns: the Sizes that it leaves
+        """
+        sizes = situation.sizes_of(self.instance)
+        self._memo.note_request(self._request.token, sizes)
+        return sizes
 
     def _plan(self):
         """The new desired and boot size of the server, if it can have them."""

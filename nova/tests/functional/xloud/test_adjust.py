@@ -48,7 +48,8 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.assertEqual(
             answer.Answer(elastic_guest.GuestState(
                 running=True, vcpus=6, memory_mb=6144, balloon_active=True,
-                used_memory_mb=64, memory_pinned=False)), found)
+                used_memory_mb=64, memory_pinned=False),
+                left=answer.Left(GROWN, GROWN, GROWN)), found)
         self.assert_books(GROWN, GROWN)
         self.adjust(2)
         self.assert_books(size.Size(2, 6144), size.Size(2, 6144))

@@ -27,6 +27,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import task_base
 from nova.xloud import action
+from nova.xloud import api
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -204,6 +205,31 @@ class HistoryTestCase(task_base.TaskBase):
         self.give_back()
         self.assertEqual(2, len(list(self.changes())))
         self.assert_told(base.MINIMUM)
+
+    def test_a_change_before_nova_api_looks(self):
+        """The guest follows right after the last look of its host."""
+        self.grow()
+        self.guest.behaviour = scripted.LOST
+
+        def settle():
+            self.guest.held = base.MINIMUM
+            self.reconcile()
+
+        with self.before('_refresh', settle, owner=api):
+            self.post(202, current_vcpus=2, current_memory_mb=2048)
+        self.assert_told(base.MINIMUM)
+
+    def test_another_request_before_nova_api_looks(self):
+        """The refused one does not say what the next one has changed."""
+        self.guest.behaviour = scripted.REFUSING
+
+        def grow():
+            self.guest.behaviour = scripted.OBEDIENT
+            self.grow()
+
+        with self.before('_refresh', grow, owner=api):
+            self.grow(409)
+        self.assert_told(GROWN)
 
     def test_resize(self):
         self.start_host('host2')

@@ -13,6 +13,7 @@
 from nova import test
 from nova.xloud import answer
 from nova.xloud import guest as elastic_guest
+from nova.xloud import size
 
 GUEST = elastic_guest.GuestState(
     running=True, vcpus=2, memory_mb=2048, balloon_active=True,
@@ -24,6 +25,8 @@ FIRST = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,
          'used_memory_mb': None, 'cannot_plug': False}
 
+LEFT = answer.Left(size.Size(2, 2048), size.Size(1, 1024), size.Size(3, 4096))
+
 
 class AnswerTestCase(test.NoDBTestCase):
 
@@ -32,7 +35,9 @@ class AnswerTestCase(test.NoDBTestCase):
                      answer.Answer(GUEST._replace(
                          used_memory_mb=None, missing_statistic=None)),
                      answer.Answer(elastic_guest.NOT_RUNNING),
-                     answer.Answer(is_missing=True), answer.Answer()):
+                     answer.Answer(is_missing=True), answer.Answer(),
+                     answer.Answer(left=LEFT),
+                     answer.Answer(GUEST, left=LEFT)):
             self.assertEqual(sent, answer.Answer.from_rpc(sent.to_rpc()))
 
     def test_the_run_is_not_sent(self):
