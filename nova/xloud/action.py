@@ -117,9 +117,12 @@ def event(context, instance_uuid: str, name: str, host: str):
     _add(part, instance_uuid, context.request_id)
 
 
-def settled(instance, before, after) -> None:
-    """Record that the sizes of a server have changed without a request."""
-    _record(instance, changes(before, after))
+def settled(instance, before, after, when=None) -> None:
+    """Record that the sizes of a server have changed without a request.
+
+    :param when: naive UTC, now by default
+    """
+    _record(instance, changes(before, after), when)
 
 
 def change_flavor(instance, flavor) -> size.Size:

@@ -87,10 +87,10 @@ class Executor:
 
     def __init__(self, compute):
         self._compute = compute
-        self.ledger = xloud_ledger.Ledger(compute)
         # By uuid
         self.memos: ty.Dict[str, xloud_memo.Memo] = collections.defaultdict(
             xloud_memo.Memo)
+        self.ledger = xloud_ledger.Ledger(compute, self.memos)
 
     def forget_others(self, instances) -> None:
         here = {instance.uuid for instance in instances}

@@ -25,6 +25,7 @@ import typing as ty
 
 from keystoneauth1 import exceptions as ks_exc
 from oslo_log import log as logging
+from oslo_utils import timeutils
 
 from nova.compute import utils as compute_utils
 from nova import exception
@@ -34,6 +35,7 @@ from nova import rpc
 from nova.xloud import action
 from nova.xloud import allocation
 from nova.xloud import entries
+from nova.xloud import memo
 from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
@@ -51,8 +53,10 @@ _UNDONE = ['reverted', 'cancelled', 'failed', 'error',
 class Ledger:
     """What the servers of one compute service are charged."""
 
-    def __init__(self, compute):
+    def __init__(self, compute, memos):
+        """:param memos: nova.xloud.memo.Memo by uuid"""
         self._compute = compute
+        self._memos = memos
 
     def allocate(self, context, instance, old, new) -> size.Size:
         """Change what the server is charged in Placement.
@@ -176,6 +180,7 @@ class Ledger:
         :param record: changes the instance object
         :returns: whether anything has changed
         """
+        self.make_up(instance)
         charged = size.charged(instance)
         before = instance.obj_clone()
         record()
@@ -189,7 +194,12 @@ class Ledger:
         try:
             self._compute.rt.xloud_recount(
                 instance, charged, expected_task_state=[task_state])
-        except Exception:
+        except Exception as error:
+            if task_state != task.TASK and not isinstance(
+                    error, exception.InstanceUpdateConflict):
+                self._memos[instance.uuid].unsure = memo.Unsure(
+                    situation.sizes_of(before), situation.sizes_of(instance),
+                    timeutils.utcnow())
             # Nobody must save this half-finished change.
             instance.obj_reset_changes()
             raise
@@ -198,6 +208,16 @@ class Ledger:
             action.settled(instance, situation.sizes_of(before),
                            situation.sizes_of(instance))
         return True
+
+    def make_up(self, instance) -> None:
+        """Record a change that was saved although its answer was lost.
+
+        :param instance: as it was read after that
+        """
+        known = self._memos[instance.uuid]
+        unsure, known.unsure = known.unsure, None
+        if unsure and unsure.after == situation.sizes_of(instance):
+            action.settled(instance, *unsure)
 
     def allocated(self, context, instances) -> ty.Dict[
             str, ty.Optional[size.Size]]:

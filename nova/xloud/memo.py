@@ -67,6 +67,15 @@ class Untold(ty.NamedTuple):
     when: datetime.datetime
 
 
+class Unsure(ty.NamedTuple):
+    """A change without a request, which failed when it was saved."""
+
+    before: situation.Sizes
+    after: situation.Sizes
+    # Naive UTC
+    when: datetime.datetime
+
+
 class _Unplug(ty.NamedTuple):
     """What a guest was asked for that has not begun to give back vCPUs."""
 
@@ -93,6 +102,8 @@ class Memo:
         self.is_verified = False
         # Why not to ask for more, for some time
         self.no_room: ty.Optional[_NoRoom] = None
+        # It may have been saved nevertheless
+        self.unsure: ty.Optional[Unsure] = None
         # Whether it was looked at since the service has started
         self._is_known = False
         # Whether its guest did nothing, or was asked for nothing, before it

@@ -105,6 +105,8 @@ class Reconciler:
         self._executor.forget_others(instances)
         if not instances:
             return
+        for instance in instances:
+            self._executor.ledger.make_up(instance)
         self._unclaimed.give_back(context, instances)
         servers = {instance.uuid: instance for instance in instances
                    if self._is_ours(instance)}

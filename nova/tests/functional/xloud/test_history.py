@@ -21,6 +21,8 @@ import re
 import threading
 from unittest import mock
 
+import oslo_messaging as messaging
+
 from nova import exception
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
@@ -28,6 +30,7 @@ from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import task_base
 from nova.xloud import action
 from nova.xloud import api
+from nova.xloud import books
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -106,6 +109,32 @@ class HistoryTestCase(task_base.TaskBase):
         with self.before('take', take_memory, owner=task):
             self.post(202, current_vcpus=2, current_memory_mb=2048)
         self.assert_told(base.MINIMUM)
+
+    def test_a_change_whose_answer_is_lost(self):
+        self.wait()
+        self.reconcile()
+        self.guest.held = GROWN
+        self.guest.behaviour = scripted.LOST
+        with self.after('save', messaging.MessagingTimeout(), owner=books):
+            self.reconcile()
+        self.wait(60)
+        self.reconcile()
+        self.assert_told(GROWN)
+
+    def test_a_change_that_is_not_saved(self):
+        """It is made later, and recorded once."""
+        self.wait()
+        self.reconcile()
+        self.guest.held = GROWN
+        self.guest.behaviour = scripted.LOST
+        with mock.patch.object(
+                books, 'save', side_effect=messaging.MessagingTimeout()):
+            self.reconcile()
+        self.assert_told(base.MINIMUM)
+        self.wait(60)
+        self.reconcile()
+        self.assertEqual(1, len(list(self.changes())))
+        self.assert_told(GROWN)
 
     def test_nova_api_dies(self):
         # Nobody ends the action.
