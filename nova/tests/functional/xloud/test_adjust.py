@@ -289,7 +289,10 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         status = self.status()
         self.assertEqual('Partial', status['condition'])
         self.assertIn(reason, status['reason'])
-        last = self.api.get_instance_actions(self.server['id'])[0]
+        last = next(
+            found for found in
+            self.api.get_instance_actions(self.server['id'])
+            if found['action'] == 'xloud_adjust')
         self.assertIn(reason, str(self.api.get_instance_action_details(
             self.server['id'], last['request_id'])['events']))
 
@@ -535,13 +538,16 @@ class LiveTestCase(adjust_base.AdjustTestCase):
             self.assertIn(text, events[0].details)
 
     def settlements(self):
-        """How the sizes have changed without a request, the last one first."""
+        """How the sizes have changed, the last time first.
+
+        nova-api does not say so for the requests of these tests.
+        """
         with self.cell() as cell:
-            return [
-                found.message for found in
-                objects.InstanceActionList.get_by_instance_uuid(
-                    cell, self.server['id'])
-                if found.action == 'xloud_settle']
+            found = objects.InstanceActionList.get_by_instance_uuid(
+                cell, self.server['id'])
+        return [action.message for action in sorted(
+            found, key=lambda action: action.start_time, reverse=True)
+            if action.action == 'xloud_settle']
 
     def test_history_of_sizes(self):
         self.adjust(6, 6144)
