@@ -54,6 +54,21 @@ ACTIONS = {
     'unshelve': ('unshelve', None),
     'rescue': ('rescue', None),
     'unrescue': ('unrescue', None),
+    'pause': ('pause', None),
+    'unpause': ('unpause', None),
+    'suspend': ('suspend', None),
+    'resume': ('resume', None),
+    'image': ('createImage', {'name': 'an image'}),
+    'restore': ('restore', None),
+    'report active': ('os-resetState', {'state': 'active'}),
+    'report an error': ('os-resetState', {'state': 'error'}),
+}
+
+# How what was begun ends that has one end only.
+ENDS = {
+    'shelved_offloaded': 'unshelve', 'rescued': 'unrescue',
+    'stopped': 'start', 'paused': 'unpause', 'suspended': 'resume',
+    'soft-delete': 'restore', 'error': 'report active',
 }
 
 
@@ -62,6 +77,7 @@ class Servers(stateful.RuleBasedStateMachine):
 
     servers = stateful.Bundle('servers')
     hosts = st.sampled_from(HOSTS)
+    flavors = st.sampled_from(two_hosts.FLAVORS)
 
     def __init__(self, world):
         super().__init__()
@@ -82,16 +98,19 @@ class Servers(stateful.RuleBasedStateMachine):
 
     @stateful.precondition(lambda self: self.asked < MOST_SERVERS)
     @stateful.rule(
-        target=servers, flavor=st.sampled_from(['elastic', 'narrow', 'plain']))
-    def create(self, flavor):
+        target=servers, flavor=flavors, host=st.none() | hosts)
+    def create(self, flavor, host=None):
+        """Where the scheduler likes, or where an administrator says."""
         world = self.world
         self.asked += 1
-        flavors = dict(zip(
-            ('elastic', 'narrow', 'plain'), (*world.elastic, world.plain)))
+        request = {
+            'name': 'a', 'flavorRef': world.flavors[flavor],
+            'networks': 'none',
+            'imageRef': '155d900f-4e14-4e4c-a73d-069cbf4541e6'}
+        if host:
+            request['availability_zone'] = 'nova:' + host
         with self.nobody_else(None):
-            server = world.api.post_server({'server': {
-                'name': 'a', 'flavorRef': flavors[flavor], 'networks': 'none',
-                'imageRef': '155d900f-4e14-4e4c-a73d-069cbf4541e6'}})
+            server = world.admin_api.post_server({'server': request})
         if world.instances([server['id']]):
             self.known[server['id']] = server
             self.foreign[server['id']] = {}
@@ -218,7 +237,7 @@ class Servers(stateful.RuleBasedStateMachine):
         elif what == 'adjust':
             self.adjust(server, 4, 4096, True)
         elif what == 'resize':
-            self.resize(server, 1)
+            self.resize(server, 'narrow')
         elif what == 'delete':
             self.remove(server)
         else:
@@ -227,6 +246,11 @@ class Servers(stateful.RuleBasedStateMachine):
     @stateful.rule(server=servers, action=st.sampled_from(
         ['stop', 'reboot softly', 'reboot hard', 'rescue']))
     def power(self, server, action):
+        self.post(server, *ACTIONS[action])
+
+    @stateful.rule(server=servers, action=st.sampled_from(
+        ['pause', 'suspend', 'image', 'report active', 'report an error']))
+    def hold(self, server, action):
         self.post(server, *ACTIONS[action])
 
     @stateful.rule(server=servers, action=st.sampled_from(
@@ -248,8 +272,7 @@ class Servers(stateful.RuleBasedStateMachine):
                 # on, and the server has its allocation elsewhere for a while.
                 return
         else:
-            action = {'shelved_offloaded': 'unshelve', 'rescued': 'unrescue',
-                      'stopped': 'start'}.get(state)
+            action = ENDS.get(state)
         if action:
             self.post(server, *ACTIONS[action])
 
@@ -257,15 +280,25 @@ class Servers(stateful.RuleBasedStateMachine):
         return any(self.world.driver_of(other).limit
                    for other in HOSTS if other != host)
 
-    @stateful.rule(server=servers, flavor=st.sampled_from([0, 1]))
+    @stateful.rule(server=servers, flavor=flavors)
     def resize(self, server, flavor):
         self.post(server, 'resize', {
-            'flavorRef': self.world.elastic[flavor]})
+            'flavorRef': self.world.flavors[flavor]})
 
     @stateful.rule(server=stateful.consumes(servers))
     def delete(self, server):
         self.asked -= 1
         self.remove(server)
+
+    @stateful.rule(server=servers)
+    def delete_softly(self, server):
+        if server not in self.known:
+            return
+        with self.nobody_else(server), self.world.soft_deletes():
+            self.world.api.delete_server(server)
+        if self.world.instance({'id': server}).deleted:
+            # Nova keeps none that has no host.
+            self.forget(server)
 
     def remove(self, server):
         if server not in self.known:
@@ -382,6 +415,9 @@ class Servers(stateful.RuleBasedStateMachine):
         self.world.assertEqual({instance.host: charged}, allocations)
         if not size.is_elastic(instance.flavor):
             self.check_noted(instance, condition.SETTLED)
+        if instance.vm_state == 'suspended':
+            # What a resume leaves to do is so before it, too.
+            self.check_noted(instance, self.world.condition_of(instance))
         if not is_quiet(instance):
             return
         self.world.assertIsNone(instance.task_state)

@@ -65,6 +65,8 @@ LIMITS = {
     'memory': ('MEMORY_MB', 'reserved', 13312),
     'disks': ('DISK_GB', 'reserved', 1028),
 }
+# The names of what a server can have.
+FLAVORS = ('elastic', 'narrow', 'plain')
 # How many vCPUs are promised for each that a host has.
 OVERBOOKING = 2
 
@@ -144,10 +146,11 @@ class World(adjust_base.AdjustTestCase):
         for host in HOSTS:
             self.migrate_at_once(host)
         self.call_instead_of_cast()
-        self.elastic = [self.create_elastic_flavor(), (
+        self.flavors = dict(zip(FLAVORS, (
+            self.create_elastic_flavor(),
             self.create_elastic_flavor(
-                size.Size(4, 4096), size.Size(1, None)))]
-        self.plain = self._create_flavor(vcpu=2, memory_mb=3072, disk=1)
+                size.Size(4, 4096), size.Size(1, None)),
+            self._create_flavor(vcpu=2, memory_mb=3072, disk=1))))
         self._delete_server(self.server)
 
     def start_host(self, host, **kwargs):
@@ -277,6 +280,13 @@ class World(adjust_base.AdjustTestCase):
         if driver.limit != limit:
             driver.limit = limit
             self.audit(host)
+
+    @contextlib.contextmanager
+    def soft_deletes(self):
+        """What is deleted can be restored."""
+        self.flags(reclaim_instance_interval=3600)
+        yield
+        self.flags(reclaim_instance_interval=0)
 
     def audit(self, host):
         with self.cell() as cell:
