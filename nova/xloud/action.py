@@ -125,22 +125,18 @@ def settled(instance, before, after, when=None) -> None:
     _record(instance, changes(before, after), when)
 
 
-def change_flavor(instance, flavor) -> size.Size:
-    """Do and record what size.change_flavor() does.
+def record_flavor(instance, flavor) -> None:
+    """Record what size.change_flavor() is about to do.
 
     The action of a resize or of its revert names no size.
-
-    :returns: what the server is charged with this flavor
     """
-    before = situation.sizes_of(instance)
-    charge = size.change_flavor(instance, flavor)
-    if size.is_elastic(flavor) or size.is_elastic(instance.flavor):
-        # The books are about the new flavor already.
-        after = instance.obj_clone()
-        after.flavor = flavor
-        after.vcpus, after.memory_mb = charge
-        settled(instance, before, situation.sizes_of(after))
-    return charge
+    if not (size.is_elastic(flavor) or size.is_elastic(instance.flavor)):
+        return
+    after = instance.obj_clone()
+    after.vcpus, after.memory_mb = size.change_flavor(after, flavor)
+    # The books are about the new flavor already.
+    after.flavor = flavor
+    settled(instance, situation.sizes_of(instance), situation.sizes_of(after))
 
 
 def make_up(instance, request_id, before, after, when) -> None:

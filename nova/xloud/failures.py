@@ -30,3 +30,11 @@ def warned(log, text: str, *values, **where):
         yield
     except Exception as error:
         log.warning(text, *values, error, **where)
+
+
+@contextlib.contextmanager
+def left_to_audit(log, instance):
+    """Go on after a failure to save what a host counts."""
+    with warned(log, 'The audit saves what its host counts: %s',
+                instance=instance):
+        yield
