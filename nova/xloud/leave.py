@@ -150,8 +150,8 @@ class Departure:
                 state=instance.vm_state, method='leave')
         most = size.maximum(instance.flavor)
         context = instance._context
-        is_up = (instance.host and size.is_elastic(instance.flavor) and
-                 self._is_host_up(context, instance.host))
+        is_charged = instance.host and size.is_elastic(instance.flavor)
+        is_up = is_charged and self._is_host_up(context, instance.host)
         if is_up and _sizes(instance) != (most, most, most):
             self._compute_api.xloud_adjust(
                 context, instance,
@@ -169,7 +169,7 @@ class Departure:
             raise exception.InstanceInvalidState(
                 instance_uuid=instance.uuid, attr='task_state',
                 state=instance.task_state, method='leave')
-        if instance.host and size.is_elastic(instance.flavor):
+        if is_charged:
             node = objects.ComputeNode.get_by_host_and_nodename(
                 context, instance.host, instance.node)
             allocation.Account(

@@ -197,7 +197,7 @@ class Ledger:
         except Exception as error:
             if task_state != task.TASK and not isinstance(
                     error, exception.InstanceUpdateConflict):
-                self._memos[instance.uuid].unsure = memo.Unsure(
+                self._memos[instance.uuid].unsure = memo.Change(
                     situation.sizes_of(before), situation.sizes_of(instance),
                     timeutils.utcnow())
             # Nobody must save this half-finished change.

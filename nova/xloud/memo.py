@@ -54,21 +54,8 @@ class _NoRoom(ty.NamedTuple):
     seconds: int
 
 
-class Untold(ty.NamedTuple):
-    """What a request has left, as long as nova-api may not have said so.
-
-    The Sizes are those before the request and after it.
-    """
-
-    request_id: str
-    before: situation.Sizes
-    after: situation.Sizes
-    # Naive UTC
-    when: datetime.datetime
-
-
-class Unsure(ty.NamedTuple):
-    """A change without a request, which failed when it was saved."""
+class Change(ty.NamedTuple):
+    """A change of the sizes that an instance action may not have."""
 
     before: situation.Sizes
     after: situation.Sizes
@@ -102,8 +89,9 @@ class Memo:
         self.is_verified = False
         # Why not to ask for more, for some time
         self.no_room: ty.Optional[_NoRoom] = None
-        # It may have been saved nevertheless
-        self.unsure: ty.Optional[Unsure] = None
+        # Without a request. It failed when it was saved, and may have been
+        # saved nevertheless.
+        self.unsure: ty.Optional[Change] = None
         # Whether it was looked at since the service has started
         self._is_known = False
         # Whether its guest did nothing, or was asked for nothing, before it
@@ -114,8 +102,9 @@ class Memo:
         self._unplug: ty.Optional[_Unplug] = None
         # The request that changes the server, and its Sizes before that
         self._request: ty.Optional[ty.Tuple[str, situation.Sizes]] = None
-        # By request
-        self._untold: ty.Dict[str, Untold] = {}
+        # By request: what it has left, as long as nova-api may not have said
+        # so
+        self._untold: ty.Dict[str, Change] = {}
 
     def look_at(self, instance, guest, is_configured=False) -> (
             situation.Situation):
@@ -200,20 +189,23 @@ class Memo:
     def note_request(self, request_id: str, sizes: situation.Sizes) -> None:
         """Remember what a request leaves, if it has begun here."""
         if self._request is not None and self._request[0] == request_id:
-            self._untold[request_id] = Untold(
-                *self._request, sizes, timeutils.utcnow())
+            self._untold[request_id] = Change(
+                self._request[1], sizes, timeutils.utcnow())
 
     def forget_request(self, request_id: str) -> None:
         """Remember nothing of what a request leaves: it goes on."""
         self._untold.pop(request_id, None)
 
-    def pop_untold(self) -> ty.List[Untold]:
-        """What nova-api has had the time to record, the first one first."""
+    def pop_untold(self) -> ty.List[ty.Tuple[str, Change]]:
+        """What nova-api has had the time to record, the first one first.
+
+        :returns: (id of the request, what it has left)
+        """
         now = timeutils.utcnow()
         # A request can add another one at the same time.
-        return [self._untold.pop(one.request_id)
-                for one in list(self._untold.values())
-                if not situation.is_waiting(one.when, now, _TOLD_SECONDS)]
+        return [(request_id, self._untold.pop(request_id))
+                for request_id, change in list(self._untold.items())
+                if not situation.is_waiting(change.when, now, _TOLD_SECONDS)]
 
     # Changes that no user asked for
 

@@ -130,12 +130,12 @@ class Reconciler:
             if task.is_running(instance):
                 # A request that has charged the server may still go on.
                 continue
-            for untold in self.memos[instance.uuid].pop_untold():
+            for request_id, change in self.memos[instance.uuid].pop_untold():
                 with failures.warned(
                         LOG, 'It is not known whether an instance action '
                         'records that the sizes have changed: %s',
                         instance=instance):
-                    action.make_up(instance, *untold)
+                    action.make_up(instance, request_id, *change)
 
     def _look_at_all(self, context, servers, guests):
         allocated = self._executor.ledger.allocated(context, [

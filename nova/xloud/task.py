@@ -214,13 +214,12 @@ def _tried_again(is_outdated, **kwargs):
         exception_checker=is_outdated, **kwargs)
 
 
-def _are_books_outdated(error):
-    return isinstance(error, exception.InstanceUpdateConflict) and (
-        entries.BOOKS in error.kwargs['expected'])
-
-
 def _is_outdated(error):
     return isinstance(error, exception.InstanceUpdateConflict)
+
+
+def _are_books_outdated(error):
+    return _is_outdated(error) and entries.BOOKS in error.kwargs['expected']
 
 
 def _take_as_read(context, instance, token):
