@@ -2,9 +2,11 @@
 # function die.
 
 # What runs if nobody names one. First come those that do not keep two cores
-# busy, the installation of a release among them: the guests of the last, which
-# starts with them, have the rest.
-LANES=(pep8 docs clients packages py3 newest unit functional hypervisor)
+# busy, the installation of a release among them.
+LANES=(pep8 docs clients py3 packages newest unit functional hypervisor)
+# What starts with the first of them and runs beside, because it waits for most
+# of its time: for guests, and for what pip installs.
+BESIDE=(hypervisor packages)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)

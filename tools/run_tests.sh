@@ -62,42 +62,49 @@ closing_line() {
         "$LOGS/$1.log" | tail -n 1
 }
 
-# Run a lane while others run. Its guests are waited for most of the time.
+# Run a lane while others run. BESIDE says which, and why.
 start_beside() {
-    beside=$1
-    export XLOUD_LANES_LOCK="$PWD/build/lanes.lock"
+    local lane=$1 after=()
+    [ "$lane" = hypervisor ] || after=("${after_guests[@]}")
     # A process group, which is ended whole if this script is.
     set -m
     {
-        tox run -q -e "$beside" >"$LOGS/$beside.log" 2>&1 </dev/null
+        "${after[@]}" tox run -q -e "$lane" >"$LOGS/$lane.log" 2>&1 </dev/null
         status=$?
-        printf '%s\n' "$SECONDS" >"$LOGS/$beside.ended"
+        printf '%s\n' "$SECONDS" >"$LOGS/$lane.ended"
         exit "$status"
     } &
-    beside_pid=$! beside_started=$SECONDS
+    beside[$lane]=$!
     set +m
-    trap 'kill -- "-$beside_pid" 2>/dev/null' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
 }
 
 # Show what it says, from the start, until it ends.
 await_beside() {
-    tail -n +1 -f --pid="$beside_pid" "$LOGS/$beside.log"
-    wait "$beside_pid"
+    local lane=$1 status
+    tail -n +1 -f --pid="${beside[$lane]}" "$LOGS/$lane.log"
+    wait "${beside[$lane]}"
+    status=$?
+    unset "beside[$lane]"
+    return "$status"
+}
+
+end_beside() {
+    local pid
+    for pid in "${beside[@]}"; do
+        kill -- "-$pid" 2>/dev/null
+    done
 }
 
 run_lane() {
-    local lane=$1 started=$SECONDS ended status line took after=()
+    local lane=$1 started=$SECONDS ended status line took
     shift
-    # The guests take longest. What runs beside has what they leave.
-    [ -z "$beside" ] || after=(nice -n 5)
     say "$lane"
-    if [ "$lane" = "$beside" ]; then
-        await_beside
+    if [ "${beside[$lane]:-}" ]; then
+        await_beside "$lane"
         status=$? started=$beside_started ended=$(<"$LOGS/$lane.ended")
     else
-        "${after[@]}" tox run -q -e "$lane" -- "$@" 2>&1 | tee "$LOGS/$lane.log"
+        "${after_guests[@]}" tox run -q -e "$lane" -- "$@" 2>&1 |
+            tee "$LOGS/$lane.log"
         status=${PIPESTATUS[0]} ended=$SECONDS
     fi
     line=$(closing_line "$lane")
@@ -177,9 +184,19 @@ make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"
 ! is_one_of hypervisor "${lanes[@]}" || provide_kernel
-passed=0 failed=0 skipped=0 summary=() beside=
-if [ ${#lanes[@]} -gt 1 ] && is_one_of hypervisor "${lanes[@]}"; then
-    start_beside hypervisor
+passed=0 failed=0 skipped=0 summary=()
+declare -A beside=()
+after_guests=() beside_started=$SECONDS
+if [ ${#lanes[@]} -gt 1 ]; then
+    # The guests take longest.  The other lanes have what they leave.
+    ! is_one_of hypervisor "${lanes[@]}" || after_guests=(nice -n 5)
+    export XLOUD_LANES_LOCK="$PWD/build/lanes.lock" XLOUD_SERIES_WAIT=yes
+    trap end_beside EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    for lane in "${BESIDE[@]}"; do
+        ! is_one_of "$lane" "${lanes[@]}" || start_beside "$lane"
+    done
 fi
 for lane in "${lanes[@]}"; do
     run_lane "$lane" "${lane_arguments[@]}"

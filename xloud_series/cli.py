@@ -60,6 +60,7 @@ exit codes:
   4  integrity: a hash, a patch or a file is not what it must be; cannot fetch;
      disk full
   5  refused, to protect work that would be lost; or another run is at work
+     (with XLOUD_SERIES_WAIT=yes this waits until it ends)
   130  interrupted
 
 In the tree, refs/xloud/base is the base and refs/xloud/applied what the

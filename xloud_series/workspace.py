@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import sys
 import typing as ty
@@ -27,6 +28,10 @@ from xloud_series import stack as _stack
 from xloud_series import transaction
 from xloud_series import tree as _tree
 from xloud_series import upstream
+
+
+# Set by what runs several commands at the same time.
+WAIT = 'XLOUD_SERIES_WAIT'
 
 
 def say(text: str) -> None:
@@ -49,8 +54,9 @@ class Workspace:
                 'give its root with --repo DIR')
         self.repo.cache.mkdir(parents=True, exist_ok=True)
         self.lock = (self.repo.cache / 'lock').open('w')
+        now = 0 if os.environ.get(WAIT) else fcntl.LOCK_NB
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | now)
         except BlockingIOError:
             self.lock.close()
             raise errors.refused(

@@ -146,6 +146,26 @@ class LanesTest(Case):
         self.assertEqual(min(guests + 5, 19), unit)
         self.assertIn('2 passed, 0 failed, 0 skipped', done.stdout)
 
+    def test_packages_are_made_beside_the_other_lanes(self):
+        """Both that start first are shown in their turn."""
+        self.write('build/tox-venv/bin/tox', f'''
+            echo "$4 starts, $XLOUD_SERIES_WAIT"
+            : >{self.folder}/"$4"
+            while ! [ -e {self.folder}/packages ] ||
+                ! [ -e {self.folder}/hypervisor ] ||
+                ! [ -e {self.folder}/pep8 ]; do
+                sleep 0.1
+            done
+            echo "$4: 1 passed, 0 failed, 0 skipped"''')
+        done = self.run_script({**ROOT, 'sleep': SLEEP}, 'run_tests.sh',
+                               'pep8', 'packages', 'hypervisor')
+        self.assertEqual(0, done.returncode, done.stdout)
+        self.assertEqual(
+            ['pep8 starts, yes', 'packages starts, yes',
+             'hypervisor starts, yes'],
+            re.findall('.* starts.*', done.stdout))
+        self.assertIn('3 passed, 0 failed, 0 skipped', done.stdout)
+
     def test_what_fails_beside_the_other_lanes_fails(self):
         self.write('build/tox-venv/bin/tox',
                    'echo "$4: 1 passed, 0 failed, 0 skipped"\n'

@@ -344,6 +344,15 @@ class TestTrouble(base.Case):
             for verb in ('apply', 'export', 'check', 'status'):
                 self.assertIn('another xloud_series is at work',
                               self.expect(5, verb))
+            with subprocess.Popen(
+                    [sys.executable, '-m', 'xloud_series', '--repo',
+                     str(self.root), 'status'], stdout=subprocess.DEVNULL,
+                    env={**os.environ, 'PYTHONPATH': str(base.PACKAGE),
+                         workspace.WAIT: 'yes'}) as waits:
+                with self.assertRaises(subprocess.TimeoutExpired):
+                    waits.wait(1)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                self.assertEqual(0, waits.wait(60))
         self.ok('status')
 
     def test_git_too_old_or_missing(self):
