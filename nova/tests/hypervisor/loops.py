@@ -69,9 +69,12 @@ class Loops(fixtures.Fixture):
         def run(host):
             waker = functools.partial(wake, host)
             self._wakers.append(waker)
-            while not self._is_over:
-                step(host)
-            self._wakers.remove(waker)
+            try:
+                while not self._is_over:
+                    step(host)
+            finally:
+                # A Host that has stopped refuses what its guest does last.
+                self._wakers.remove(waker)
 
         self.useFixture(fixtures.MockPatchObject(owner, name, run))
 
