@@ -91,6 +91,9 @@ def _of_running(known, actual):
     if known.guest.is_still:
         sentences.append(_('Its guest can do nothing now: somebody has paused '
                            'it, or it hangs.'))
+    elif known.is_in_error:
+        sentences.append(_('The server is in error, and its guest is asked '
+                           'for nothing until that is over.'))
     difference = ' '.join(sentences)
     if actual != sizes.desired and (
             is_starting or known.is_held_up or has_time):

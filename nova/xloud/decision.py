@@ -76,6 +76,11 @@ def decide(known: situation.Situation,
     sizes = known.sizes
     # If the configuration can still give more than boot, that stays charged.
     configured = sizes.boot if known.is_config_current else sizes.charged
+    if not known.guest.running and known.is_in_error:
+        # What was asked for has ended, and what its next start gives is not
+        # known: it may run elsewhere.
+        return Decision(sizes.desired, sizes.charged, drive=None,
+                        outcome=known.outcome, is_reached=True)
     if not known.guest.running:
         return Decision(
             desired=sizes.boot, charge=size.largest(sizes.boot, configured),
@@ -86,7 +91,7 @@ def decide(known: situation.Situation,
     waiting = known.is_start or situation.is_waiting(
         known.asked_at, known.now, known.settle_timeout)
     # The hypervisor would wait for the answer of a guest that is still.
-    can_ask = not (known.is_start or known.guest.is_still)
+    can_ask = not (known.is_start or known.is_held_up)
     drive, desired, outcome = None, case.desired, case.outcome
     if not waiting:
         desired, outcome = _accept(known, case)

@@ -46,7 +46,7 @@ LOG = logging.getLogger(__name__)
 # suspended one.
 _VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
               vm_states.PAUSED, vm_states.RESIZED, vm_states.SHELVED,
-              vm_states.SOFT_DELETED)
+              vm_states.SOFT_DELETED, vm_states.ERROR)
 # Tasks that do not move the server, which can come to hold more meanwhile.
 _STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
           task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
@@ -202,7 +202,7 @@ class Reconciler:
                 if self._is_ours(instance):
                     # A live migration brings one that no claim has noted.
                     self._compute.rt.xloud_servers.add(instance.uuid)
-                if self._is_quiet(instance):
+                if self._is_free(instance):
                     guest = self._guest(instance)
                     if guest is not None and memory.is_unsure(
                             guest, size.desired(instance).memory_mb):
@@ -245,7 +245,7 @@ class Reconciler:
                 expected_attrs=['flavor', 'system_metadata'])
         except exception.InstanceNotFound:
             return
-        if self._is_quiet(instance) or task.is_running(instance):
+        if self._is_free(instance) or task.is_running(instance):
             # The last look of an adjust may be older than the event.
             self._reconcile_after_event(context, instance)
         elif self._is_ours(instance):
@@ -278,7 +278,7 @@ class Reconciler:
         if memo.no_room and self._executor.ledger.has_room(
                 context, instance, memo.no_room.needed):
             memo.no_room = None
-        if not self._is_quiet(instance):
+        if not self._is_free(instance):
             self._raise(context, instance, guest)
             return
         found = allocated.get(uuid)
@@ -314,16 +314,23 @@ class Reconciler:
                 not decision.decide(known).changes(known))
 
     def _is_quiet(self, instance):
+        """The same, unless something has gone wrong with it.
+
+        Then a move may have left its allocation elsewhere.
+        """
+        return (self._is_free(instance) and
+                instance.vm_state != vm_states.ERROR)
+
+    def _is_free(self, instance):
         """Whether nothing else happens to an elastic server of this host."""
-        return (self._is_ours(instance) and instance.task_state is None and
-                instance.vm_state in _VM_STATES)
+        return self._is_ours(instance) and instance.task_state is None
 
     def _is_ours(self, instance):
         """Whether an elastic server and its allocation are on this host."""
         compute = self._compute
         return (instance.host == compute.host and
                 instance.task_state in _STILL and
-                instance.vm_state in _VM_STATES + (vm_states.ERROR,) and
+                instance.vm_state in _VM_STATES and
                 instance.node in compute.rt.compute_nodes and
                 size.is_elastic(instance.flavor))
 

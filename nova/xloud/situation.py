@@ -31,6 +31,7 @@ CONF = nova.conf.CONF
 
 # The task of an adjust is among these, as a resize uses the same value.
 _NOTHING_ELSE = (None, task_states.RESIZE_PREP)
+_HELD_UP = (vm_states.PAUSED, vm_states.ERROR)
 
 
 class Sizes(ty.NamedTuple):
@@ -111,11 +112,14 @@ class Situation(ty.NamedTuple):
     # Whether this is the first look at this run of the guest
     is_start: bool = False
     # Whether its guest can do nothing, because it is paused or hangs, or is
-    # asked for nothing, because another task is running
+    # asked for nothing, because another task is running or the server is in
+    # error
     is_held_up: bool = False
     # Whether the clock was set back since it was asked to change or started.
     # How long ago that was is not known.
     is_clock_set_back: bool = False
+    # Whether something has gone wrong with it. Its guest may be elsewhere.
+    is_in_error: bool = False
     # Whether its guest is saved, and goes on from there later
     is_suspended: bool = False
     # Whether it was held up before it reached its desired size
@@ -168,7 +172,8 @@ def of(instance, guest, now) -> Situation:
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),
         is_start=guest is not None and is_start(instance, guest),
+        is_in_error=instance.vm_state == vm_states.ERROR,
         is_suspended=instance.vm_state == vm_states.SUSPENDED,
-        is_held_up=instance.vm_state == vm_states.PAUSED or (
+        is_held_up=instance.vm_state in _HELD_UP or (
             instance.task_state not in _NOTHING_ELSE) or (
                 guest is not None and guest.is_still))

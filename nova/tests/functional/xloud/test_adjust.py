@@ -867,6 +867,62 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.assertEqual(asked + 1, len(self.driver.requests))
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def report(self, state):
+        self.admin_api.post_server_action(
+            self.server['id'], {'os-resetState': {'state': state}})
+
+    def assert_condition(self, expected):
+        """In its status as well as in lists."""
+        self.assertEqual(
+            (expected, expected), (self.status()['condition'], noted.of(
+                self.instance(self.server).system_metadata)[0]))
+
+    def test_it_is_in_error_in_the_middle_of_a_change(self):
+        """It is asked for nothing, and what its guest does counts."""
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        self.report('error')
+        asked = len(self.driver.requests)
+        for _ in range(2):
+            self.wait()
+            self.reconcile()
+            self.assert_condition('InProgress')
+            self.assertIn('in error', self.status()['reason'])
+        self.assertEqual(asked, len(self.driver.requests))
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
+        self.guest.follow()
+        self.reconcile()
+        self.assert_condition('Settled')
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_it_is_in_error_and_then_has_its_time(self):
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        self.report('error')
+        self.wait()
+        self.reconcile()
+        self.report('active')
+        self.reconcile()
+        self._check_that_it_has_its_time()
+
+    def test_it_is_in_error_and_has_no_guest(self):
+        """Where that is, or what it held last, is not known."""
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*GROWN, persist=False)
+        self.report('error')
+        self.driver.instances[self.server['id']].state = power_state.SHUTDOWN
+        for _ in range(2):
+            self.reconcile()
+            self.assert_condition('Settled')
+            books = self.books(self.server)
+            self.assert_books(GROWN, base.MINIMUM, held=base.MINIMUM)
+        self.assertEqual(books, self.books(self.server))
+        self._reboot_server(self.server, hard=True)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_its_time_passes_while_there_is_no_compute_service(self):
         for task_state in (None, 'image_uploading'):
             self.guest.behaviour = scripted.OBEDIENT
