@@ -22,6 +22,7 @@ from unittest import mock
 
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova.cmd import manage
 from nova.compute import utils as compute_utils
 from nova import exception
 from nova import objects
@@ -179,6 +180,29 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
         self.change_inventory('DISK_GB', reserved=1028)
         self._revert_resize(self.server)
         self._check_that_it_is_taken_back()
+
+    def test_deleted_before_its_allocation_is_taken_back(self):
+        """Stock Nova leaves it, too, and has a command that removes it."""
+        self.start_host('host2')
+        servers = [self.server, self.create_server(
+            self._create_flavor(vcpu=1, memory_mb=1024, disk=1, ephemeral=0),
+            host='host1')]
+        for server in servers:
+            self.api.post_server_action(server['id'], {'migrate': None})
+            self._wait_for_state_change(server, 'VERIFY_RESIZE')
+        self.change_inventory('DISK_GB', reserved=1028)
+        for server in servers:
+            self._revert_resize(server)
+            self._delete_server(server)
+        self.reconcile()
+        left = self._get_allocations_by_provider_uuid(
+            self._get_provider_uuid_by_host('host1'))
+        self.assertEqual(
+            len(servers) if self.is_placement_strict() else 0, len(left))
+        with mock.patch('builtins.print'):
+            manage.PlacementCommands().audit(delete=True)
+        self.assertEqual({}, self._get_allocations_by_provider_uuid(
+            self._get_provider_uuid_by_host('host1')))
 
     def test_a_live_migration_that_fails_where_placement_refuses(self):
         """The same, after hours in which the host has become full."""
