@@ -17,6 +17,7 @@ remembers nothing, and finds out again.
 """
 
 import datetime
+import time
 import typing as ty
 
 from oslo_utils import timeutils
@@ -29,6 +30,9 @@ from nova.xloud import size
 # higher charge does not wait.
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
+# A clock that gains more between two looks was set. If it is only corrected,
+# step by step, it gains a few seconds a minute.
+_MOST_GAIN = datetime.timedelta(seconds=10)
 # How long nova-api may take to record a change after its host has made it.
 _TOLD_SECONDS = 60
 
@@ -94,6 +98,8 @@ class Memo:
         self.unsure: ty.Optional[Change] = None
         # Whether it was looked at since the service has started
         self._is_known = False
+        # What the clock said when one began that nobody sets, at the last look
+        self._clock_at_zero: ty.Optional[datetime.datetime] = None
         # Whether its guest did nothing, or was asked for nothing, before it
         # reached its desired size
         self._was_held_up = False
@@ -111,23 +117,31 @@ class Memo:
         """The situation of a server that is now looked at.
 
         A guest that is held up has its time when that is over, and one whose
-        clock is set back has it from now on.
+        clock is set has it from now on.
 
         :param is_configured: whether the hypervisor has just been given the
             boot size for its configuration
         """
         known = situation.of(instance, guest, timeutils.utcnow())
+        is_clock_set = self._gains(known.now) or known.is_clock_set_back
         if not self._is_known:
             # Nobody has asked its guest while there was no service.
             self._is_known = True
             self._was_held_up |= notes.awaited(instance) is not None
-        if known.is_held_up or known.is_clock_set_back:
+        if known.is_held_up or is_clock_set:
             self._was_held_up |= guest.running and known.is_settling
         elif not known.is_settling or known.is_start:
             self._was_held_up = False
         return known._replace(
             was_held_up=self._was_held_up,
             is_config_current=is_configured or known.is_config_current)
+
+    def _gains(self, now):
+        """Whether the clock was set forward since the last look."""
+        before, self._clock_at_zero = self._clock_at_zero, (
+            now - datetime.timedelta(seconds=time.monotonic()))
+        return before is not None and (
+            self._clock_at_zero - before > _MOST_GAIN)
 
     def hold_up(self) -> None:
         """Remember that the guest did nothing, or was asked for nothing."""

@@ -13,6 +13,7 @@
 """An elastic server whose host is asked to adjust it, as nova-api asks."""
 
 import datetime
+import time
 from unittest import mock
 
 import fixtures
@@ -37,10 +38,13 @@ class AdjustTestCase(scripted.GuestsTestCase):
     def setUp(self):
         super().setUp()
         self.later = datetime.timedelta()
+        self.passed = 0
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() + self.later)
         for user in ('change', 'memo', 'reconcile', 'status'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.xloud.%s.timeutils' % user, clock))
+        self.useFixture(fixtures.MonkeyPatch('nova.xloud.memo.time', mock.Mock(
+            monotonic=lambda: time.monotonic() + self.passed)))
         self.flags(settle_timeout=self.SETTLE_TIMEOUT, group='xloud')
         self.compute = self.start_host('host1')
         self.server = self.create_server(self.create_elastic_flavor())
@@ -113,4 +117,9 @@ class AdjustTestCase(scripted.GuestsTestCase):
 
     def wait(self, seconds=SETTLE_TIMEOUT):
         """Let time pass for elastic servers, and for nothing else."""
+        self.passed += seconds
+        self.set_clock(seconds)
+
+    def set_clock(self, seconds):
+        """Set it forward, or back."""
         self.later += datetime.timedelta(seconds=seconds)

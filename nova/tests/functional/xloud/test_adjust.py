@@ -108,10 +108,16 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_late_and_the_clock_is_set_back(self):
-        """It has its time, and so has what it is asked for after that."""
+        self._check_that_it_has_its_time(-3600)
+
+    def test_late_and_the_clock_is_set_forward(self):
+        self._check_that_it_has_its_time(3600)
+
+    def _check_that_it_has_its_time(self, seconds):
+        """So has what it is asked for after the clock was set."""
         self.guest.behaviour = scripted.LATE
         self.adjust(6, 6144)
-        self.wait(-3600)
+        self.set_clock(seconds)
         for target in (GROWN, size.Size(7, 7168)):
             self.reconcile()
             self.wait(self.SETTLE_TIMEOUT - 60)

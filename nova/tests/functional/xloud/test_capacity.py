@@ -17,7 +17,6 @@ Before 14.0.0 Placement takes no write there, also none that asks for less.
 """
 
 import contextlib
-import datetime
 from unittest import mock
 
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -324,7 +323,7 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
                 self.compute.manager.handle_events(
                     elastic_guest.GuestChangedEvent(self.server['id']))
                 self.assert_held_is_known()
-                self.later += datetime.timedelta(seconds=seconds)
+                self.wait(seconds)
         return [len(calls) for calls in counts]
 
     @contextlib.contextmanager
@@ -365,7 +364,7 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.be_settled(4, 4096)
         self.watch(2 * [size.Size(4, 5000), size.Size(4, 4096)])
         self.assert_charged(self.server, size.Size(4, 5000), 'host1')
-        self.wait(-24 * 3600)
+        self.set_clock(-24 * 3600)
         self.reconcile()
         self.assert_charged(self.server, size.Size(4, 4096), 'host1')
 

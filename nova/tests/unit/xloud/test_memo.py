@@ -11,6 +11,7 @@
 # under the License.
 
 import datetime
+import time
 from unittest import mock
 
 import fixtures
@@ -34,13 +35,20 @@ class MemoTestCase(test.NoDBTestCase):
     def setUp(self):
         super().setUp()
         self.later = datetime.timedelta()
+        self.passed = 0
         self.useFixture(fixtures.MonkeyPatch(
             'nova.xloud.memo.timeutils', mock.Mock(
                 utcnow=lambda: timeutils.utcnow() + self.later)))
+        self.useFixture(fixtures.MonkeyPatch('nova.xloud.memo.time', mock.Mock(
+            monotonic=lambda: time.monotonic() + self.passed)))
         self.memo = memo.Memo()
         self.server = fakes.server()
 
     def wait(self, seconds):
+        self.passed += seconds
+        self.set_clock(seconds)
+
+    def set_clock(self, seconds):
         self.later += datetime.timedelta(seconds=seconds)
 
     def test_a_guest_that_was_paused_has_its_time_again(self):
@@ -72,16 +80,30 @@ class MemoTestCase(test.NoDBTestCase):
         notes.mark_changed(self.server, timeutils.utcnow())
         notes.note_settling(self.server, True)
         self.memo.look_at(self.server, GUEST)
-        self.wait(-60)
+        self.set_clock(-60)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
-        self.wait(-3600)
+        self.set_clock(-3600)
         known = self.memo.look_at(self.server, GUEST)
         self.assertEqual(
             (True, known.now), (known.begins_anew, known.asked_at))
         self.memo.begin_anew(self.server)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
-        self.wait(-3600)
+        self.set_clock(-3600)
         notes.note_settling(self.server, False)
+        self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+
+    def test_a_clock_that_is_set_forward(self):
+        notes.mark_started(self.server, 'a-run', timeutils.utcnow())
+        notes.note_settling(self.server, True)
+        for seconds, expected in ((5, False), (3600, True)):
+            self.memo.look_at(self.server, GUEST)
+            self.wait(60)
+            self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
+            self.set_clock(seconds)
+            for _ in range(2):
+                self.assertEqual(expected, self.memo.look_at(
+                    self.server, GUEST).begins_anew)
+        self.memo.begin_anew(self.server)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
 
     def test_a_request_for_vcpus_is_made_once(self):
@@ -135,7 +157,7 @@ class MemoTestCase(test.NoDBTestCase):
             self.memo.note_unasked(self.server, 256)
         self.assertTrue(self.memo.is_without_room())
         self.assertTrue(self.memo.can_rest(self.server, held, charge))
-        self.wait(-3600)
+        self.set_clock(-3600)
         self.assertFalse(self.memo.is_without_room())
         self.assertFalse(self.memo.can_rest(self.server, held, charge))
 
