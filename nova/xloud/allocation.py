@@ -122,8 +122,9 @@ class Account:
         fits = []
         for name, has, wants in zip((orc.VCPU, orc.MEMORY_MB), old, new):
             room = _capacity(inventory, name) - usages.get(name, 0)
-            most = min(has + room, inventory.get(name, {}).get('max_unit', 0))
-            fits.append(max(has, min(wants, most)))
+            limits = inventory.get(name, {'max_unit': 0, 'step_size': 1})
+            most = min(wants, has + room, limits['max_unit'])
+            fits.append(max(has, most - most % limits['step_size']))
         return size.Size(*fits)
 
     def obstacles(self, wanted: size.Size) -> ty.List[str]:

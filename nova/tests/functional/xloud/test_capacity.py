@@ -305,6 +305,16 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assert_charged(self.server, size.Size(8, 8192), 'host1')
 
+    def test_as_much_as_fits_in_steps(self):
+        """A host can allow only multiples of some amount."""
+        self.change_inventory('MEMORY_MB', step_size=2048)
+        self.fill(24576)
+        self.take(8, 8192)
+        instance = self.instance(self.server)
+        self.assertEqual('Overcommitted', notes.outcome(instance)[0])
+        # There is room for 7680 MiB.
+        self.assert_charged(self.server, size.Size(8, 6144), 'host1')
+
     def watch(self, sizes, seconds=9):
         """What events of a guest cost that moves its balloon by itself.
 
