@@ -44,7 +44,8 @@ class Changer:
         """:param observer: nova.virt.libvirt.xloud.observer.Observer"""
         self._host = host
         self._observer = observer
-        # Guests that have just refused to give back vCPUs
+        # Guests that have just refused to give back vCPUs, and those that are
+        # asked now: the event of a refusal can come before libvirt's error
         self.refusing: ty.Set[str] = set()
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
@@ -88,7 +89,7 @@ class Changer:
             raise _refused(_(
                 'libvirt cannot record that vCPUs are removed from it, so '
                 'none could be added again safely.'))
-        self.refusing.discard(instance.uuid)
+        self.refusing.add(instance.uuid)
         libvirt = libvirt_guest.libvirt
         try:
             guest.set_vcpus(vcpus, live=True)
@@ -97,13 +98,14 @@ class Changer:
             is_late = (
                 error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT)
             if not is_late and not self._has_fewer(instance, record.vcpus):
-                self.refusing.add(instance.uuid)
                 self._forget_unplug(record, before)
                 raise _refusal(instance, error, _(
                     'its guest or its hypervisor refuses to remove vCPUs.'))
+            self.refusing.discard(instance.uuid)
             LOG.info('Not all vCPUs are removed yet: %s', error,
                      instance=instance)
         else:
+            self.refusing.discard(instance.uuid)
             self._check_reached(instance, vcpus)
 
     def _forget_unplug(self, record, before):
