@@ -53,8 +53,6 @@ class Record(ty.NamedTuple):
     domain: ty.Any
     statistics: ty.Dict[str, ty.Any]
     run: guest_run.Run
-    # Whether its QEMU had no time for the call
-    is_busy: bool = False
 
     @property
     def vcpus(self) -> int:
@@ -152,8 +150,7 @@ class Observer:
             try:
                 run = self._run(uuid, domain, statistics)
                 record = records[uuid] = Record(
-                    domain, run.complete(statistics), run,
-                    run.lacks_statistics(statistics))
+                    domain, run.complete(statistics), run)
                 self._note_reports(uuid, record)
             except libvirt.libvirtError as error:
                 self.unsure.add(uuid)
@@ -339,11 +336,11 @@ class Observer:
     def _is_still(self, record):
         """Whether a guest is paused, or its QEMU hangs.
 
-        A QEMU that is busy for a moment has reported recently.
+        One that has reported recently is only busy.
         """
         state = record.statistics['state.state']
         return state != libvirt_guest.libvirt.VIR_DOMAIN_RUNNING or (
-            record.is_busy and not self._is_recent(record))
+            record.run.is_busy_for_long and not self._is_recent(record))
 
     def _is_outdated(self, record):
         """Whether a guest that reports should be asked what it could use.

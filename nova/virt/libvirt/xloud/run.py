@@ -54,6 +54,9 @@ _UNTOLD_SECONDS = 1.2
 # The second of the guest's report, 0 if there was none
 _REPORTED_AT = 'balloon.last-update'
 
+# How long QEMU can have no time for a question and not hang.
+_BUSY_SECONDS = 30
+
 # For a guest without a period, on a host that gives none to new guests.
 _PERIOD = 10
 
@@ -107,6 +110,8 @@ class Run:
         self._memory: ty.Optional[int] = None
         self._wrong_memory: ty.Optional[int] = None
         self._balloon: ty.Dict[str, int] = {}
+        # Since when its QEMU has had no time for a bulk call
+        self._busy_since: ty.Optional[float] = None
         # What it had before a reset from which it has not returned yet
         self._memory_at_reset: ty.Optional[int] = None
         self._reset_at = self._returned_at = -math.inf
@@ -146,8 +151,12 @@ class Run:
         # Those of a busy guest include the time of the report, so the previous
         # ones can be used.
         if _REPORTED_AT in statistics:
+            self._busy_since = None
             self._balloon = {key: value for key, value in statistics.items()
                              if key.startswith('balloon.')}
+        elif self.has_balloon and self._busy_since is None:
+            # Only QEMU knows them.
+            self._busy_since = time.monotonic()
         if self._memory not in (None, told):
             self.note_move()
         self._memory = told
@@ -156,9 +165,11 @@ class Run:
             self._memory_at_reset = None
         return {**self._balloon, **statistics, 'balloon.current': told}
 
-    def lacks_statistics(self, statistics) -> bool:
-        """Whether bulk statistics lack what only QEMU knows."""
-        return self.has_balloon and _REPORTED_AT not in statistics
+    @property
+    def is_busy_for_long(self) -> bool:
+        """Whether QEMU had no time for the bulk calls of this time."""
+        return self._busy_since is not None and (
+            time.monotonic() - self._busy_since >= _BUSY_SECONDS)
 
     def note_reset(self) -> None:
         """The guest has reset itself.

@@ -80,6 +80,8 @@ class StateTest(base.GuestsTestCase):
             [self.instance], wait=True)[self.instance.uuid].used_memory_mb)
 
     def test_guest_that_can_do_nothing(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.run._BUSY_SECONDS', 0))
         self.assertFalse(self._state().is_still)
         self.domain.suspend()
         self.assertTrue(self._state().is_still)
@@ -98,7 +100,21 @@ class StateTest(base.GuestsTestCase):
         self.assertEqual((False, False),
                          (state.is_still, state.balloon_active))
 
+    def test_guest_without_a_driver_that_is_busy_for_a_moment(self):
+        """It does not hang, and time passes for it."""
+        self.domain.has_balloon_driver = False
+        clock = self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.run.time.monotonic')).mock
+        for seconds, is_busy, expected in (
+                (0, False, False), (60, True, False), (61, True, False),
+                (120, False, False), (180, True, False), (240, True, True)):
+            clock.return_value = seconds
+            self.domain.is_busy = is_busy
+            self.assertEqual(expected, self._state().is_still, seconds)
+
     def test_guest_that_reports_seldom_and_hangs(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.run._BUSY_SECONDS', 0))
         self.domain.period = 3600
         self.devices = base.BALLOON.replace("'10'", "'3600'")
         for seconds, is_busy, expected in (
