@@ -36,6 +36,9 @@ LOG = logging.getLogger(__name__)
 # In periods: a busy guest may skip one.
 _FRESH = 3
 
+# After how many looks at a guest that does not report
+_LOOKS = frozenset(1 << number for number in range(32))
+
 # A guest may report seldom. What it could use so many seconds ago is not taken
 # from it, and a QEMU that has no time for so long hangs.
 _RECENT_SECONDS = 60
@@ -324,13 +327,15 @@ class Observer:
             time.time() - record.reported_at <= _RECENT_SECONDS)
 
     def _note_reports(self, uuid, record):
-        """Look at a guest again whose statistics have just become too old.
+        """Look at a guest again that does not report statistics.
 
-        Somebody may have changed how often it is asked for them.
+        Somebody may have changed how often it is asked for them. The longer it
+        does not report, the less often: it may have no balloon driver.
         """
-        was_reporting = record.run.is_reporting
-        record.run.is_reporting = self._is_fresh(record)
-        if was_reporting and not record.run.is_reporting:
+        run = record.run
+        run.silent_looks = 0 if self._is_fresh(record) else (
+            run.silent_looks + 1)
+        if run.silent_looks in _LOOKS:
             self.unsure.add(uuid)
 
     def _is_still(self, record):

@@ -81,7 +81,7 @@ class Run:
     :ivar unplug: the number of vCPUs to which an emulated guest was asked to
         shrink, since QEMU does not report that to libvirt; otherwise None
     :ivar period: seconds between two statistics of the balloon, 0 for none
-    :ivar is_reporting: whether the last of them were fresh
+    :ivar silent_looks: how many looks in a row found no fresh ones
     :ivar agent: of the guest, None if it can have none
     :ivar moved_at: when its balloon moved last, by the clock of this host
     :ivar is_emulated: whether QEMU emulates its processors in software
@@ -104,7 +104,7 @@ class Run:
         self.fixed_vcpus = 0
         self.agent: ty.Optional[agent.Agent] = None
         self.period = 0
-        self.is_reporting = False
+        self.silent_looks = 0
         # When it moved before this first look is not known.
         self.moved_at = time.time()
         self._memory: ty.Optional[int] = None

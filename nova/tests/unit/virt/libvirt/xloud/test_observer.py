@@ -317,6 +317,26 @@ class StateTest(base.GuestsTestCase):
         self.assertTrue(self._state().balloon_active)
         self.assertEqual(expected, self.domain.period)
 
+    def test_somebody_changes_the_period_before_a_driver_loads(self):
+        self.domain.has_balloon_driver = False
+        for _ in range(5):
+            self._state()
+        self.domain.period = 0
+        self.devices = base.BALLOON.replace("'10'", "'0'")
+        self.domain.has_balloon_driver = True
+        for _ in range(5):
+            self._state()
+        self.assertTrue(self._state().balloon_active)
+        self.assertEqual(10, self.domain.period)
+
+    def test_guest_without_a_driver_is_looked_at_seldom(self):
+        self.domain.has_balloon_driver = False
+        with mock.patch.object(self.domain, 'XMLDesc',
+                               side_effect=self.domain.XMLDesc) as describe:
+            for _ in range(1000):
+                self._state()
+        self.assertLess(describe.call_count, 15)
+
     def test_guest_that_reports_once_an_hour(self):
         """What it used an hour ago says nothing about now."""
         self._state()
