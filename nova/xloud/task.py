@@ -288,7 +288,8 @@ class Unclaimed:
     def give_back(self, context, instances) -> None:
         """Give back the tasks that nobody ends.
 
-        :param instances: all servers of the host
+        :param instances: all servers of the host. Those whose tasks are given
+            back are read again.
         """
         tokens = {instance.uuid: of(instance).token for instance in instances
                   if size.is_elastic(instance.flavor) and
@@ -306,7 +307,8 @@ class Unclaimed:
 
     def _give_back(self, context, instance, token):
         try:
-            self._give_back_in_lock(context, instance.uuid, token)
+            if self._give_back_in_lock(context, instance.uuid, token):
+                instance.refresh()
         except (exception.InstanceNotFound,
                 exception.InstanceUpdateConflict) as error:
             LOG.debug('Its task has ended: %s', error, instance=instance)
@@ -314,21 +316,23 @@ class Unclaimed:
             LOG.debug('Its task is not given back: it is in use.',
                       instance=instance)
 
-    def _give_back_in_lock(self, context, instance_uuid, token):
+    def _give_back_in_lock(self, context, instance_uuid, token) -> bool:
+        """:returns: whether that was done"""
         with locked_now(instance_uuid):
             instance = objects.Instance.get_by_uuid(
                 context, instance_uuid, expected_attrs=['system_metadata'])
             known = of(instance)
             if not is_noted(instance) or known.token != token:
-                return
+                return False
             waited = time.monotonic() - self._seen[token]
             if is_running(instance) and known.state != ACCEPTED and (
                     waited < PATIENCE):
-                return
+                return False
             LOG.warning('Request %s of the server is %s and nobody works on '
                         'it. Its task is given back.', *known,
                         instance=instance)
             end(instance, token, is_accepted=known.state == ACCEPTED)
+            return True
 
 
 def end(instance, token: str, is_accepted=True) -> None:

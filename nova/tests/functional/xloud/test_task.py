@@ -408,6 +408,23 @@ class GivenBackTestCase(task_base.TaskBase):
         self.assert_books(GROWN, GROWN)
         self.post(202, current_vcpus=2)
 
+    def test_the_pass_that_gives_it_back_finishes_it(self):
+        """What is logged for alerts is what that pass leaves."""
+        with self.cell() as cell:
+            instance = self.instance(self.server)
+            request = rpcapi.Request.about(
+                instance, 'req-of-somebody', 6, 6144, True)
+            task.take(cell, instance, request.token)
+            rpcapi.XloudAPI().claim(cell, instance, request)
+        self.reconcile()
+        line = 'Elastic servers: InProgress=1, total=1'
+        self.assertEqual(1, self.stdlog.logger.output.count(line))
+        with mock.patch.object(task, 'PATIENCE', 0):
+            self.reconcile()
+        self.assertEqual(1, self.stdlog.logger.output.count(line))
+        self.assert_no_task()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_at_work(self):
         """What is being done now is not given back."""
         def look():
