@@ -205,13 +205,15 @@ def _tried_again(is_outdated, **kwargs):
 
     What looks and what saves are not one transaction: the save is refused if
     the server has changed since. In one, the database layer would repeat a
-    save that a deadlock has undone, and not what was read before.
+    save that a deadlock has undone, and not what was read before. A deadlock
+    itself is no reason to look again: the database layer has repeated the save
+    for as long as a user can wait.
 
     :param is_outdated: whether an error says that the server has changed
     """
     return oslo_db_api.wrap_db_retry(
-        max_retries=5, retry_interval=0.2, retry_on_deadlock=True,
-        exception_checker=is_outdated, **kwargs)
+        max_retries=5, retry_interval=0.2, exception_checker=is_outdated,
+        **kwargs)
 
 
 def _is_outdated(error):

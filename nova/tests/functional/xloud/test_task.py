@@ -351,6 +351,23 @@ class GivenBackTestCase(task_base.TaskBase):
                     cell, self.instance(self.server), 'req-of-somebody'))
             self.assert_no_task()
 
+    def test_a_deadlock_that_lasts(self):
+        """nova-api waits for as long as the database layer, and no longer."""
+        tries = []
+
+        def deadlock(*args, **kwargs):
+            tries.append(args)
+            raise db_exc.DBDeadlock()
+
+        self.take()
+        with self.cell() as cell, \
+                mock.patch('nova.db.main.api._instance_update', deadlock), \
+                mock.patch('oslo_db.api.time.sleep'):
+            self.assertRaises(
+                db_exc.DBDeadlock, task.give_back, cell,
+                self.instance(self.server), 'req-of-somebody')
+        self.assertEqual(6, len(tries))
+
     def test_the_books_change_while_it_is_taken(self):
         """Twice, and no task begins."""
         real, saves = books.save, []
