@@ -102,6 +102,7 @@ class Ledger:
             return True
         except exception.ElasticNoRoom as error:
             reason = error.kwargs.get('reason', error.format_message())
+        self._memos[instance.uuid].is_release_refused = True
 
         def record():
             if notes.pending(instance) is None:

@@ -91,6 +91,9 @@ class Memo:
         # Whether its allocation is known to be what it is charged. It is not
         # after a start, so that what a crash left is found.
         self.is_verified = False
+        # Whether Placement has refused a lower charge. Another Placement may
+        # accept what one before 14.0.0 refused.
+        self.is_release_refused = False
         # Why not to ask for more, for some time
         self.no_room: ty.Optional[_NoRoom] = None
         # Without a request. It failed when it was saved, and may have been

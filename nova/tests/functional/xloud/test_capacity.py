@@ -30,6 +30,7 @@ from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
+from nova.xloud import allocation
 from nova.xloud import guest as elastic_guest
 from nova.xloud import notes
 from nova.xloud import size
@@ -79,6 +80,24 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
         # Nor does it stand in the way of what is not over.
         self.adjust(4)
         self.assert_books(size.Size(4, 2048), size.Size(4, 2048))
+
+    def test_placement_is_upgraded(self):
+        """It accepts now what makes nothing worse, and does not say so."""
+        if not self.is_placement_strict():
+            self.skipTest('It always did.')
+        self.adjust(6, 6144)
+        self.change_inventory('DISK_GB', reserved=1028)
+        self.adjust(2, 2048)
+        with mock.patch.object(
+                allocation.Account, 'obstacles', return_value=['DISK_GB']):
+            self.reconcile()
+            self.assert_pending(base.MINIMUM, GROWN, 'DISK_GB')
+            self.change_inventory('DISK_GB', reserved=0)
+            self.reconcile()
+            self.assert_pending(base.MINIMUM, GROWN, 'DISK_GB')
+            self.compute = self.restart_compute_service(self.compute)
+            self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_memory(self):
         self.fill(20480)
