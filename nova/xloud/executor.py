@@ -99,7 +99,7 @@ class Executor:
 
     def doubt(self, instance) -> None:
         """Look at the allocation of a server again next time."""
-        self.memos[instance.uuid].is_verified = False
+        self.memos[instance.uuid].doubt()
 
     def carry_out(self, context, instance, guest, occasion) -> None:
         """Carry out what is decided about one server.
@@ -109,7 +109,7 @@ class Executor:
         :param guest: GuestState
         """
         memo = self.memos[instance.uuid]
-        memo.is_verified = False
+        memo.doubt()
         memo.forget_unplug(guest)
         known = memo.look_at(instance, guest, occasion.is_configured)
         was_current = notes.is_config_current(instance)
@@ -154,7 +154,7 @@ class Executor:
             memo.no_room = None
         if occasion.allocated is not None:
             # Otherwise there may be more, which the next pass finds.
-            memo.is_verified = True
+            memo.verify(instance)
         self._drive(context, instance, guest, drive,
                     occasion.allocated and allocated)
 

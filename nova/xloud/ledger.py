@@ -64,7 +64,11 @@ class Ledger:
         :param old: what is allocated, or less
         :returns: what is allocated then, which may be more
         """
-        return self._account(context, instance).allocate(old, new)
+        try:
+            return self._account(context, instance).allocate(old, new)
+        finally:
+            # A pass may have asked before that, and not read the answer yet.
+            self._memos[instance.uuid].doubt()
 
     def allocate_what_fits(self, context, instance, old, new) -> size.Size:
         """The same as far as its host has room.

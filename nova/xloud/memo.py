@@ -88,9 +88,11 @@ def _is_waiting(limit):
 class Memo:
 
     def __init__(self):
-        # Whether its allocation is known to be what it is charged. It is not
+        # The charge that its allocation is known to have. It is not known
         # after a start, so that what a crash left is found.
-        self.is_verified = False
+        self._verified: ty.Optional[size.Size] = None
+        # Whether nothing has changed its allocation since Placement was asked
+        self.is_asked = False
         # Whether Placement has refused a lower charge. Another Placement may
         # accept what one before 14.0.0 refused.
         self.is_release_refused = False
@@ -157,6 +159,25 @@ class Memo:
         notes.mark_changed(instance, timeutils.utcnow())
         if leisure is not None:
             self._leisure = leisure._replace(asked=notes.changed_at(instance))
+
+    # What is allocated
+
+    def is_verified(self, instance) -> bool:
+        """Whether its allocation is known to be what it is charged.
+
+        The charge may be another one, because somebody else has written the
+        row, such as with a backup of the database.
+        """
+        return self._verified == size.charged(instance)
+
+    def doubt(self) -> None:
+        """Its allocation changes: what Placement said before is outdated."""
+        self._verified = None
+        self.is_asked = False
+
+    def verify(self, instance) -> None:
+        """Its allocation is what it is charged."""
+        self._verified = size.charged(instance)
 
     # Room
 

@@ -138,10 +138,12 @@ class Reconciler:
                     action.make_up(instance, request_id, *change)
 
     def _look_at_all(self, context, servers, guests):
-        allocated = self._executor.ledger.allocated(context, [
-            instance for uuid, instance in servers.items()
-            if not self.memos[uuid].is_verified and
-            self._is_quiet(instance)])
+        unsure = [instance for uuid, instance in servers.items()
+                  if not self.memos[uuid].is_verified(instance) and
+                  self._is_quiet(instance)]
+        for instance in unsure:
+            self.memos[instance.uuid].is_asked = True
+        allocated = self._executor.ledger.allocated(context, unsure)
         deadline = time.monotonic() + _PASS_SECONDS
         for uuid in self._in_turn(servers):
             if time.monotonic() > deadline:
@@ -199,6 +201,9 @@ class Reconciler:
                 self.memos[instance.uuid].hold_up()
             with task.locked_now(instance.uuid):
                 instance.refresh()
+                if not self.memos[instance.uuid].is_asked:
+                    # Something has changed it since.
+                    allocated = None
                 if self._is_ours(instance):
                     # A live migration brings one that no claim has noted.
                     self._compute.rt.xloud_servers.add(instance.uuid)
@@ -293,8 +298,8 @@ class Reconciler:
                             instance=instance)
         elif not self._is_settled(instance, guest, found):
             self.reconcile_server(context, instance, found)
-        elif found is not None:
-            memo.is_verified = True
+        elif found is not None and memo.is_asked:
+            memo.verify(instance)
 
     def _take_back(self, context, instance):
         """Take back the allocation that an undone move has left behind."""

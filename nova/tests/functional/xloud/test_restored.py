@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Books that are older than Placement, or Placement older than the books.
+
+A database is restored from a backup that is some minutes old, and nova-compute
+goes on.
+"""
+
+import fixtures
+from keystoneauth1 import exceptions as ks_exc
+
+from nova.db.main import api as db
+from nova.db.main import models
+from nova import exception
+from nova.scheduler.client import report
+from nova.tests.functional.xloud import adjust_base
+from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import capacity_base
+from nova.xloud import allocation
+from nova.xloud import size
+
+GROWN = adjust_base.GROWN
+
+
+class RestoredTestCase(capacity_base.CapacityBase):
+
+    def be_verified(self):
+        """Nothing is left to do, and nova-compute knows that."""
+        self.wait()
+        for _ in range(3):
+            self.reconcile()
+
+    def backup(self):
+        self.be_verified()
+        with self.cell() as cell:
+            return _read(cell, self.server['id'])
+
+    def restore(self, saved):
+        self.be_verified()
+        with self.cell() as cell:
+            _write(cell, self.server['id'], *saved)
+        # The audit of the host counts what it finds.
+        self._run_periodics()
+
+    def test_the_next_start_gives_more(self):
+        self.adjust(*GROWN)
+        self.adjust(*base.MINIMUM, persist=False)
+        saved = self.backup()
+        self.adjust(*base.MINIMUM)
+        self.restore(saved)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, GROWN)
+
+    def test_a_server_that_has_shrunk(self):
+        """It grows again, and never before that is allocated."""
+        self.adjust(*GROWN)
+        saved = self.backup()
+        self.adjust(*base.MINIMUM)
+        self.restore(saved)
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+
+    def test_a_server_that_has_grown(self):
+        saved = self.backup()
+        self.adjust(*GROWN)
+        self.restore(saved)
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_an_answer_is_lost_while_a_pass_looks(self):
+        """What Placement has said in the pass is no longer so."""
+        charges = allocation.charges
+
+        def late(*args):
+            found = charges(*args)
+            self.grow_in_vain()
+            return found
+
+        self.adjust(4, 4096)
+        with fixtures.MonkeyPatch('nova.xloud.allocation.charges', late):
+            self.reconcile()
+        self.assertEqual({'host1': GROWN}, self.allocated(self.server['id']))
+        self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+    def grow_in_vain(self):
+        put = report.SchedulerReportClient.put
+
+        def lossy(*args, **kwargs):
+            put(*args, **kwargs)
+            raise ks_exc.ConnectFailure('by the test')
+
+        with fixtures.MonkeyPatch(
+                'nova.scheduler.client.report.SchedulerReportClient.put',
+                lossy):
+            self.assertRaises(exception.ElasticConflict, self.adjust, *GROWN)
+
+
+@db.pick_context_manager_reader
+def _read(context, uuid):
+    row = context.session.query(models.Instance).filter_by(uuid=uuid).one()
+    entries = context.session.query(models.InstanceSystemMetadata).filter_by(
+        instance_uuid=uuid, deleted=0)
+    return ({name: row[name] for name in ('vcpus', 'memory_mb')},
+            {entry.key: entry.value for entry in entries})
+
+
+@db.pick_context_manager_writer
+def _write(context, uuid, row, metadata):
+    context.session.query(models.Instance).filter_by(uuid=uuid).update(row)
+    context.session.query(models.InstanceSystemMetadata).filter_by(
+        instance_uuid=uuid, deleted=0).delete()
+    for key, value in metadata.items():
+        entry = models.InstanceSystemMetadata()
+        entry.update({'key': key, 'value': value, 'instance_uuid': uuid})
+        entry.save(context.session)
