@@ -70,8 +70,8 @@ def decide(known: situation.Situation,
            room: ty.Optional[size.Size] = None) -> Decision:
     """What to do about a server.
 
-    :param room: what can be charged, if its host has no room for all that it
-        holds
+    :param room: what is allocated, if its host has no room for all that it
+        holds or may hold
     """
     sizes = known.sizes
     # If the configuration can still give more than boot, that stays charged.
@@ -105,9 +105,15 @@ def decide(known: situation.Situation,
     charge = size.largest(desired, sizes.boot, case.counted, configured)
 
     if room is not None:
-        outcome = condition.OVERCOMMITTED, _(
-            'The server holds %(held)s, is charged %(charge)s and its host '
-            'has no room for more.') % {'held': case.held, 'charge': charge}
+        text = _('The server holds %(held)s, is charged %(charge)s and its '
+                 'host has no room for more.')
+        if size.grows(charge, room):
+            # Its allocation was lost.
+            text = _('The server holds %(held)s, is charged %(charge)s, has '
+                     '%(room)s in Placement, and its host has no room for '
+                     'more.')
+        outcome = condition.OVERCOMMITTED, text % {
+            'held': case.held, 'charge': charge, 'room': room}
     is_reached = case.held == desired and not (
         waiting and known.guest.has_offline_vcpus)
     return Decision(desired, charge, drive, outcome, is_reached)

@@ -195,8 +195,7 @@ class Executor:
             allocated = self._allocate_more(
                 context, instance, allocated, wanted, needed)
         if size.grows(needed, allocated):
-            decision = xloud_decision.decide(
-                known, room=size.largest(charged, allocated))
+            decision = xloud_decision.decide(known, room=allocated)
             _warn_once(instance, decision)
         else:
             decision = decision._replace(charge=size.largest(

@@ -27,6 +27,7 @@ from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import capacity_base
 from nova.xloud import allocation
+from nova.xloud import notes
 from nova.xloud import size
 
 GROWN = adjust_base.GROWN
@@ -69,6 +70,24 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.restore(saved)
         self.reconcile()
         self.assert_books(GROWN, GROWN)
+
+    def test_a_server_that_has_shrunk_on_a_host_that_is_full(self):
+        self.adjust(*GROWN)
+        saved = self.backup()
+        self.adjust(*base.MINIMUM)
+        other = self.fill(28672)
+        self.restore(saved)
+        for _ in range(3):
+            self.reconcile()
+        # The others have the room.
+        self.assertEqual(base.MINIMUM, self.guest.held)
+        self.assertIn('has 6 vCPUs, 3584 MiB in Placement', notes.outcome(
+            self.instance(self.server))[1])
+        self._delete_server(other)
+        self.reconcile()
+        self.wait()
+        self.reconcile()
+        self.assert_charged(self.server, GROWN, 'host1')
 
     def test_a_server_that_has_grown(self):
         saved = self.backup()
