@@ -230,11 +230,14 @@ class Change:
         :raises: ElasticNoRoom or ElasticConflict, when nothing was changed
         """
         self._executor.doubt(self.instance)
-        if plan.charge != plan.known.charged or self._state() != task.CLAIMED:
-            # Also without growth, because this checks the allocation, unless
-            # claim() has just done so.
+        if plan.charge != plan.known.charged:
             self._ledger.allocate(self._context, self.instance,
                                   plan.known.charged, plan.charge)
+        elif self._state() != task.CLAIMED:
+            # This only checks the allocation, as claim() has done. If a part
+            # of it was lost, the server must still be able to shrink.
+            kept = size.largest(plan.desired, plan.boot)
+            self._ledger.allocate(self._context, self.instance, kept, kept)
         try:
             self._ledger.save(
                 self._context, self.instance, record, task.TASK)

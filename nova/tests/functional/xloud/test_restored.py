@@ -89,6 +89,18 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assert_charged(self.server, GROWN, 'host1')
 
+    def test_placement_has_less_on_a_host_that_is_full(self):
+        """Who holds more than is allocated can give it back."""
+        self.adjust(*GROWN)
+        self.be_verified()
+        self.change_allocation(VCPU=2, MEMORY_MB=2048)
+        self.fill(28672)
+        self.assert_refused('is not what it is charged', 8)
+        self.assert_refused('is not what it is charged', 2, 4096)
+        self.adjust(*base.MINIMUM)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_a_server_that_has_grown(self):
         saved = self.backup()
         self.adjust(*GROWN)
