@@ -22,7 +22,6 @@ removed of hosts only whose nova-compute is down. Everything can be repeated.
 
 import collections
 
-from keystoneauth1 import exceptions as ks_exc
 from oslo_log import log as logging
 
 from nova.compute import api as compute
@@ -55,14 +54,16 @@ class Departure:
         self._placement = report.report_client_singleton()
         # Whether nova-compute of a host is up
         self._is_up = {}
+        # Those hosts where it is not, with a context of their cell
+        self._down = {}
         # What is left to do
         self._left = 0
 
-    def run(self, servers, dry_run) -> int:
+    def run(self, servers, dry_run) -> bool:
         """Let all go.
 
         :param servers: as of nova.xloud.fleet
-        :returns: the exit code
+        :returns: whether nothing is left, as far as this has seen
         """
         self._tell_of_hosts(servers)
         for server in servers:
@@ -79,6 +80,34 @@ class Departure:
                 self._left += 1
                 self._tell(_('  It stays as it is: %s') % error)
         self._remove_traits(dry_run)
+        return not self._left
+
+    def look_again(self, servers) -> None:
+        """Find what others have done meanwhile.
+
+        :param servers: those that there are now
+        """
+        for server in servers:
+            self._left += 1
+            self._tell(_('%(name)s (%(id)s) has records again.') % server)
+        for host, context in sorted(self._down.items()):
+            try:
+                if not self._ask_for_host(context, host):
+                    continue
+                text = _('nova-compute of %s has started meanwhile. Stop it, '
+                         'because it writes records and traits again.') % host
+            except Exception as error:
+                text = _('It is not known whether nova-compute of %(host)s '
+                         'is still stopped: %(error)s') % {
+                             'host': host, 'error': error}
+            self._left += 1
+            self._tell(text)
+
+    def end(self) -> int:
+        """Say what is left.
+
+        :returns: the exit code
+        """
         if self._left:
             self._tell(_('Left to do: %d.') % self._left)
             return 1
@@ -127,10 +156,9 @@ class Departure:
                 nodes = self._nodes(host)
                 free = [allocation.free(self._context, self._placement,
                                         node.uuid) for node in nodes]
-            except (ks_exc.ClientException, LookupError, ValueError,
-                    exception.NotFound) as error:
-                self._tell(_('%(host)s: Placement does not report its '
-                             'room: %(error)s') % {
+            except Exception as error:
+                self._tell(_('%(host)s: it is not known how much room it '
+                             'has: %(error)s') % {
                                  'host': host, 'error': error})
                 continue
             free = size.Size(*map(sum, zip(*free)))
@@ -153,13 +181,19 @@ class Departure:
         is_charged = instance.host and size.is_elastic(instance.flavor)
         is_up = is_charged and self._is_host_up(context, instance.host)
         if is_up and _sizes(instance) != (most, most, most):
-            self._compute_api.xloud_adjust(
+            status = self._compute_api.xloud_adjust(
                 context, instance,
                 most.vcpus if size.has_elastic_vcpus(instance.flavor)
                 else None,
                 most.memory_mb if size.has_elastic_memory(instance.flavor)
                 else None, True)
-            self._tell(_('  It has grown to %s.') % (most,))
+            if status.reason:
+                self._tell(_('  It was asked to grow to %(most)s and is '
+                             '%(condition)s: %(reason)s') % {
+                                 'most': most, 'condition': status.condition,
+                                 'reason': status.reason})
+            else:
+                self._tell(_('  It has grown to %s.') % (most,))
         if is_up:
             self._left += 1
             self._tell(_('  Its records are removed when nova-compute of '
@@ -185,10 +219,22 @@ class Departure:
 
     def _is_host_up(self, context, host):
         if host not in self._is_up:
-            service = objects.Service.get_by_compute_host(context, host)
-            self._is_up[host] = (
-                self._compute_api.servicegroup_api.service_is_up(service))
+            self._is_up[host] = self._ask_for_host(context, host)
+            if not self._is_up[host]:
+                self._down[host] = context
         return self._is_up[host]
+
+    def _ask_for_host(self, context, host):
+        """Whether nova-compute of a host runs, also if it is forced down."""
+        service = objects.Service.get_by_compute_host(context, host)
+        is_forced_down = service.forced_down
+        service.forced_down = False
+        is_up = self._compute_api.servicegroup_api.service_is_up(service)
+        if is_up and is_forced_down:
+            self._tell(_('nova-compute of %s is forced down, and has reported '
+                         'a short time ago. Stop it, and wait until it counts '
+                         'as down without that.') % host)
+        return is_up
 
     def _nodes(self, host):
         mapping = objects.HostMapping.get_by_host(self._context, host)
@@ -203,15 +249,21 @@ class Departure:
             if cell.is_cell0():
                 continue
             with nova_context.target_cell(self._context, cell) as cctxt:
-                for node in objects.ComputeNodeList.get_all(cctxt):
+                try:
+                    nodes = objects.ComputeNodeList.get_all(cctxt)
+                except Exception as error:
+                    self._not_removed(_('cell %s') % cell.uuid, error)
+                    continue
+                for node in nodes:
                     try:
                         self._remove_traits_of(cctxt, node, dry_run)
                     except Exception as error:
-                        self._left += 1
-                        self._tell(_('The traits of %(host)s are not removed: '
-                                     '%(error)s') % {
-                                         'host': node.hypervisor_hostname,
-                                         'error': error})
+                        self._not_removed(node.hypervisor_hostname, error)
+
+    def _not_removed(self, where, error):
+        self._left += 1
+        self._tell(_('The traits of %(where)s are not removed: %(error)s') % {
+            'where': where, 'error': error})
 
     def _remove_traits_of(self, context, node, dry_run):
         url = '/resource_providers/%s/traits' % node.uuid

@@ -92,12 +92,28 @@ class XloudCommands:
           help='Only print what unpatched Nova will do with each server.')
     def leave(self, dry_run=False):
         context = nova_context.get_admin_context()
-        silent = set()
-        servers = [*elastic_servers(
-            context, fleet.Filters(with_any_books=True), silent)]
-        # With a part of the servers, nothing that it says would be true.
-        return _tell_of(silent) or leave.Departure(context, print).run(
-            servers, dry_run)
+        departure = leave.Departure(context, print)
+        servers, code = _servers_with_books(context)
+        if code:
+            return code
+        if departure.run(servers, dry_run):
+            # With many servers that took hours.
+            servers, code = _servers_with_books(context)
+            if code:
+                return code
+            departure.look_again(servers)
+        return departure.end()
+
+
+def _servers_with_books(context):
+    """All of them, and an exit code.
+
+    With a part of the servers, nothing that is said would be true.
+    """
+    silent = set()
+    servers = [*elastic_servers(
+        context, fleet.Filters(with_any_books=True), silent)]
+    return servers, _tell_of(silent)
 
 
 def _tell_of(silent):

@@ -10,18 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import datetime
 import io
 
 import fixtures
 from keystoneauth1 import exceptions as ks_exc
+from oslo_db import exception as db_exc
 from oslo_serialization import jsonutils
+from oslo_utils import timeutils
 
 from nova import context as nova_context
+from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
+from nova.tests.functional.xloud import scripted
 from nova.tests.unit import fake_requests
 from nova.xloud import entries
+from nova.xloud import leave
 from nova.xloud import manage
 from nova.xloud import size
 from nova.xloud import traits
@@ -41,10 +47,17 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
             code = getattr(manage.XloudCommands(), name)(**kwargs)
         return code, output.getvalue()
 
-    def stop_host(self):
-        self.compute.stop()
-        self.admin_api.put_service_force_down(
-            self.compute.service_ref.uuid, True)
+    def stop_host(self, host='host1'):
+        self.computes[host].stop()
+        self.report(host, hours=1)
+
+    def report(self, host='host1', **ago):
+        """When nova-compute of a host has reported last."""
+        with self.cell(host) as cell:
+            service = objects.Service.get_by_compute_host(cell, host)
+            service.last_seen_up = timeutils.utcnow() - datetime.timedelta(
+                **ago)
+            service.save()
 
     def reported(self):
         return set(self._get_provider_traits(
@@ -109,6 +122,65 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
         self.assertEqual(0, code, output)
         self.assert_left()
 
+    def test_a_host_that_is_forced_down_and_runs(self):
+        """It would write everything again."""
+        before = self.books(self.server)
+        self.admin_api.put_service_force_down(
+            self.compute.service_ref.uuid, True)
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertIn('is forced down, and has reported', output)
+        self.assertNotIn('removed.', output)
+        self.assertEqual(before, self.books(self.server))
+        self.assertEqual(2, len(self.reported()))
+
+    def test_a_host_comes_up_meanwhile(self):
+        """As when something starts what the operator has stopped."""
+        self.report(hours=1)
+        remove = leave.Departure._remove_traits
+
+        def start_and_remove(departure, dry_run):
+            remove(departure, dry_run)
+            self.report()
+            self.reconcile()
+
+        with fixtures.MonkeyPatch(
+                'nova.xloud.leave.Departure._remove_traits',
+                start_and_remove):
+            code, output = self.command('leave')
+        self.assertEqual(1, code, output)
+        self.assertIn('nova-compute of host1 has started meanwhile', output)
+        self.assertIn('has records again', output)
+        self.assertNotIn('Nothing is left', output)
+        self.stop_host()
+        self.assertEqual(0, self.command('leave')[0])
+        self.assert_left()
+
+    def test_the_database_of_a_cell_goes_away(self):
+        """Its servers were listed before that."""
+        def fail(*args, **kwargs):
+            raise db_exc.DBConnectionError('Gone.')
+
+        self.stop_host()
+        with fixtures.MonkeyPatch(
+                'nova.objects.ComputeNodeList.get_all', fail), (
+                fixtures.MonkeyPatch(
+                    'nova.objects.ComputeNodeList.get_all_by_host', fail)):
+            code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertIn('host1: it is not known how much room', output)
+        self.assertIn('The traits of cell', output)
+        self.assertNotIn('Nothing is left', output)
+        self.assertEqual(0, self.command('leave')[0])
+        self.assert_left()
+
+    def test_a_guest_that_is_late(self):
+        self.guest.behaviour = scripted.LATE
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertNotIn('has grown', output)
+        self.assertIn('and is InProgress: The server holds 2 vCPUs', output)
+
     def test_no_room(self):
         others = [self.create_server(self.create_elastic_flavor())
                   for _number in range(2)]
@@ -171,9 +243,7 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
         before = self.instance(self.server).system_metadata
         self.assertEqual('[]', self.command('list', as_json=True)[1].strip())
         for host in self.computes:
-            self.computes[host].stop()
-            self.admin_api.put_service_force_down(
-                self.computes[host].service_ref.uuid, True)
+            self.stop_host(host)
         code, output = self.command('leave')
         self.assertEqual(1, code)
         self.assertIn('Cannot leave', output)
