@@ -16,18 +16,34 @@ import threading
 import time
 import typing as ty
 
-from nova import utils
+from oslo_log import log as logging
+
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt.xloud import events
 from nova.xloud import guest as elastic_guest
 
-try:
-    from nova import thread_pool_factory as spawner
-except ImportError:                       # before 34.0.0
-    spawner = utils
+LOG = logging.getLogger(__name__)
 
 # While a balloon moves, an event comes every second.
 _CALM_SECONDS = 2
+# Of how many guests events are handled at the same time
+_MOST_AT_WORK = 16
+
+
+class Threads:
+    """Threads of our own.
+
+    Nova's own ones are few, builds and live migrations of other servers need
+    them, and to handle an event can take a minute.
+    """
+
+    @staticmethod
+    def spawn(work):
+        threading.Thread(
+            target=work, name='xloud-event', daemon=True).start()
+
+
+spawner = Threads
 
 
 class Listener:
@@ -39,6 +55,13 @@ class Listener:
         self._emit_event = emit_event
         # When to emit an event of a guest, the soonest first.
         self._to_emit: ty.Dict[str, float] = {}
+        # Whether a thread waits for that
+        self._is_waiting = False
+        # The guests whose events are emitted next, the first one first, and
+        # how many threads do that
+        self._due: ty.Dict[str, None] = {}
+        self._at_work = 0
+        # For all of these
         self._to_emit_lock = threading.Lock()
 
     def take_event(self, event) -> bool:
@@ -75,24 +98,59 @@ class Listener:
 
     def _emit_soon(self, uuid):
         with self._to_emit_lock:
-            if uuid not in self._observer.elastic or uuid in self._to_emit:
+            if uuid not in self._observer.elastic:
                 return
-            self._to_emit[uuid] = time.monotonic() + _CALM_SECONDS
-            if len(self._to_emit) > 1:
+            self._to_emit.setdefault(uuid, time.monotonic() + _CALM_SECONDS)
+            if self._is_waiting:
+                # One waits for all guests.
                 return
-        # One waits for all guests, as there are few threads.
-        spawner.spawn(self._emit_each)
+            self._is_waiting = True
+        if not _spawn(self._wait_for_each):
+            self._is_waiting = False
 
-    def _emit_each(self):
-        is_last = False
-        while not is_last:
+    def _wait_for_each(self):
+        while True:
             with self._to_emit_lock:
+                if not self._to_emit:
+                    self._is_waiting = False
+                    return
                 uuid, when = next(iter(self._to_emit.items()))
             time.sleep(max(0, when - time.monotonic()))
             with self._to_emit_lock:
                 del self._to_emit[uuid]
-                is_last = not self._to_emit
+                # An event that nobody has begun to handle says the same.
+                is_due = uuid in self._due
+                self._due[uuid] = None
+                if self._at_work >= (1 if is_due else _MOST_AT_WORK):
+                    continue
+                self._at_work += 1
             # Handling it can take seconds, and must not delay the events of
             # other guests.
-            spawner.spawn(self._emit_event,
-                          elastic_guest.GuestChangedEvent(uuid))
+            if not _spawn(self._emit_each):
+                with self._to_emit_lock:
+                    self._at_work -= 1
+
+    def _emit_each(self):
+        while True:
+            with self._to_emit_lock:
+                if not self._due:
+                    self._at_work -= 1
+                    return
+                uuid = next(iter(self._due))
+                del self._due[uuid]
+            try:
+                self._emit_event(elastic_guest.GuestChangedEvent(uuid))
+            except Exception:
+                LOG.exception('An event of a guest was not handled.',
+                              instance_uuid=uuid)
+
+
+def _spawn(work) -> bool:
+    try:
+        spawner.spawn(work)
+        return True
+    except RuntimeError as error:
+        # The machine has no thread left. The next event tries again, and
+        # reconcile looks at all guests.
+        LOG.warning('Events of guests wait: %s', error)
+        return False

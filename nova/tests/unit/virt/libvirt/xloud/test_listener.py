@@ -10,19 +10,28 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import threading
 import time
+import types
 from unittest import mock
 
 import fixtures
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova import test
 from nova.tests.unit.virt.libvirt.xloud import base
 from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.virt import event as virtevent
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt.xloud import events
+from nova.virt.libvirt.xloud import listener
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
+
+try:
+    from nova import thread_pool_factory as nova_threads
+except ImportError:                       # before 34.0.0
+    from nova import utils as nova_threads
 
 
 class EventTest(base.GuestsTestCase):
@@ -142,33 +151,78 @@ class EventTest(base.GuestsTestCase):
         self._state()
         waiting = []
         with mock.patch('nova.virt.libvirt.xloud.listener.spawner.spawn',
-                        side_effect=lambda *args: waiting.append(args)):
+                        side_effect=waiting.append):
             for _number in range(3):
                 self.connection.tell_balloon(self.domain)
             self.assertEqual(1, len(waiting))
             # It waits, and has another one handle the event.
-            (wait,), = waiting
+            waiting.pop()()
+            self.assertEqual(1, len(waiting))
+            # As long as that has not begun, it is enough.
+            self.connection.tell_balloon(self.domain)
+            wait, handle = waiting.pop(), waiting.pop()
             wait()
-        self.assertEqual(2, len(waiting))
-        handle, event = waiting[1]
-        handle(event)
+            handle()
+        self.assert_emitted()
+
+    def test_the_machine_has_no_thread_left(self):
+        self._state()
+        with mock.patch('nova.virt.libvirt.xloud.listener.spawner.spawn',
+                        side_effect=RuntimeError("can't start new thread")):
+            self.connection.tell_balloon(self.domain)
+        self.assertEqual([], self._emitted())
+        # The next event tries again.
+        self.connection.tell_balloon(self.domain)
         self.assert_emitted()
 
     def test_other_guest_meanwhile(self):
         """Native threads change what is to be emitted at any moment."""
         self._state()
-        listener = self.driver._elastic_guests._listener
+        real = self.driver._elastic_guests._listener
 
         class Crowded(dict):
             """Another guest comes as soon as it can."""
 
             def items(self):
                 found = iter(super().items())
-                if listener._to_emit_lock.acquire(blocking=False):
+                if real._to_emit_lock.acquire(blocking=False):
                     self.setdefault(uuids.other, 0)
-                    listener._to_emit_lock.release()
+                    real._to_emit_lock.release()
                 return found
 
-        listener._to_emit = Crowded()
+        real._to_emit = Crowded()
         self.connection.tell_balloon(self.domain)
         self.assert_emitted()
+
+
+class ThreadsTest(test.NoDBTestCase):
+
+    def test_builds_of_others_go_on(self):
+        """With native threads, Nova has few, and our events may wait long."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.listener._CALM_SECONDS', 0))
+        go_on, at_work = threading.Event(), threading.Semaphore(0)
+        self.addCleanup(go_on.set)
+
+        def wait(event):
+            at_work.release()
+            go_on.wait(60)
+
+        guests = ['guest-%d' % number for number in range(40)]
+        heard = listener.Listener(
+            types.SimpleNamespace(
+                domains=guests, elastic=guests, runs={}, unsure=set()),
+            types.SimpleNamespace(refusing=set()), wait)
+        for guest in guests:
+            heard.take_event(events.BalloonChangedEvent(guest))
+        for _number in range(16):
+            self.assertTrue(at_work.acquire(timeout=60))
+        # However many guests there are, no more threads.
+        self.assertFalse(at_work.acquire(timeout=0.1))
+        done = threading.Event()
+        nova_threads.spawn(done.set)
+        self.assertTrue(done.wait(5))
+        # The others have their turn.
+        go_on.set()
+        for _number in range(24):
+            self.assertTrue(at_work.acquire(timeout=60))
