@@ -101,6 +101,7 @@ def _flavors(elastic):
     for flavor in elastic:
         try:
             compatibility.check(flavor, {})
+            compatibility.check_new(flavor)
         except exception.InvalidRequest as error:
             wrong.append('%s: %s' % (flavor.name, error.format_message()))
     if wrong:

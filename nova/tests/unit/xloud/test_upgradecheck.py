@@ -150,6 +150,14 @@ class ElasticServersTestCase(test.NoDBTestCase):
         self.assert_found(WARNING, '1 elastic flavors', 'elastic.large: ',
                           'not an integer')
 
+    def test_a_flavor_in_which_no_kernel_can_run(self):
+        self.flavor(memory=128)
+        self.assert_found(WARNING, '1 elastic flavors', 'elastic.large: ',
+                          'minimum_memory', '432 MiB is the least')
+        # Nobody knows what the kernel needs.
+        self.flags(guest_memory_base_mb=-1, group='xloud')
+        self.assertEqual(SUCCESS, self.check().code)
+
     def test_computes_without_traits(self):
         self.flavor(cpu=2)
         self.traits = mock.Mock(traits={traits.ELASTIC_VCPU})
