@@ -160,8 +160,8 @@ def make_up(instance, request_id, before, after, when) -> None:
 def _record(instance, text, when=None):
     if not text:
         return
-    when = timeutils.utcnow(with_timezone=True) if when is None else (
-        when.replace(tzinfo=datetime.timezone.utc))
+    now = timeutils.utcnow(with_timezone=True)
+    when = now if when is None else when.replace(tzinfo=datetime.timezone.utc)
     # The API finds an action by its request id.
     request_id = oslo_context.generate_request_id()
     with failures.warned(
@@ -172,7 +172,8 @@ def _record(instance, text, when=None):
             action=instance_actions.XLOUD_SETTLE,
             instance_uuid=instance.uuid, request_id=request_id,
             project_id=instance.project_id, user_id=None, start_time=when,
-            finish_time=when, updated_at=when, message=text[:_LENGTH]
+            # Who asks for what is new since he asked last has not seen it.
+            finish_time=when, updated_at=now, message=text[:_LENGTH]
         ).create()
 
 

@@ -22,12 +22,15 @@ import threading
 from unittest import mock
 
 import oslo_messaging as messaging
+from oslo_utils import timeutils
 
+from nova.compute import instance_actions
 from nova import exception
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.tests.functional.xloud import task_base
+from nova import utils
 from nova.xloud import action
 from nova.xloud import api
 from nova.xloud import books
@@ -146,6 +149,22 @@ class HistoryTestCase(task_base.TaskBase):
         self.assert_told(GROWN)
         self.reconcile()
         self.assertEqual(1, len(list(self.changes())))
+
+    def test_a_program_that_asks_for_what_is_new(self):
+        """It has asked before the change is recorded."""
+        self.adjust(*GROWN)
+        asked = timeutils.utcnow()
+        self.wait(60)
+        self.reconcile()
+        with utils.temporary_mutation(self.api, microversion='2.58'):
+            (found,) = self.api.api_get(
+                '/servers/%s/os-instance-actions?changes-since=%sZ' % (
+                    self.server['id'], asked.isoformat())
+            ).body['instanceActions']
+        self.assertEqual(instance_actions.XLOUD_SETTLE, found['action'])
+        # It begins when the change was made.
+        self.assertLess(
+            timeutils.parse_strtime(found['start_time']), asked)
 
     def test_nova_api_does_not(self):
         self.grow()
