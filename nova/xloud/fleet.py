@@ -81,7 +81,7 @@ def servers(
     """Elastic servers whose books are written, the newest first.
 
     Servers that were never given a host are not among them: they hold nothing
-    and are charged nothing.
+    and have no allocation.
 
     :param marker: the uuid of the last server that the caller has
     :param silent: as of :func:`answers`
