@@ -17,7 +17,8 @@ PANEL_DASHBOARD = 'project'
 PANEL_GROUP = 'compute'
 ADD_PANEL = 'xloud_dashboard.project.panel.XloudAdjust'
 ADD_INSTALLED_APPS = ['xloud_dashboard']
-ADD_JS_FILES = ['xloud_dashboard/adjust.js']
+ADD_JS_FILES = ['xloud_dashboard/adjust.js', 'xloud_dashboard/launch.js']
+ADD_ANGULAR_MODULES = ['xloud.launch']
 EXTRA_TABS = {
     'openstack_dashboard.dashboards.project.instances.tabs.'
     'InstanceDetailTabs': ('xloud_dashboard.tabs.SizesTab',),

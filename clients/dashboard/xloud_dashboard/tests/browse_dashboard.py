@@ -20,6 +20,31 @@ from xloud_dashboard.tests import cloud
 
 SERVERS = '/project/instances/'
 
+# Horizon's list of flavors for a new server, with what is left of the quota
+LIST_FLAVORS = '''
+var limits = arguments[0], flavors = arguments[1];
+angular.element(document.body).injector().invoke([
+  '$compile', '$rootScope', 'launchInstanceModel',
+  function ($compile, $rootScope, model) {
+    var scope = window.launch = $rootScope.$new();
+    scope.launchInstanceFlavorForm = {
+      'allocated-flavor': {$setValidity: angular.noop}};
+    model.newInstanceSpec = {instance_count: 1, source: []};
+    $compile('<div ng-controller="LaunchInstanceFlavorController as ctrl">' +
+             '</div>')(scope);
+    scope.$digest();
+    model.novaLimits = limits;
+    model.flavors = flavors;
+    scope.$digest();
+  }]);
+'''
+# The errors of the only flavor, and what its charts add to the quota
+LISTED = '''
+var facade = window.launch.$$childHead.ctrl.availableFlavorFacades[0];
+return [Object.keys(facade.errors), facade.vcpusChartData.data[1].value,
+        facade.ramChartData.data[1].value];
+'''
+
 
 class DashboardTest(testing.StaticLiveServerTestCase):
 
@@ -148,6 +173,27 @@ class DashboardTest(testing.StaticLiveServerTestCase):
         self.browser.open('/admin/xloud_servers/')
         self.assertIn('This cloud has no elastic servers',
                       self.browser.text('[data-xloud-problem]'))
+
+    def list_flavors(self, cores, ram):
+        """What the form for a new server lists if so much is left."""
+        self.browser.open(SERVERS)
+        self.browser.driver.execute_script(LIST_FLAVORS, {
+            'maxTotalCores': 20, 'totalCoresUsed': 20 - cores,
+            'maxTotalRAMSize': 9000, 'totalRAMUsed': 9000 - ram,
+            'maxTotalInstances': 9, 'totalInstancesUsed': 3}, [cloud.FLAVOR])
+
+    def listed(self):
+        return self.browser.driver.execute_script(LISTED)
+
+    def test_a_new_server(self):
+        """Nova charges the minimum, so that has to fit the quota."""
+        self.browser.login('member', 'secret', SERVERS)
+        self.list_flavors(cores=2, ram=1024)
+        self.browser.until(lambda: self.listed() == [[], 2, 1024])
+        self.list_flavors(cores=1, ram=1024)
+        self.browser.until(lambda: self.listed() == [['vcpus'], 2, 1024])
+        self.list_flavors(cores=2, ram=1023)
+        self.browser.until(lambda: self.listed() == [['ram'], 2, 1024])
 
     def test_a_server_of_a_fixed_size(self):
         self.browser.login('member', 'secret',

@@ -175,7 +175,7 @@ class Cloud:
             kind = path.split('/')[1]
             made = {'servers': [self._instance(uuid)
                                 for uuid in self.statuses],
-                    'flavors': [_flavor(True)]}
+                    'flavors': [FLAVOR]}
             return 200, {kind: made[kind]}
         match = re.match(r'/servers/([^/]+)(/.*)?$', path)
         if match and match[2] == '/os-instance-actions':
@@ -194,9 +194,12 @@ class Cloud:
                 'maxTotalInstances': 9, 'totalInstancesUsed': 3,
                 'maxTotalCores': 99, 'totalCoresUsed': 12,
                 'maxTotalRAMSize': 99999, 'totalRAMUsed': 6144}, 'rate': []}}
+        match = re.match(r'/flavors/([^/]+)/os-extra_specs$', path)
+        if match:
+            return 200, {'extra_specs': FLAVOR['extra_specs']}
         match = re.match(r'/flavors/([^/]+)$', path)
         if match:
-            return 200, {'flavor': _flavor(True)}
+            return 200, {'flavor': FLAVOR}
         return 200, {_kind(path): []}
 
     def _adjust(self, method, uuid, query, body):
@@ -252,7 +255,7 @@ class Cloud:
             'key_name': None, 'locked': False, 'description': None,
             # As from 2.47 on it shows that there is no range, as below 2.47
             # it shows nothing.
-            'flavor': _flavor(False) if uuid == FIXED else {'id': 'elastic'},
+            'flavor': _FIXED_FLAVOR if uuid == FIXED else {'id': 'elastic'},
             'OS-EXT-STS:task_state': None, 'OS-EXT-STS:vm_state': 'active',
             'OS-EXT-STS:power_state': 4 if uuid == STOPPED else 1,
             'OS-EXT-AZ:availability_zone': 'nova',
@@ -275,16 +278,15 @@ def _size(status, word):
                                  status[word + '_memory_mb'])
 
 
-def _flavor(is_elastic):
-    """A flavor of the list, or one as a server shows it from 2.47 on."""
-    flavor = {'vcpus': 8, 'ram': 4096, 'disk': 1, 'swap': 0,
-              'original_name': 'fixed', 'ephemeral': 0, 'extra_specs': {}}
-    if is_elastic:
-        flavor = {'id': 'elastic', 'name': 'elastic', 'vcpus': 8, 'ram': 4096,
-                  'disk': 1, 'swap': 0, 'OS-FLV-EXT-DATA:ephemeral': 0,
-                  'links': [], 'extra_specs': {
-                      'minimum_cpu': '2', 'minimum_memory': '1024'}}
-    return flavor
+# As the list of flavors has it
+FLAVOR = {
+    'id': 'elastic', 'name': 'elastic', 'vcpus': 8, 'ram': 4096, 'disk': 1,
+    'swap': 0, 'OS-FLV-EXT-DATA:ephemeral': 0, 'links': [], 'extra_specs': {
+        'minimum_cpu': '2', 'minimum_memory': '1024'}}
+# As a server shows it from 2.47 on
+_FIXED_FLAVOR = {
+    'vcpus': 8, 'ram': 4096, 'disk': 1, 'swap': 0, 'original_name': 'fixed',
+    'ephemeral': 0, 'extra_specs': {}}
 
 
 def _refused(code, message):

@@ -83,6 +83,7 @@ class WheelTest(unittest.TestCase):
             for name in ('policy/xloud.yaml', 'templatetags/xloud.py',
                          'enabled/_2250_xloud_adjust.py',
                          'static/xloud_dashboard/adjust.js',
+                         'static/xloud_dashboard/launch.js',
                          'templates/xloud_dashboard/_adjust.html'):
                 self.assertTrue((built / name).exists(), name)
             self.assertFalse((built / 'tests').exists())
