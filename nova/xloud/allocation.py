@@ -33,6 +33,8 @@ from oslo_log import log as logging
 from nova import exception
 from nova.i18n import _
 from nova.scheduler.client import report
+from nova.scheduler import utils as scheduler_utils
+from nova.xloud import devices
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
@@ -274,6 +276,39 @@ def take_back(context, reportclient, instance, consumer_uuid: str,
                     '%(error)s', {'migration': consumer_uuid, 'error': error},
                     instance=instance)
         return False
+
+
+def create(context, reportclient, instance, rp_uuid: str) -> bool:
+    """Allocate what a server is charged, if Placement has nothing of it.
+
+    Somebody has deleted that. As in Nova's own command, which heals such a
+    server, a part that its flavor does not tell cannot be allocated again.
+
+    :returns: whether that was done
+    """
+    try:
+        held = reportclient.get_allocs_for_consumer(context, instance.uuid)
+        if held['allocations'] or _has_other_parts(instance):
+            return False
+        return reportclient.put_allocations(context, instance.uuid, {
+            'allocations': {rp_uuid: {
+                'resources': scheduler_utils.resources_from_flavor(
+                    instance, instance.flavor)}},
+            'project_id': instance.project_id, 'user_id': instance.user_id,
+            # Only if nobody else allocates something meanwhile
+            'consumer_generation': None})
+    except (ks_exc.ClientException, exception.AllocationUpdateFailed,
+            exception.ConsumerAllocationRetrievalFailed,
+            exception.PlacementAPIConnectFailure) as error:
+        LOG.warning('Nothing is allocated again: %s', error, instance=instance)
+        return False
+
+
+def _has_other_parts(instance):
+    """Whether devices or the bandwidth of ports are allocated, too."""
+    return bool(devices.keys_of(instance.flavor)) or any(
+        (vif.get('profile') or {}).get('allocation')
+        for vif in instance.get_network_info())
 
 
 def ask_for_move(instance, allocation) -> None:

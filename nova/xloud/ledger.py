@@ -155,6 +155,14 @@ class Ledger:
             self._provider(instance)) for migration in undone
             if migration.source_node == instance.node)
 
+    def allocate_again(self, context, instance) -> bool:
+        """Allocate what a server is charged if Placement has nothing of it.
+
+        :returns: whether that was done
+        """
+        return allocation.create(context, self._compute.reportclient,
+                                 instance, self._provider(instance))
+
     def can_release(self, context, instance) -> bool:
         """Whether Placement may accept less now, after it has refused.
 

@@ -292,7 +292,7 @@ class Reconciler:
                 LOG.debug('Its flavor says what is allocated.',
                           instance=instance)
                 return
-            if not self._take_back(context, instance):
+            if not self._get_allocation(context, instance):
                 LOG.warning('The server has no allocation of vCPUs and memory '
                             'on its host. Heal its allocations.',
                             instance=instance)
@@ -301,16 +301,22 @@ class Reconciler:
         elif found is not None and memo.is_asked:
             memo.verify(instance)
 
-    def _take_back(self, context, instance):
-        """Take back the allocation that an undone move has left behind."""
+    def _get_allocation(self, context, instance):
+        """Get a server that has no allocation on its host one.
+
+        An undone move has it still, or somebody has deleted it.
+        """
+        ledger = self._executor.ledger
         try:
             with task.locked_now(instance.uuid):
                 instance.refresh()
                 return self._is_quiet(instance) and (
-                    self._executor.ledger.take_back(context, instance))
+                    ledger.take_back(context, instance) or
+                    ledger.allocate_again(context, instance))
         except (lockutils.AcquireLockFailedException,
                 exception.InstanceNotFound) as error:
-            LOG.debug('Nothing is taken back: %s', error, instance=instance)
+            LOG.debug('Nothing is allocated to it: %s', error,
+                      instance=instance)
             return False
 
     def _is_settled(self, instance, guest, allocated):

@@ -17,8 +17,10 @@ Before 14.0.0 Placement takes no write there, also none that asks for less.
 """
 
 import contextlib
+import io
 from unittest import mock
 
+import fixtures
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.cmd import manage
@@ -246,6 +248,57 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.reconcile()
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
         self.assertEqual(size.Size(0, 0), self.used('host2'))
+
+    def test_an_audit_after_a_revert_that_placement_refuses(self):
+        """It takes for left over what the server has here and there."""
+        self.start_host('host2')
+        self.adjust(4, 4096)
+        self.api.post_server_action(self.server['id'], {'migrate': None})
+        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+        self.change_inventory('DISK_GB', reserved=1028)
+        self._revert_resize(self.server)
+        if self.is_placement_strict():
+            with fixtures.MonkeyPatch('sys.stdout', io.StringIO()):
+                manage.PlacementCommands().audit(delete=True)
+            self.reconcile()
+            self.assertEqual({}, self.allocated(self.server['id']))
+            self.assertIn('Heal its allocations', self.stdlog.logger.output)
+        self.change_inventory('DISK_GB', reserved=0)
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        self.assertEqual(size.Size(0, 0), self.used('host2'))
+
+    def delete_allocation(self):
+        """Somebody does, and the next adjust notices that."""
+        self.adjust(4, 4096)
+        self.reconcile()
+        self._delete_server_allocations(self.server['id'])
+        self.assert_refused('not what it is charged', 6, 6144)
+
+    def test_an_allocation_that_somebody_deletes(self):
+        before = self._get_allocations_by_server_uuid(self.server['id'])
+        self.delete_allocation()
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        (allocation,), (old,) = (
+            found.values() for found in (
+                self._get_allocations_by_server_uuid(self.server['id']),
+                before))
+        self.assertEqual(
+            dict(old['resources'], VCPU=4, MEMORY_MB=4096),
+            allocation['resources'])
+
+    def test_an_allocation_of_a_port_that_somebody_deletes(self):
+        """Nobody but Neutron knows what it was."""
+        self.delete_allocation()
+        with mock.patch.object(
+                objects.Instance, 'get_network_info', return_value=[
+                    {'profile': {'allocation': {'group': 'rp'}}}]):
+            self.reconcile()
+        self.assertEqual({}, self.allocated(self.server['id']))
+        self.assertIn('Heal its allocations', self.stdlog.logger.output)
 
     def test_the_host_that_it_was_evacuated_from(self):
         """It is down, reserved, and keeps an allocation until it is back."""
