@@ -133,9 +133,9 @@ class MovesTestCase(two_hosts.TwoHostsTestCase):
         fixtures.wait_for(
             lambda: self.domain(server).jobStats().get('memory_processed'),
             60, 'QEMU sends the memory of the guest')
-        (migration,) = self.api.api_get(
-            '/servers/%s/migrations' % server['id']).body['migrations']
-        return migration
+        # Since 34.0.0 Nova's tests refuse what it says of the migrations of
+        # one server as long as nothing is copied of a disk.
+        return self._migration(server)
 
     def test_live_migration_of_a_paused_server(self):
         """This is no start, though libvirt has the same number for both."""
@@ -265,8 +265,11 @@ class MovesTestCase(two_hosts.TwoHostsTestCase):
         self._migrate_server(server, host=self.other)
         self.wait_until_booted(server)
         self.assert_all_see(server, held)
-        migration = self.api.api_get(
-            '/os-migrations?instance_uuid=%s' % server['id']
-        ).body['migrations'][0]['uuid']
+        migration = self._migration(server)['uuid']
         self.assertEqual({self.host: held}, self.allocated(migration))
         return migration
+
+    def _migration(self, server):
+        return self.api.api_get(
+            '/os-migrations?instance_uuid=%s' % server['id']
+        ).body['migrations'][0]
