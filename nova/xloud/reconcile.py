@@ -101,6 +101,19 @@ class Reconciler:
 
     def reconcile(self, context) -> None:
         """Reconcile all elastic servers of the host."""
+        try:
+            self._reconcile(context)
+        except Exception:
+            # Such as while nova-conductor is away
+            self._hold_up(list(self.memos))
+            raise
+
+    def _hold_up(self, uuids):
+        """Remember that nobody has looked at these servers."""
+        for uuid in uuids:
+            self.memos[uuid].hold_up()
+
+    def _reconcile(self, context):
         instances = self._instances(context)
         self._executor.forget_others(instances)
         if not instances:
@@ -118,8 +131,7 @@ class Reconciler:
                 if not task.is_running(instance):
                     self.memos[instance.uuid].hold_up()
         guests = servers and self._executor.guests(list(servers.values()))
-        for uuid in servers.keys() - guests:
-            self.memos[uuid].hold_up()
+        self._hold_up(servers.keys() - guests)
         if guests:
             self._look_at_all(context, servers, guests)
         summary.log(instances, servers.keys() - guests)
@@ -158,6 +170,7 @@ class Reconciler:
             except Exception:
                 # The failure of one server must not stop the others.
                 LOG.exception('Not reconciled.', instance=servers[uuid])
+                self._hold_up([uuid])
 
     def _instances(self, context):
         """The elastic servers of the host, without a look at others."""
@@ -229,6 +242,7 @@ class Reconciler:
             LOG.warning('Not reconciled now: %s', error, instance=instance)
         except Exception:
             LOG.exception('Not reconciled.', instance=instance)
+            self._hold_up([instance.uuid])
         return True
 
     def start_anew(self, context, instance) -> None:

@@ -12,6 +12,7 @@
 
 """Adjust and reconcile on a compute, with a real database and Placement."""
 
+import contextlib
 import threading
 import time
 from unittest import mock
@@ -19,6 +20,7 @@ from unittest import mock
 import fixtures
 from oslo_concurrency import lockutils
 from oslo_db import exception as db_exc
+import oslo_messaging as messaging
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 import sqlalchemy
@@ -855,6 +857,23 @@ class StartTestCase(adjust_base.AdjustTestCase):
             # In vain, and each time nova-compute would wait.
             self.assertEqual(asked, len(self.driver.requests))
             stop(False)
+            self.reconcile()
+            self._check_that_it_has_its_time()
+
+    def test_its_time_passes_while_nobody_looks_at_it(self):
+        """nova-conductor or the database is away for minutes."""
+        away = mock.Mock(
+            side_effect=messaging.MessagingTimeout('by the test'))
+        for name in ('InstanceList.get_by_filters', 'Instance.refresh'):
+            self.guest.behaviour = scripted.OBEDIENT
+            self.adjust(*GROWN)
+            self.guest.behaviour = scripted.LATE
+            self.adjust(*base.MINIMUM)
+            with fixtures.MonkeyPatch('nova.objects.' + name, away):
+                for _ in range(2):
+                    self.wait()
+                    with contextlib.suppress(messaging.MessagingTimeout):
+                        self.reconcile()
             self.reconcile()
             self._check_that_it_has_its_time()
 
