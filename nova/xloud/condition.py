@@ -60,6 +60,9 @@ def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
         found = _of_suspended(known)
     if found is not None:
         return found
+    if known.is_in_error and not guest.running:
+        # Nothing is in progress, and it keeps its charge.
+        return SETTLED, None
     if not _same(sizes.charged,
                  size.largest(sizes.desired, sizes.boot, actual)):
         return IN_PROGRESS, known.pending or (

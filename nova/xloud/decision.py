@@ -80,7 +80,7 @@ def decide(known: situation.Situation,
         # What was asked for has ended, and what its next start gives is not
         # known: it may run elsewhere.
         return Decision(sizes.desired, sizes.charged, drive=None,
-                        outcome=known.outcome, is_reached=True)
+                        outcome=None, is_reached=True)
     if not known.guest.running:
         return Decision(
             desired=sizes.boot, charge=size.largest(sizes.boot, configured),

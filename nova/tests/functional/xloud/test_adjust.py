@@ -948,6 +948,31 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_it_is_in_error_and_loses_its_guest(self):
+        """On its way down, and after it did not give back all."""
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        self._check_without_a_guest(base.MINIMUM)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*GROWN)
+        self.wait()
+        self.reconcile()
+        self.assert_condition('Partial')
+        self._check_without_a_guest(base.MINIMUM, boot=GROWN)
+
+    def _check_without_a_guest(self, desired, boot=base.MINIMUM):
+        self.report('error')
+        self.driver.instances[self.server['id']].state = power_state.SHUTDOWN
+        for _ in range(2):
+            self.reconcile()
+            self.assert_condition('Settled')
+            self.assertEqual(desired, size.desired(self.instance(self.server)))
+            self.assert_charged(self.server, GROWN, 'host1')
+        self._reboot_server(self.server, hard=True)
+        self.reconcile()
+        self.assert_books(boot, boot)
+
     def test_its_time_passes_while_there_is_no_compute_service(self):
         for task_state in (None, 'image_uploading'):
             self.guest.behaviour = scripted.OBEDIENT
