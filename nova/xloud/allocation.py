@@ -282,7 +282,8 @@ def create(context, reportclient, instance, rp_uuid: str) -> bool:
     """Allocate what a server is charged, if Placement has nothing of it.
 
     Somebody has deleted that. As in Nova's own command, which heals such a
-    server, a part that its flavor does not tell cannot be allocated again.
+    server, a part that its flavor does not tell cannot be allocated again. If
+    its host has no room for all of its vCPUs and memory, it gets what fits.
 
     :returns: whether that was done
     """
@@ -290,18 +291,31 @@ def create(context, reportclient, instance, rp_uuid: str) -> bool:
         held = reportclient.get_allocs_for_consumer(context, instance.uuid)
         if held['allocations'] or _has_other_parts(instance):
             return False
-        return reportclient.put_allocations(context, instance.uuid, {
-            'allocations': {rp_uuid: {
-                'resources': scheduler_utils.resources_from_flavor(
-                    instance, instance.flavor)}},
-            'project_id': instance.project_id, 'user_id': instance.user_id,
-            # Only if nobody else allocates something meanwhile
-            'consumer_generation': None})
+        resources = scheduler_utils.resources_from_flavor(
+            instance, instance.flavor)
+        if _create(context, reportclient, instance, rp_uuid, resources):
+            return True
+        charged = size.charged(instance)
+        fits = Account(context, reportclient, instance, rp_uuid).fitting(
+            size.Size(0, 0), charged)
+        if fits == charged or not all(fits):
+            return False
+        _set(resources, fits)
+        return _create(context, reportclient, instance, rp_uuid, resources)
     except (ks_exc.ClientException, exception.AllocationUpdateFailed,
             exception.ConsumerAllocationRetrievalFailed,
-            exception.PlacementAPIConnectFailure) as error:
+            exception.PlacementAPIConnectFailure, LookupError,
+            ValueError) as error:
         LOG.warning('Nothing is allocated again: %s', error, instance=instance)
         return False
+
+
+def _create(context, reportclient, instance, rp_uuid, resources):
+    return reportclient.put_allocations(context, instance.uuid, {
+        'allocations': {rp_uuid: {'resources': resources}},
+        'project_id': instance.project_id, 'user_id': instance.user_id,
+        # Only if nobody else allocates something meanwhile
+        'consumer_generation': None})
 
 
 def _has_other_parts(instance):

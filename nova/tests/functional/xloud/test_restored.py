@@ -101,6 +101,23 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_placement_has_nothing_on_a_host_that_is_full(self):
+        """It gets what fits, and can give back the rest."""
+        self.adjust(*GROWN)
+        self.be_verified()
+        self._delete_server_allocations(self.server['id'])
+        self.fill(28672)
+        self.assert_refused('is not what it is charged', *base.MINIMUM)
+        for _ in range(2):
+            self.reconcile()
+        self.assertEqual({'host1': size.Size(6, 3584)},
+                         self.allocated(self.server['id']))
+        self.assertIn('has 6 vCPUs, 3584 MiB in Placement', notes.outcome(
+            self.instance(self.server))[1])
+        self.adjust(*base.MINIMUM)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_a_server_that_has_grown(self):
         saved = self.backup()
         self.adjust(*GROWN)
