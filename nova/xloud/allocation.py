@@ -141,6 +141,21 @@ class Account:
             del allocations[other]
         return self._obstacles(allocations, wanted)
 
+    def can_write(self) -> bool:
+        """Whether Placement accepts the allocation once more as it is.
+
+        Then it would also accept less, although a class is over its capacity.
+
+        :raises ElasticConflict: if it does not say so
+        """
+        whole = self._get()
+        self._found(whole['allocations'], size.Size(0, 0))
+        response = self._put(whole)
+        if response.status_code == 409 and _is_concurrent(response):
+            raise self._conflict(_(
+                'its allocation in Placement was changed at the same time.'))
+        return response.status_code == 204
+
     def _get(self):
         try:
             return self._client.get_allocs_for_consumer(

@@ -223,7 +223,6 @@ class Executor:
         """Whether Placement has refused a lower charge, and still would."""
         charge, charged = plan.decision.charge, known.sizes.charged
         return (known.pending is not None and charge != charged and
-                self.memos[instance.uuid].is_release_refused and
                 not size.grows(charge, charged) and
                 not self.ledger.can_release(context, instance))
 

@@ -101,6 +101,29 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_nova_compute_starts_while_placement_refuses(self):
+        """The charge does not fall, and no action or bill says so."""
+        if not self.is_placement_strict():
+            self.skipTest('It accepts that.')
+        self.adjust(6, 6144)
+        self.change_inventory('DISK_GB', reserved=1028)
+        self.flags(reserved_host_disk_mb=1028 * 1024)
+        self.adjust(2, 2048)
+        before, books = self.actions(), self.books(self.server)
+        for _ in range(2):
+            self.compute = self.restart_compute_service(self.compute)
+            for _ in range(2):
+                self.reconcile()
+            self.assert_pending(base.MINIMUM, GROWN, 'DISK_GB')
+        self.assertEqual(before, self.actions())
+        self.assertEqual(books, self.books(self.server))
+
+    def actions(self):
+        return [(found['action'], found['message'])
+                for found in self.api.api_get(
+                    '/servers/%s/os-instance-actions' % self.server['id']
+                ).body['instanceActions']]
+
     def test_memory(self):
         self.fill(20480)
         self.shrink_over_capacity('MEMORY_MB', allocation_ratio=0.5)
