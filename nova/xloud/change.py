@@ -57,6 +57,18 @@ class _Plan(ty.NamedTuple):
     def charge(self) -> size.Size:
         return size.largest(self.known.charged, self.desired, self.boot)
 
+    @property
+    def needed(self) -> size.Size:
+        """What must be allocated, nothing if it only gives back."""
+        least = self.earlier.desired
+        if self.guest.running:
+            # It may not have got yet what was asked for before.
+            least = size.smallest(least, self.guest.holds)
+        if (size.grows(self.desired, least) or
+                size.grows(self.boot, self.known.boot)):
+            return size.largest(self.desired, self.boot)
+        return size.Size(0, 0)
+
 
 class Change:
     """What a request changes. The caller holds the lock of the server."""
@@ -236,8 +248,9 @@ class Change:
         elif self._state() != task.CLAIMED:
             # This only checks the allocation, as claim() has done. If a part
             # of it was lost, the server must still be able to shrink.
-            kept = size.largest(plan.desired, plan.boot)
-            self._ledger.allocate(self._context, self.instance, kept, kept)
+            needed = plan.needed
+            self._ledger.allocate(
+                self._context, self.instance, needed, needed)
         try:
             self._ledger.save(
                 self._context, self.instance, record, task.TASK)

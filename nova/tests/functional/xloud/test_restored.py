@@ -26,6 +26,7 @@ from nova.scheduler.client import report
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import capacity_base
+from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
 from nova.xloud import notes
 from nova.xloud import size
@@ -96,7 +97,24 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.change_allocation(VCPU=2, MEMORY_MB=2048)
         self.fill(28672)
         self.assert_refused('is not what it is charged', 8)
-        self.assert_refused('is not what it is charged', 2, 4096)
+        # Step by step, and for now
+        self.adjust(5)
+        self.reconcile()
+        self.assertIn('has 5 vCPUs, 3584 MiB in Placement', notes.outcome(
+            self.instance(self.server))[1])
+        self.adjust(memory_mb=4096, persist=False)
+        self.adjust(*base.MINIMUM)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_placement_has_less_than_a_guest_is_on_its_way_to(self):
+        """To ask it for less than that is to let it grow."""
+        self.guest.behaviour = scripted.LOST
+        self.adjust(*GROWN)
+        self.change_allocation(VCPU=2, MEMORY_MB=2048)
+        self.fill(28672)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.assert_refused('is not what it is charged', 5, 5120)
         self.adjust(*base.MINIMUM)
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
