@@ -79,8 +79,10 @@ def decide(known: situation.Situation,
     if not known.guest.running and known.is_in_error:
         # What was asked for has ended, and what its next start gives is not
         # known: it may run elsewhere.
-        return Decision(sizes.desired, sizes.charged, drive=None,
-                        outcome=None, is_reached=True)
+        return Decision(
+            sizes.desired, sizes.charged,
+            drive=None if known.is_config_current else sizes.boot,
+            outcome=None, is_reached=True)
     if not known.guest.running:
         return Decision(
             desired=sizes.boot, charge=size.largest(sizes.boot, configured),

@@ -266,7 +266,9 @@ class Executor:
         :param target: None for nothing
         :param allocated: as in Occasion
         """
-        if target is None or instance.vm_state not in _DRIVEN:
+        # Without a guest, only its configuration gets another size.
+        if target is None or instance.vm_state not in _DRIVEN and (
+                guest.running or instance.vm_state != vm_states.ERROR):
             return
         memo = self.memos[instance.uuid]
         if memo.is_unplugging(guest, target):

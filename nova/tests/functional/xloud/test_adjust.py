@@ -961,6 +961,13 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.assert_condition('Partial')
         self._check_without_a_guest(base.MINIMUM, boot=GROWN)
 
+    def test_it_is_in_error_after_a_change_that_was_not_undone(self):
+        """The hypervisor went away, and is back without the guest."""
+        self.guest.behaviour = scripted.FAILING
+        self.assertRaises(exception.ElasticConflict, self.adjust, *GROWN)
+        self.guest.behaviour = scripted.OBEDIENT
+        self._check_without_a_guest(base.MINIMUM)
+
     def _check_without_a_guest(self, desired, boot=base.MINIMUM):
         self.report('error')
         self.driver.instances[self.server['id']].state = power_state.SHUTDOWN
