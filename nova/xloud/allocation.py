@@ -297,7 +297,7 @@ def create(context, reportclient, instance, rp_uuid: str) -> bool:
     """Allocate what a server is charged, if Placement has nothing of it.
 
     Somebody has deleted that. As in Nova's own command, which heals such a
-    server, a part that its flavor does not tell cannot be allocated again. If
+    server, a part that its flavor does not name cannot be allocated again. If
     its host has no room for all of its vCPUs and memory, it gets what fits.
 
     :returns: whether that was done
