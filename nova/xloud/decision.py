@@ -76,16 +76,13 @@ def decide(known: situation.Situation,
     sizes = known.sizes
     # If the configuration can still give more than boot, that stays charged.
     configured = sizes.boot if known.is_config_current else sizes.charged
-    if not known.guest.running and known.is_in_error:
-        # What was asked for has ended, and what its next start gives is not
-        # known: it may run elsewhere.
-        return Decision(
-            sizes.desired, sizes.charged,
-            drive=None if known.is_config_current else sizes.boot,
-            outcome=None, is_reached=True)
     if not known.guest.running:
+        desired, charge = sizes.boot, size.largest(sizes.boot, configured)
+        if known.is_in_error:
+            # It may run elsewhere, so what its next start gives is not known.
+            desired, charge = sizes.desired, sizes.charged
         return Decision(
-            desired=sizes.boot, charge=size.largest(sizes.boot, configured),
+            desired, charge,
             drive=None if known.is_config_current else sizes.boot,
             outcome=None, is_reached=True)
 

@@ -266,9 +266,10 @@ class Executor:
         :param target: None for nothing
         :param allocated: as in Occasion
         """
-        # Without a guest, only its configuration gets another size.
-        if target is None or instance.vm_state not in _DRIVEN and (
-                guest.running or instance.vm_state != vm_states.ERROR):
+        can_change = instance.vm_state in _DRIVEN or (
+            # Its configuration, and no guest
+            instance.vm_state == vm_states.ERROR and not guest.running)
+        if target is None or not can_change:
             return
         memo = self.memos[instance.uuid]
         if memo.is_unplugging(guest, target):

@@ -30,8 +30,8 @@ from nova.xloud import size
 # higher charge does not wait.
 _LEISURE_SECONDS = 60
 _MOST_LEISURE_SECONDS = 3600
-# A clock that gains more between two looks was set. If it is only corrected,
-# step by step, it gains a few seconds a minute.
+# A clock that gains more between two looks was set. One that is corrected
+# slowly gains a few seconds a minute.
 _MOST_GAIN = datetime.timedelta(seconds=10)
 # How long nova-api may take to record a change after its host has made it.
 _TOLD_SECONDS = 60
@@ -103,8 +103,8 @@ class Memo:
         self.unsure: ty.Optional[Change] = None
         # Whether it was looked at since the service has started
         self._is_known = False
-        # What the clock said when one began that nobody sets, at the last look
-        self._clock_at_zero: ty.Optional[datetime.datetime] = None
+        # The clock less the monotonic one, which nobody sets, at the last look
+        self._offset: ty.Optional[datetime.datetime] = None
         # Whether its guest did nothing, or was asked for nothing, before it
         # reached its desired size
         self._was_held_up = False
@@ -128,7 +128,8 @@ class Memo:
             boot size for its configuration
         """
         known = situation.of(instance, guest, timeutils.utcnow())
-        is_clock_set = self._gains(known.now) or known.is_clock_set_back
+        is_clock_set = (
+            self._is_set_forward(known.now) or known.is_clock_set_back)
         if not self._is_known:
             # Nobody has asked its guest while there was no service.
             self._is_known = True
@@ -141,12 +142,11 @@ class Memo:
             was_held_up=self._was_held_up,
             is_config_current=is_configured or known.is_config_current)
 
-    def _gains(self, now):
+    def _is_set_forward(self, now):
         """Whether the clock was set forward since the last look."""
-        before, self._clock_at_zero = self._clock_at_zero, (
+        before, self._offset = self._offset, (
             now - datetime.timedelta(seconds=time.monotonic()))
-        return before is not None and (
-            self._clock_at_zero - before > _MOST_GAIN)
+        return before is not None and self._offset - before > _MOST_GAIN
 
     def hold_up(self) -> None:
         """Remember that the guest did nothing, or was asked for nothing."""
