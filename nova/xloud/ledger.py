@@ -169,13 +169,13 @@ class Ledger:
         This changes nothing.
         """
         wanted = size.largest(size.desired(instance), size.boot(instance))
-        account, known = (
-            self._account(context, instance), self._memos[instance.uuid])
+        account = self._account(context, instance)
         if not account.obstacles(wanted):
             return True
-        if not known.is_release_refused:
-            known.is_release_refused = not account.can_write()
-        return not known.is_release_refused
+        remembered = self._memos[instance.uuid]
+        if not remembered.is_release_refused:
+            remembered.is_release_refused = not account.can_write()
+        return not remembered.is_release_refused
 
     def has_room(self, context, instance, needed) -> bool:
         """Whether Placement may accept more now, after it has refused.

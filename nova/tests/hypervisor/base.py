@@ -21,7 +21,6 @@ import io
 import os
 import pathlib
 import time
-import types
 import typing as ty
 
 import fixtures
@@ -204,22 +203,21 @@ class HypervisorTestCase(base.ElasticServersTestCase):
                 if not hasattr(running, 'wait')]
 
     def _watch_spawned(self):
-        spawn = listener.spawner.spawn
+        spawn = listener.spawn
         self._spawned = []
 
-        def watched(function, *args):
+        def watched(work):
             def run():
                 try:
-                    function(*args)
+                    work()
                 finally:
                     self._spawned.remove(run)
 
             self._spawned.append(run)
-            return spawn(run)
+            spawn(run)
 
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.listener.spawner',
-            types.SimpleNamespace(spawn=watched)))
+            'nova.virt.libvirt.xloud.listener.spawn', watched))
 
     def create_image(self, *words, has_agent=False):
         """An image that starts the tiny guest.

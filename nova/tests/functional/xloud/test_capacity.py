@@ -216,12 +216,7 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
 
     def test_a_revert_that_placement_refuses(self):
         """Its allocation follows when Placement accepts that."""
-        self.start_host('host2')
-        self.adjust(4, 4096)
-        self.api.post_server_action(self.server['id'], {'migrate': None})
-        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
-        self.change_inventory('DISK_GB', reserved=1028)
-        self._revert_resize(self.server)
+        self._revert_where_placement_refuses()
         self._check_that_it_is_taken_back()
 
     def test_deleted_before_its_allocation_is_taken_back(self):
@@ -260,6 +255,20 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
                 self.server, migration_expected_state='failed')
         self._check_that_it_is_taken_back()
 
+    def _revert_where_placement_refuses(self):
+        self.start_host('host2')
+        self.adjust(4, 4096)
+        self.api.post_server_action(self.server['id'], {'migrate': None})
+        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
+        self.change_inventory('DISK_GB', reserved=1028)
+        self._revert_resize(self.server)
+
+    def _check_that_it_is_settled(self):
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        self.assertEqual(size.Size(0, 0), self.used('host2'))
+
     def _check_that_it_is_taken_back(self):
         """As soon as Placement accepts that, after a move that was undone."""
         if self.is_placement_strict():
@@ -267,19 +276,11 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.assertIn('Heal its allocations', self.stdlog.logger.output)
             self.assertNotEqual(size.Size(0, 0), self.used('host2'))
             self.change_inventory('DISK_GB', reserved=0)
-        for _ in range(2):
-            self.reconcile()
-        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
-        self.assertEqual(size.Size(0, 0), self.used('host2'))
+        self._check_that_it_is_settled()
 
     def test_an_audit_after_a_revert_that_placement_refuses(self):
         """It takes for left over what the server has here and there."""
-        self.start_host('host2')
-        self.adjust(4, 4096)
-        self.api.post_server_action(self.server['id'], {'migrate': None})
-        self._wait_for_state_change(self.server, 'VERIFY_RESIZE')
-        self.change_inventory('DISK_GB', reserved=1028)
-        self._revert_resize(self.server)
+        self._revert_where_placement_refuses()
         if self.is_placement_strict():
             with fixtures.MonkeyPatch('sys.stdout', io.StringIO()):
                 manage.PlacementCommands().audit(delete=True)
@@ -287,10 +288,7 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.assertEqual({}, self.allocated(self.server['id']))
             self.assertIn('Heal its allocations', self.stdlog.logger.output)
         self.change_inventory('DISK_GB', reserved=0)
-        for _ in range(2):
-            self.reconcile()
-        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
-        self.assertEqual(size.Size(0, 0), self.used('host2'))
+        self._check_that_it_is_settled()
 
     def delete_allocation(self):
         """Somebody does, and the next adjust notices that."""

@@ -395,8 +395,8 @@ class GivenBackTestCase(task_base.TaskBase):
             self.assert_no_task()
             self.assert_books(base.MINIMUM, base.MINIMUM)
 
-    def test_what_was_claimed_is_given_up(self):
-        """nova-api dies between the claim and the change."""
+    def claim(self):
+        """What nova-api does before the change, and dies."""
         with self.cell() as cell:
             instance = self.instance(self.server)
             request = rpcapi.Request.about(
@@ -404,6 +404,10 @@ class GivenBackTestCase(task_base.TaskBase):
             task.take(cell, instance, request.token)
             self.assertEqual(GROWN, rpcapi.XloudAPI().claim(
                 cell, instance, request))
+
+    def test_what_was_claimed_is_given_up(self):
+        """nova-api dies between the claim and the change."""
+        self.claim()
         self.assertEqual({'host1': GROWN}, self.allocated(self.server['id']))
         self.assertEqual(GROWN, size.charged(self.instance(self.server)))
         self.assertEqual(
@@ -427,12 +431,7 @@ class GivenBackTestCase(task_base.TaskBase):
 
     def test_the_pass_that_gives_it_back_finishes_it(self):
         """What is logged for alerts is what that pass leaves."""
-        with self.cell() as cell:
-            instance = self.instance(self.server)
-            request = rpcapi.Request.about(
-                instance, 'req-of-somebody', 6, 6144, True)
-            task.take(cell, instance, request.token)
-            rpcapi.XloudAPI().claim(cell, instance, request)
+        self.claim()
         self.reconcile()
         line = 'Elastic servers: InProgress=1, total=1'
         self.assertEqual(1, self.stdlog.logger.output.count(line))

@@ -30,20 +30,15 @@ _CALM_SECONDS = 2
 _MOST_AT_WORK = 16
 
 
-class Threads:
-    """Threads of our own.
+def spawn(work) -> None:
+    """Start a thread of our own.
 
     Nova's own ones are few, builds and live migrations of other servers need
     them, and to handle an event can take a minute.
+
+    :raises RuntimeError: if the machine has no thread left
     """
-
-    @staticmethod
-    def spawn(work):
-        threading.Thread(
-            target=work, name='xloud-event', daemon=True).start()
-
-
-spawner = Threads
+    threading.Thread(target=work, name='xloud-event', daemon=True).start()
 
 
 class Listener:
@@ -105,7 +100,7 @@ class Listener:
                 # One waits for all guests.
                 return
             self._is_waiting = True
-        if not _spawn(self._wait_for_each):
+        if not _try_to_spawn(self._wait_for_each):
             self._is_waiting = False
 
     def _wait_for_each(self):
@@ -126,7 +121,7 @@ class Listener:
                 self._at_work += 1
             # Handling it can take seconds, and must not delay the events of
             # other guests.
-            if not _spawn(self._emit_each):
+            if not _try_to_spawn(self._emit_each):
                 with self._to_emit_lock:
                     self._at_work -= 1
 
@@ -145,12 +140,11 @@ class Listener:
                               instance_uuid=uuid)
 
 
-def _spawn(work) -> bool:
+def _try_to_spawn(work) -> bool:
     try:
-        spawner.spawn(work)
+        spawn(work)
         return True
     except RuntimeError as error:
-        # The machine has no thread left. The next event tries again, and
-        # reconcile looks at all guests.
+        # The next event tries again, and reconcile looks at all guests.
         LOG.warning('Events of guests wait: %s', error)
         return False

@@ -56,8 +56,7 @@ class GuestsTestCase(test.NoDBTestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.listener._CALM_SECONDS', 0))
         self.useFixture(fixtures.MonkeyPatch(
-            'nova.virt.libvirt.xloud.listener.Threads.spawn',
-            staticmethod(lambda work: work())))
+            'nova.virt.libvirt.xloud.listener.spawn', lambda work: work()))
         self.driver = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
         self.emitted = []
         self.driver.register_event_listener(self.emitted.append)
