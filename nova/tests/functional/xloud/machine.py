@@ -251,11 +251,13 @@ class Servers(stateful.RuleBasedStateMachine):
     @stateful.rule(server=servers, action=st.sampled_from(
         ['pause', 'suspend', 'image', 'report active', 'report an error']))
     def hold(self, server, action):
-        if action.startswith('report') and server in self.known and (
-                self.world.instance({'id': server}).vm_state == 'resized'):
-            # Stock Nova forgets the resize then, and what its migration has in
-            # Placement stays there for good.
-            return
+        if action.startswith('report') and server in self.known:
+            instance = self.world.instance({'id': server})
+            # Stock Nova forgets a resize then, and what its migration has in
+            # Placement stays there for good. It answers 500 later if it
+            # reports a server active that never got a host.
+            if instance.vm_state == 'resized' or not instance.host:
+                return
         self.post(server, *ACTIONS[action])
 
     @stateful.rule(server=servers, action=st.sampled_from(
