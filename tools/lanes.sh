@@ -6,7 +6,7 @@
 LANES=(pep8 docs clients py3 packages newest unit functional hypervisor)
 # What starts with the first of them and runs beside, because it waits for most
 # of its time: for guests, and for what pip installs.
-BESIDE=(hypervisor packages)
+BESIDE=(hypervisor packages clients)
 DEFAULT_LANES=("${LANES[@]}")
 # What runs on a release that is named: the others are about this repository.
 RELEASE_LANES=(unit functional)
