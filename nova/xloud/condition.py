@@ -19,7 +19,8 @@ InProgress
 Partial
     The guest did not give or take all that was asked for.
 Overcommitted
-    The guest holds more than is charged and its host has no room for that.
+    The guest holds more than is charged and its host has no room for that, or
+    Placement has lost a part of the charge.
 Unknown
     The host does not report what the guest holds.
 
@@ -88,6 +89,9 @@ def _of_running(known, actual):
         return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
             _('The server holds %(actual)s and is charged %(charged)s.') %
             {'actual': actual, 'charged': sizes.charged})
+    if noted == OVERCOMMITTED and known.lacks_allocation:
+        # Only its host asks Placement.
+        return outcome
     sentences = [
         _('The server holds %(actual)s instead of the desired %(desired)s.') %
         {'actual': actual, 'desired': sizes.desired}]

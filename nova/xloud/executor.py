@@ -170,9 +170,14 @@ class Executor:
         allocated = self._allocate_more(
             context, instance, charged, wanted, held)
         charge = size.largest(charged, size.smallest(wanted, allocated))
-        if self.ledger.save(
-                context, instance, lambda: size.settle(instance, charge),
-                instance.task_state):
+
+        def record():
+            size.settle(instance, charge)
+            if _is_noted_overcommitted(instance) and (
+                    not size.grows(held, charge)):
+                notes.clear_outcome(instance)
+
+        if self.ledger.save(context, instance, record, instance.task_state):
             memo.note_unasked(instance, charge.memory_mb - charged.memory_mb)
 
     def _plan(self, context, instance, known, occasion):
@@ -340,6 +345,10 @@ def _with_charge(plan, charge):
     return plan._replace(decision=plan.decision._replace(charge=charge))
 
 
+def _is_noted_overcommitted(instance):
+    return (notes.outcome(instance) or (None,))[0] == condition.OVERCOMMITTED
+
+
 def _warn_once(instance, decision):
-    if (notes.outcome(instance) or (None,))[0] != condition.OVERCOMMITTED:
+    if not _is_noted_overcommitted(instance):
         LOG.warning('%s', decision.outcome[1], instance=instance)

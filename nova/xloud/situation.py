@@ -103,6 +103,8 @@ class Situation(ty.NamedTuple):
     started_at: ty.Optional[datetime.datetime] = None
     # The (condition, reason) that the compute service noted
     outcome: ty.Optional[ty.Tuple[str, str]] = None
+    # What it held or was to be charged when its host had no room for that
+    excess: ty.Optional[ty.Tuple[int, int]] = None
     # Why the charge does not fall yet
     pending: ty.Optional[str] = None
     # False if the guest held the desired size at the last look
@@ -130,6 +132,15 @@ class Situation(ty.NamedTuple):
         """Whether it may hold more than its boot size, as after a start."""
         return self.is_start or is_waiting(
             self.started_at, self.now, self.settle_timeout)
+
+    @property
+    def lacks_allocation(self) -> bool:
+        """Whether less than its charge was allocated, and there was no room.
+
+        Otherwise what there was no room for is not charged.
+        """
+        return self.excess is not None and not size.grows(
+            self.excess, self.sizes.charged)
 
     @property
     def has_strayed(self) -> bool:
@@ -168,7 +179,8 @@ def of(instance, guest, now) -> Situation:
         changed_at=notes.changed_at(instance, latest),
         started_at=notes.started_at(instance, latest),
         is_clock_set_back=notes.is_noted_after(instance, latest),
-        outcome=notes.outcome(instance), pending=notes.pending(instance),
+        outcome=notes.outcome(instance), excess=notes.excess(instance),
+        pending=notes.pending(instance),
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),
         is_start=guest is not None and is_start(instance, guest),

@@ -398,6 +398,17 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assert_charged(self.server, size.Size(8, 8192), 'host1')
 
+    def test_room_while_something_else_happens(self):
+        """All that it holds is charged, and nothing says otherwise."""
+        other = self.fill(28672)
+        self.take(8, 8192)
+        self.set_state(task_state='image_uploading')
+        self._delete_server(other)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(8, 8192), 'host1')
+        self.assertIsNone(notes.outcome(self.instance(self.server)))
+        self.assertNotEqual('Overcommitted', self.status()['condition'])
+
     def test_as_much_as_fits_in_steps(self):
         """A host can allow only multiples of some amount."""
         self.change_inventory('MEMORY_MB', step_size=2048)

@@ -91,6 +91,16 @@ class ConditionTestCase(test.NoDBTestCase):
             large, charged=middle, is_settling=False,
             outcome=(condition.OVERCOMMITTED, 'so'))[0])
 
+    def test_less_in_placement_than_charged(self):
+        """What there was no room for is charged, so it was allocated once."""
+        outcome = condition.OVERCOMMITTED, 'so'
+        for held in (small, middle):
+            self.assertEqual(outcome, evaluate(
+                held, charged=middle, outcome=outcome, excess=middle))
+        # It has given back what was not charged.
+        self.assertEqual((condition.SETTLED, None), evaluate(
+            middle, charged=middle, outcome=outcome, excess=large))
+
     def test_a_balloon_driver_that_comes_back(self):
         self.assertEqual(condition.IN_PROGRESS, evaluate(
             large, charged=middle, guest={'is_returning': True})[0])
