@@ -42,6 +42,8 @@ CONF = nova.conf.CONF
 
 # How many servers to read at least, after some that are left out
 _MORE = 100
+# How many to read at a time, if all are wanted
+_PAGE = 1000
 
 _Instance = models.Instance
 _Entry = models.InstanceSystemMetadata
@@ -92,7 +94,33 @@ def servers(
     after = None if marker is None else _place(
         context, marker, filters.project_id)
     views: ty.List[ty.Dict[str, ty.Any]] = []
-    wanted = limit
+    for page in _pages(context, filters, limit, after, silent):
+        views += page
+        if limit is not None and len(views) >= limit:
+            break
+    return views[:limit]
+
+
+def every(
+    context,
+    filters: Filters = Filters(),
+    silent: ty.Optional[ty.Set[str]] = None,
+) -> ty.Iterator[ty.Dict[str, ty.Any]]:
+    """The same, without a limit, and without all of them in memory.
+
+    Where a page ends is remembered here and not looked up like a marker. The
+    last server of a page may be deleted and archived before the next page is
+    read, or its cell may stop to answer.
+    """
+    for page in _pages(context, filters, _PAGE, None, silent):
+        yield from page
+
+
+def _pages(context, filters, wanted, after, silent):
+    """The servers after a place in the list, some at a time.
+
+    :param wanted: how many to read at a time, None for all
+    """
     while True:
         pages = answers(nova_context.scatter_gather_skip_cell0(
             context, _page, filters, wanted, after), silent)
@@ -102,13 +130,13 @@ def servers(
         if found:
             details = _details_of(context, found, pages, silent)
             # What was deleted a moment ago has none.
-            views += [
+            yield [
                 _view(row, *details[row.uuid]) for row in found
                 if row.uuid in details and (
                     filters.with_any_books or
                     size.is_elastic(details[row.uuid][0]))]
-        if wanted is None or len(found) < wanted or len(views) >= limit:
-            return views[:limit]
+        if wanted is None or len(found) < max(wanted, 1):
+            return
         # Some are left out, perhaps many in a row.
         wanted = max(wanted, _MORE)
         after = _order(found[-1])

@@ -27,23 +27,6 @@ from nova.xloud import noted
 args = cmd_common.args
 action_description = cmd_common.action_description
 
-# How many servers to read at a time.
-_PAGE = 1000
-
-
-def elastic_servers(context, filters, silent):
-    """All of them, in pages.
-
-    :param silent: a set that gets the cells that do not answer
-    """
-    marker = None
-    while True:
-        page = fleet.servers(context, filters, _PAGE, marker, silent)
-        yield from page
-        if len(page) < _PAGE:
-            return
-        marker = page[-1]['id']
-
 
 class XloudCommands:
     """Look after elastic servers."""
@@ -61,7 +44,7 @@ class XloudCommands:
           help='Print a JSON list.')
     def list(self, conditions=(), host=None, project_id=None, as_json=False):
         silent = set()
-        servers = elastic_servers(
+        servers = fleet.every(
             nova_context.get_admin_context(),
             fleet.Filters(project_id, host, conditions), silent)
         if as_json:
@@ -111,7 +94,7 @@ def _servers_with_books(context):
     With a part of the servers, nothing that is said would be true.
     """
     silent = set()
-    servers = [*elastic_servers(
+    servers = [*fleet.every(
         context, fleet.Filters(with_any_books=True), silent)]
     return servers, _tell_of(silent)
 

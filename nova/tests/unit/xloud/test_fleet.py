@@ -31,6 +31,7 @@ from nova.xloud import noted
 from nova.xloud import notes
 from nova.xloud import size
 
+_PAGE = fleet._page
 FIRST = datetime.datetime(2026, 11, 26, 12)
 
 
@@ -192,17 +193,16 @@ class FleetTestCase(test.TestCase):
             len(by_condition['Partial']) + len(by_condition['Overcommitted']),
             len(self.list(conditions=['Partial', 'Overcommitted'])))
 
+    def page_of_cell_0(self, cctxt, *args):
+        """What fleet._page() finds while the other cell does not answer."""
+        if cctxt.cell_uuid == self.cells[1].uuid:
+            raise exception.CellTimeout()
+        return _PAGE(cctxt, *args)
+
     def test_a_cell_does_not_answer(self):
         one = self.make()
         self.make(cell=1)
-        original = fleet._page
-
-        def page(cctxt, *args):
-            if cctxt.cell_uuid == self.cells[1].uuid:
-                raise exception.CellTimeout()
-            return original(cctxt, *args)
-
-        with mock.patch.object(fleet, '_page', page):
+        with mock.patch.object(fleet, '_page', self.page_of_cell_0):
             self.assertEqual([one], self.list())
             self.flags(list_records_by_skipping_down_cells=False,
                        group='api')
@@ -210,6 +210,33 @@ class FleetTestCase(test.TestCase):
             silent = set()
             fleet.servers(self.context, silent=silent)
             self.assertEqual({self.cells[1].uuid}, silent)
+
+    def test_a_cell_does_not_answer_any_more(self):
+        """Its servers so far are given, and those of the others."""
+        others, last = [self.make(), self.make()], self.make(cell=1)
+        silent = set()
+        self.flags(list_records_by_skipping_down_cells=False, group='api')
+        with mock.patch.object(fleet, '_PAGE', 1), (
+                mock.patch.object(fleet, '_MORE', 1)):
+            servers = fleet.every(self.context, silent=silent)
+            self.assertEqual(last, next(servers)['id'])
+            self.assertEqual(set(), silent)
+            with mock.patch.object(fleet, '_page', self.page_of_cell_0), (
+                    mock.patch.object(fleet, '_created_at',
+                                      side_effect=exception.CellTimeout)):
+                found = [server['id'] for server in servers]
+        self.assertEqual(others[::-1], found)
+        self.assertEqual({self.cells[1].uuid}, silent)
+
+    def test_the_last_server_of_a_page_is_archived(self):
+        older, newer = self.make(), self.make()
+        with mock.patch.object(fleet, '_PAGE', 1):
+            servers = fleet.every(self.context)
+            self.assertEqual(newer, next(servers)['id'])
+            objects.InstanceMapping.get_by_instance_uuid(
+                self.context, newer).destroy()
+            self.assertEqual(
+                [older], [server['id'] for server in servers])
 
     def test_a_server_is_deleted_while_they_are_read(self):
         """No page is shorter for that, or it would seem to be the last."""
@@ -223,6 +250,7 @@ class FleetTestCase(test.TestCase):
             return found
 
         with mock.patch.object(fleet, '_details', details):
+            self.assertEqual([], self.list(limit=0))
             self.assertEqual(uuids[:2], self.list(limit=2))
             self.assertEqual(uuids, self.list(limit=3))
             self.assertEqual(uuids, self.list(limit=4))
