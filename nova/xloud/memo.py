@@ -33,6 +33,9 @@ _MOST_LEISURE_SECONDS = 3600
 # A clock that gains more between two looks was set. One that is corrected
 # slowly gains a few seconds a minute.
 _MOST_GAIN = datetime.timedelta(seconds=10)
+# How long Placement's answer counts if nothing here has changed it. Somebody
+# may change an allocation by hand, or restore the database of Placement.
+KNOWN_SECONDS = 600
 # How long nova-api may take to record a change after its host has made it.
 _TOLD_SECONDS = 60
 
@@ -83,6 +86,20 @@ def _is_waiting(limit):
     """Whether a limit holds now. It ends if the clock is set back."""
     return limit is not None and situation.is_waiting(
         limit.since, timeutils.utcnow(), limit.seconds)
+
+
+class AllAllocations:
+    """Limits how long it is known what the servers of a host have."""
+
+    def __init__(self):
+        self._since = time.monotonic()
+
+    def are_outdated(self) -> bool:
+        """Whether Placement has to be asked about all of them now."""
+        if time.monotonic() - self._since < KNOWN_SECONDS:
+            return False
+        self._since = time.monotonic()
+        return True
 
 
 class Memo:

@@ -34,6 +34,7 @@ from nova.xloud import action
 from nova.xloud import decision
 from nova.xloud import executor as xloud_executor
 from nova.xloud import failures
+from nova.xloud import memo as xloud_memo
 from nova.xloud import memory
 from nova.xloud import situation
 from nova.xloud import size
@@ -70,6 +71,7 @@ class Reconciler:
         self._running = threading.Lock()
         # Where to continue a pass that took too long
         self._next: ty.Optional[str] = None
+        self._all_allocations = xloud_memo.AllAllocations()
         # By server for which an event waits: until when
         self._waiting: ty.Dict[str, float] = {}
         self._waiting_lock = threading.Lock()
@@ -150,6 +152,10 @@ class Reconciler:
                     action.make_up(instance, request_id, *change)
 
     def _look_at_all(self, context, servers, guests):
+        if self._all_allocations.are_outdated():
+            # All at once, so that it is one question for the host.
+            for instance in servers.values():
+                self._executor.doubt(instance)
         unsure = [instance for uuid, instance in servers.items()
                   if not self.memos[uuid].is_verified(instance) and
                   self._is_quiet(instance)]

@@ -16,6 +16,8 @@ A database is restored from a backup that is some minutes old, and nova-compute
 goes on.
 """
 
+from unittest import mock
+
 import fixtures
 from keystoneauth1 import exceptions as ks_exc
 
@@ -28,6 +30,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
+from nova.xloud import memo
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -138,6 +141,47 @@ class RestoredTestCase(capacity_base.CapacityBase):
                          self.allocated(self.server['id']))
         self.assert_less_in_placement(size.Size(6, 3584))
         self.adjust(*base.MINIMUM)
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def count_questions(self, passes):
+        """How often passes ask Placement what is allocated."""
+        asked = mock.Mock(side_effect=allocation.charges)
+        with fixtures.MonkeyPatch('nova.xloud.allocation.charges', asked):
+            for _ in range(passes):
+                self.reconcile()
+        return asked.call_count
+
+    def test_somebody_changes_an_allocation(self):
+        """That is noticed, although the server stays as it is."""
+        self.adjust(*GROWN)
+        self.be_verified()
+        for resources in ({'VCPU': 2, 'MEMORY_MB': 2048}, {'VCPU': 8}):
+            self.change_allocation(**resources)
+            self.assertEqual(0, self.count_questions(3))
+            self.wait(memo.KNOWN_SECONDS)
+            self.assertEqual(1, self.count_questions(1))
+            self.assert_books(GROWN, GROWN)
+            self.be_verified()
+
+    def test_somebody_deletes_the_allocations_of_a_host(self):
+        servers = [self.server, self.fill(4096)]
+        self.be_verified()
+        for server in servers:
+            self._delete_server_allocations(server['id'])
+        self.assertEqual(0, self.count_questions(3))
+        self.wait(memo.KNOWN_SECONDS)
+        self.assertEqual(1, self.count_questions(1))
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.assert_charged(servers[1], size.Size(2, 4096), 'host1')
+
+    def test_placement_is_away_when_it_is_asked_again(self):
+        self.be_verified()
+        self.change_allocation(VCPU=1)
+        self.wait(memo.KNOWN_SECONDS)
+        with fixtures.MonkeyPatch('nova.xloud.allocation.charges', mock.Mock(
+                side_effect=ks_exc.ConnectFailure('by the test'))):
+            self.reconcile()
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
