@@ -19,6 +19,7 @@ import fixtures
 from lxml import etree
 
 from nova import context as nova_context
+from nova import exception
 from nova.tests.functional.libvirt import xloud_base
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import utils as libvirt_utils
@@ -179,10 +180,34 @@ class VcpuCurrentTest(xloud_base.ElasticServersTestBase):
 
     def test_swap_volume(self):
         server = self._grown_server()
+
+        self._swap_volume(server)
+
+        self.assert_live(DESIRED, server)
+        self.assert_next_start(BOOT, server)
+
+    def test_swap_volume_that_fails(self):
+        """The boot size has changed while it was copied."""
+        server = self._grown_server()
+
+        def copy(*args, **kwargs):
+            instance = self._instance(server)
+            size.record(instance, desired=DESIRED, boot=MINIMUM)
+            instance.save()
+            self._driver(server).set_elastic_guest(instance, DESIRED, MINIMUM)
+            raise Exception('by the test')
+
+        with mock.patch('nova.virt.libvirt.guest.BlockDevice.copy', copy):
+            self.assertRaises(exception.VolumeRebaseFailed,
+                              self._swap_volume, server)
+
+        self.assert_live(DESIRED, server)
+        self.assert_next_start(MINIMUM, server)
+
+    def _swap_volume(self, server):
         driver = self._driver(server)
         new_disk = mock.Mock()
         new_disk.to_xml.return_value = '<disk/>'
-
         with mock.patch.multiple(
                 driver, _connect_volume=mock.DEFAULT,
                 _disconnect_volume=mock.DEFAULT,
@@ -191,9 +216,6 @@ class VcpuCurrentTest(xloud_base.ElasticServersTestBase):
             driver.swap_volume(
                 nova_context.get_admin_context(), {}, {},
                 self._instance(server), '/dev/vda', 0)
-
-        self.assert_live(DESIRED, server)
-        self.assert_next_start(BOOT, server)
 
     def test_shelve_and_unshelve(self):
         server = self._grown_server()
