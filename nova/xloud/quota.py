@@ -17,18 +17,25 @@ counts, so a project that exceeds a limit in something else can shrink a
 server and grow it again.
 """
 
+from keystoneauth1 import exceptions as ks_exc
+from openstack import exceptions as sdk_exc
 import os_resource_classes as orc
 from oslo_limit import exception as limit_exceptions
 from oslo_log import log as logging
 
 from nova.compute import utils as compute_utils
 from nova import exception
+from nova.i18n import _
 from nova.limit import placement as placement_limits
 from nova.limit import utils as limit_utils
 from nova import objects
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
+
+# Without an answer of Placement, which counts, or Keystone, which has limits
+_SILENT = (exception.UsagesRetrievalFailed, ks_exc.ClientException,
+           limit_exceptions.SessionInitError, sdk_exc.SDKException)
 
 
 def growth_of(instance, vcpus, memory_mb) -> size.Size:
@@ -44,14 +51,26 @@ def check(context, instance, growth, is_charged=False):
     Limits that the project exceeds already in something else do not matter.
 
     :param is_charged: whether the growth is counted already
+    :raises OverQuota: if it may not
+    :raises ElasticConflict: if that is not known now
     """
     if max(growth) <= 0:
         return
-    if limit_utils.use_unified_limits():
-        _check_unified_limits(
-            context, instance.project_id, growth, is_charged)
-    else:
-        _check_legacy_quota(context, instance, growth, is_charged)
+    try:
+        if limit_utils.use_unified_limits():
+            _check_unified_limits(
+                context, instance.project_id, growth, is_charged)
+        else:
+            _check_legacy_quota(context, instance, growth, is_charged)
+    except _SILENT as error:
+        LOG.warning('The quota of project %(project)s cannot be checked: '
+                    '%(error)s',
+                    {'project': instance.project_id, 'error': error},
+                    instance=instance)
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid,
+            reason=_('the quota of its project cannot be checked. Try again '
+                     'later.'))
 
 
 def _check_unified_limits(context, project_id, growth, is_charged):

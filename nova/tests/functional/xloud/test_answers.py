@@ -17,6 +17,9 @@ guest.
 """
 
 import fixtures
+from keystoneauth1 import exceptions as ks_exc
+from openstack import exceptions as sdk_exc
+from oslo_limit import exception as limit_exceptions
 from oslo_limit import fixture as limit_fixture
 from oslo_messaging._drivers import impl_fake
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -24,6 +27,7 @@ from placement import db_api as placement_db
 import sqlalchemy
 
 import nova.conf
+from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.xloud import adjust_base
@@ -216,6 +220,39 @@ class RefusedTestCase(answers_base.AnswersBase):
             {'class:VCPU': 4, 'class:MEMORY_MB': 4096, 'servers': 0,
              'class:DISK_GB': 0}, {}))
         check(('class:VCPU', 'class:MEMORY_MB'))
+
+    def test_quota_is_not_known(self):
+        """Whoever counts, or has the limits, does not answer."""
+        def fail(*args, **kwargs):
+            raise errors.pop(0)
+
+        text = 'the quota of its project cannot be checked'
+        self.post(202, current_vcpus=2)
+        self.flags(count_usage_from_placement=True, group='quota')
+        errors = [ks_exc.ConnectFailure('by the test')]
+        with fixtures.MonkeyPatch(
+                'nova.scheduler.client.report.SchedulerReportClient'
+                '._get_usages', fail):
+            self.refuse(409, text)
+            # What it gives back needs no quota.
+            self.post(202, current_vcpus=2)
+
+        # The second time, the growth is charged already.
+        check = 'nova.objects.Quotas.check_deltas'
+        errors = [exception.UsagesRetrievalFailed(
+            project_id='x', user_id='y')]
+        with fixtures.MonkeyPatch(check, lambda *args, **kwargs: (
+                self.allocated(self.server['id'])['host1'].vcpus == 2 or
+                fail())):
+            self.refuse(409, text)
+
+        self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
+        for error in (limit_exceptions.SessionInitError('by the test'),
+                      sdk_exc.HttpException('by the test'),
+                      ks_exc.ServiceUnavailable()):
+            errors = [error]
+            with fixtures.MonkeyPatch('oslo_limit.limit.Enforcer', fail):
+                self.refuse(409, text)
 
     def test_wrong_state(self):
         for action, state, back in (('pause', 'paused', 'unpause'),
