@@ -119,6 +119,12 @@ class Carry:
             if not self.attempt(mine.name, mine.patch):
                 self.merge(mine, (mine.commit,))
             return
+        folded = self.folded(key, step)
+        if folded:
+            forms = [one.commit for name, one in self.mine.items()
+                     if name == key or name in folded]
+            self.merge(step, (*forms, step.commit), [])
+            return
         # Both look up one patch, so what is written anew fits here as well.
         shared = self.path.get(key) == self.there.get(key)
         if shared and self.attempt(step.name, step.patch):
@@ -135,6 +141,19 @@ class Carry:
             # It is not another form, only among other lines.
             ways.append((step.commit,))
         self.merge(step, (mine.commit, changed or step.commit), ways)
+
+    def folded(self, key: str, step: _stack.Step) -> ty.Set[str]:
+        """The patches that are a part of this one now and that this release
+        has in another form, or is without: only a person can fold that.
+        """
+        after = {_key(one) for one in self.after.steps}
+        new = _lines(step)
+        if key in self.was:
+            new -= _lines(self.was[key])
+        return {gone for gone, was in self.was.items()
+                if gone not in after and new & _lines(was) and (
+                    gone not in self.mine or
+                    _edits(self.mine[gone]) != _edits(was))}
 
     def changed(self, was: _stack.Step,
                 step: _stack.Step) -> ty.Optional[str]:
@@ -202,7 +221,8 @@ class Carry:
         """The first of these ways that git can do.
 
         :param picks: what a person gets where it can do none
-        :param ways: without it, only that
+        :param ways: without it, only that; of an empty one, a person has to
+                     do it in any case
         """
         if ways is None:
             ways = [picks]
@@ -253,6 +273,13 @@ def _edits(step: _stack.Step) -> ty.List[str]:
     """The lines that it adds and removes."""
     return [line for diff in step.patch.files for hunk in diff.hunks
             for line in hunk.lines if line[0] in '+-']
+
+
+def _lines(step: _stack.Step) -> ty.Set[ty.Tuple[str, str]]:
+    """Those of them that say something, each with its file."""
+    return {(diff.path, line) for diff in step.patch.files
+            for hunk in diff.hunks for line in hunk.lines
+            if line[0] in '+-' and any(map(str.isalnum, line))}
 
 
 def _key(one: ty.Union[_stack.Step, _stack.Listed]) -> str:

@@ -203,16 +203,25 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
     state.files = [diff.path for diff in at.step.patch.files]
     state.save(tree)
     shown = tree.release.shown
+    name, command = at.release.name, work.repo.command
+    if before:
+        text = (f'{at.step.name} has its own form on {name}, which the change '
+                f'does not fit; now it is there as on {source.name}')
+        refs = ' '.join(f'{PICK}-{number + 1}' for number, _ in
+                        enumerate(before))
+        forms = [f'this was its form: git -C {shown} show {refs}']
+    else:
+        text = (f'{at.step.name} has something in it that {name} is without; '
+                f'now it is there as on {source.name}')
+        forms = []
     return errors.SeriesError(
-        errors.Exit.CONFLICT,
-        f'{at.step.name} has its own form on {at.release.name}, which the '
-        f'change does not fit; now it is there as on {source.name}',
-        (f'look at it: git -C {shown} show',
-         f'this was its form: git -C {shown} show {PICK}-1',
+        errors.Exit.CONFLICT, text,
+        (f'look at it: git -C {shown} show', *forms,
          f'edit it, and git -C {shown} commit --all --amend',
-         f'{work.repo.command} rebase --continue {at.release.name}',
-         f'or give up: {work.repo.command} rebase --abort '
-         f'{at.release.name}'))
+         f'{command} rebase --continue {name}',
+         f'or leave it out of {name}: {command} rebase --skip '
+         f'{at.step.name} {name}',
+         f'or give up: {command} rebase --abort {name}'))
 
 
 def exported_again(work: workspace.Workspace, tree: _tree.Tree,
@@ -549,7 +558,8 @@ def end(tree: _tree.Tree) -> None:
 
 
 def forget(tree: _tree.Tree) -> None:
-    for ref in (ONTO, FROM, OLD, OFFER, *(f'{PICK}-{n}' for n in range(3))):
+    picks = tree.git.line('for-each-ref', '--format=%(refname)', f'{PICK}-*')
+    for ref in (ONTO, FROM, OLD, OFFER, *picks.split()):
         tree.git.run('update-ref', '-d', ref)
 
 

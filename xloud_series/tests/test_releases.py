@@ -413,6 +413,84 @@ class TestExport(Three):
                       self.expect(3, 'export'))
         self.assertEqual(before, self.snapshot())
 
+    def fold_first(self, how: str = 'fixup'):
+        """The second hook goes into the first, which has a form of its own
+        on 2.0; the one of these that is left is the first with `fixup`.
+        """
+        base.git(self.tree, 'rebase', '--quiet', '-i', 'refs/xloud/base',
+                 GIT_SEQUENCE_EDITOR=f'sed -i "2s/pick/{how}/"')
+
+    def test_one_that_has_an_override_is_folded(self):
+        """The form of the other release is not lost without a word."""
+        for how, gone in (('fixup', 'hook = 66'), ('fixup -C', 'hook = 22')):
+            with self.subTest(how):
+                self.at('2.0')
+                number = 1 if how == 'fixup' else 2
+                self.fold(number, 'nova/a.py', gone[:-1] + '\n', gone + '\n')
+                self.ok('export', '2.0', '--only')
+                self.at('1.0')
+                self.fold_first(how)
+                before = self.snapshot()
+                self.assertIn('does not fit 2.0', self.expect(
+                    1, 'export', '--check'))
+                self.assertIn(' conflicts at nova/a.py:',
+                              self.expect(3, 'export'))
+                self.assertEqual(before, self.snapshot())
+                self.at('2.0')
+                text = self.text('nova/a.py')
+                self.edit('nova/a.py', re.sub(
+                    r'<<<<<<< .*\n((?:.*\n)+?)\|\|\|\|\|\|\| (?:.*\n)+?'
+                    r'>>>>>>> .*\n', r'\1', text))
+                base.git(self.tree, 'add', 'nova/a.py')
+                self.ok('rebase', '--continue', '2.0')
+                self.has('2.0', 'nova/a.py', f'        {gone}\n')
+                self.has('2.0', 'nova/b.py', 'X = 1\n')
+                self.has('1.0', 'nova/a.py', f'        {gone[:-1]}\n')
+                self.has('3.0', 'nova/a.py', f'        {gone[:-1]}\n')
+                self.ok('check')
+                shutil.rmtree(self.root)
+                shutil.copytree(Three.saved, self.root, symlinks=True)
+
+    def test_one_that_a_release_is_without_is_folded(self):
+        """A person decided that; it does not come back by itself."""
+        self.at('2.0')
+        base.git(self.tree, 'rebase', '--quiet', '--onto', 'HEAD~2', 'HEAD~')
+        self.ok('export', '2.0', '--only')
+        self.at('1.0')
+        self.fold_first()
+        before = self.snapshot()
+        said = self.expect(3, 'export')
+        self.assertIn('first-hook-call-one.patch has its own form on 2.0',
+                      said)
+        self.assertIn('rebase --skip first-hook-call-one.patch 2.0', said)
+        self.assertEqual(before, self.snapshot())
+        self.at('2.0')
+        git = base.git
+        git(self.tree, 'checkout', '--quiet', 'HEAD~', '--', 'nova/b.py')
+        self.edit('nova/a.py', self.text('nova/a.py').replace(
+            '        hook = 6\n', ''))
+        git(self.tree, 'commit', '--quiet', '--all', '--amend', '--no-edit')
+        self.ok('rebase', '--continue', '2.0')
+        self.has('2.0', 'nova/a.py', 'hook = 2\n')
+        self.assertNotIn('hook = 6', self.text('nova/a.py'))
+        self.assertNotIn('X = 1\n', self.text('nova/b.py'))
+        self.ok('check')
+
+    def test_a_new_one_takes_in_what_a_release_is_without(self):
+        self.at('2.0')
+        base.git(self.tree, 'rebase', '--quiet', '--onto', 'HEAD~3', 'HEAD~')
+        self.ok('export', '2.0', '--only')
+        self.at('1.0')
+        git = base.git
+        third = self.head()
+        git(self.tree, 'reset', '--quiet', '--soft', 'HEAD~3')
+        git(self.tree, 'commit', '--quiet', '-m', 'New\n\nWhy.')
+        self.assertNotEqual(third, self.head())
+        said = self.expect(3, 'export')
+        self.assertIn('new.patch has ', said)
+        self.ok('rebase', '--skip', 'new', '2.0')
+        self.ok('check')
+
     def test_a_change_of_what_another_release_is_without(self):
         self.at('3.0')
         base.git(self.tree, 'rebase', '--quiet', '--onto', 'HEAD~2', 'HEAD~')
