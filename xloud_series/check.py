@@ -139,7 +139,12 @@ def look(work: workspace.Workspace,
             f'{where} should be named {patch.file_name}, after its subject',
             'apply, then export: that renames it')
     lost = message.dishonest(work.store, patch)
-    if lost:
+    if message.WAITING.match(patch.subject):
+        yield errors.findings(
+            f'{where} waits to be folded into another patch',
+            f'in the tree: git rebase -i --autosquash {_tree.BASE}, and '
+            f'export')
+    elif lost:
         yield errors.findings(
             f'{where}: {lost}',
             f'reword the commit in the tree (git rebase -i {_tree.BASE})')

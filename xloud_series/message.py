@@ -31,6 +31,9 @@ from xloud_series import patchfile
 SUBJECT = 60
 TRAILER = re.compile(r'[A-Za-z0-9][A-Za-z0-9-]*: |\(cherry picked from ')
 
+# What `git commit --fixup` and `--squash` make for `git rebase --autosquash`.
+WAITING = re.compile(r'(fixup|squash|amend)! ')
+
 # Its message is upstream's, and stays so.
 BACKPORT = re.compile(r'^\(cherry picked from commit ', re.M)
 
@@ -65,6 +68,10 @@ def dishonest(git: _git.Git, patch: patchfile.Patch,
     if len(patch.subject) > SUBJECT and not BACKPORT.search(patch.body):
         return (f'the subject has {len(patch.subject)} characters, at most '
                 f'{SUBJECT} are allowed: "{patch.subject}"')
+    ids = patchfile.CHANGE_ID.findall(patch.body)
+    if len(ids) > 1:
+        return (f'it has {len(ids)} Change-Ids, and is one change: keep that '
+                f'of the patch that it goes on as ({", ".join(ids)})')
     lines = (raw or patch.message).strip('\n').split('\n')
     if len(lines) > 1 and lines[1]:
         return f'the subject goes on in a second line: {lines[1]!r}'

@@ -187,7 +187,10 @@ class Splitter:
             patch, overlay=tuple(sorted(overlay)),
             files=diff(self.store, parent, commit.id, overlay))
         lost = message.dishonest(self.store, patch, commit.message)
-        if lost:
+        if message.WAITING.match(patch.subject):
+            self.problem(f'{_name(commit)} waits to be folded into another '
+                         f'commit', f'git rebase -i --autosquash {self.root}')
+        elif lost:
             self.problem(f'{_name(commit)}: {lost}',
                          f'git rebase -i {self.root}: reword it')
         return patch

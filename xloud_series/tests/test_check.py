@@ -38,6 +38,37 @@ class TestMessages(base.Case):
         'folded': 'Fine\n\nTwo blank lines\n\n\nare folded.' + IDS,
     }
 
+    def test_what_has_not_been_folded(self):
+        """After --fixup, --autosquash was forgotten."""
+        for word in ('fixup', 'squash', 'amend'):
+            with self.subTest(word):
+                self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
+                self.commit(f'{word}! Second hook')
+                before = self.snapshot()
+                said = self.expect(1, 'export')
+                self.assertIn(self.head()[:10], said)
+                self.assertIn('waits to be folded', said)
+                self.assertIn('--autosquash refs/xloud/base', said)
+                self.assertEqual(before, self.snapshot())
+                base.git(self.tree, 'reset', '--hard', '--quiet', 'HEAD~')
+        self.change(self.patch('second-hook'), 'Second hook',
+                    'fixup! Second hook')
+        self.assertIn('second-hook.patch waits to be folded into another',
+                      self.expect(1, 'check'))
+
+    def test_what_was_squashed_has_one_change_id(self):
+        """git keeps both messages, with one in the middle; the last one
+        would count.
+        """
+        base.git(self.tree, 'rebase', '--quiet', '-i', 'refs/xloud/base',
+                 GIT_SEQUENCE_EDITOR='sed -i "2s/pick/squash/"')
+        before = self.snapshot()
+        said = self.expect(1, 'export')
+        self.assertIn('it has 2 Change-Ids', said)
+        self.assertIn(f'(I{"1" * 40}, I{"2" * 40})', said)
+        self.assertIn('reword it', said)
+        self.assertEqual(before, self.snapshot())
+
     def test_what_git_am_would_lose(self):
         for text, message in self.LOST.items():
             with self.subTest(text):
