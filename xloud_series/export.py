@@ -257,5 +257,6 @@ def refuse_overwrite(work: workspace.Workspace, release: layout.Release,
         f'the repository is not what {release.shown} was made from: export '
         f'would overwrite {", ".join(differ) or release.upstream}',
         (f'drop the repository\'s side: git checkout -- {one}',
-         *(_apply.follow(release) if not broken else ())),
+         *([line for problem in broken for line in problem.next] if broken
+           else _apply.follow(release))),
         detail='\n'.join(problem.text for problem in broken))

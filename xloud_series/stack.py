@@ -22,6 +22,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import typing as ty
@@ -72,7 +73,17 @@ def load(files: layout.Files, release: layout.Release,
     found: ty.List[Listed] = []
     seen: ty.Set[str] = set()
     folders = files.folders(release)
-    for name in names(files):
+    listed = names(files)
+    marks = [name for name in listed if MARK.fullmatch(name)]
+    if marks:
+        report(errors.integrity(
+            f'{files.repo.series} has the markers of a merge',
+            f'keep the lines of both sides, in the order in which they are to '
+            f'be applied, delete the markers, then {files.repo.command} '
+            f'check'))
+    for name in listed:
+        if name in marks:
+            continue
         if name in seen:
             report(errors.integrity(
                 f'{files.repo.series} lists {name} twice',
@@ -100,6 +111,10 @@ def load(files: layout.Files, release: layout.Release,
 def names(files: layout.Files) -> ty.List[str]:
     file = files.get(files.repo.series)
     return _series.parse(file.data).names if file else []
+
+
+# What git leaves around the two sides of a conflict.
+MARK = re.compile(r'={7}|[<>|]{7}( .*)?')
 
 
 class Builder:

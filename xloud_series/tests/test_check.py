@@ -181,6 +181,21 @@ class TestCheck(base.Case):
         series.write_text(f'{first}\n{second}\n')
         self.assertIn(f'{third} is not listed', self.expect(4, 'check'))
 
+    def test_series_after_a_merge(self):
+        """Two changes added a patch at its end."""
+        series = self.files / 'series'
+        first, second, third = series.read_text().split()
+        series.write_text(
+            f'{first}\n<<<<<<< HEAD\n{second}\n||||||| 1234567\n=======\n'
+            f'{third}\n>>>>>>> other\n')
+        for code, verb in ((4, 'apply'), (4, 'check'), (5, 'export')):
+            said = self.expect(code, verb)
+            self.assertIn('patches/series has the markers of a merge', said)
+            self.assertIn('keep the lines of both sides', said)
+            self.assertNotIn('is not there', said)
+        series.write_text(f'{first}\n{second}\n{third}\n')
+        self.ok('check')
+
     def test_change_ids_and_names(self):
         self.change(self.patch('second-hook'), '2' * 40, '1' * 40)
         self.patch('first-hook-call-one').rename(self.patch('odd'))
