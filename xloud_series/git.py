@@ -25,6 +25,7 @@ import subprocess
 import typing as ty
 
 from xloud_series import errors
+from xloud_series import layout
 
 OLDEST = (2, 34)
 
@@ -76,15 +77,26 @@ class Result:
 
 
 class GitError(errors.SeriesError):
-    def __init__(self, args: ty.Sequence[str], result: Result):
+    def __init__(self, git: Git, args: ty.Sequence[str], result: Result):
         verb = next((a for a in args if not a.startswith('-')), 'git')
         last = (result.err.strip().splitlines() or ['no message'])[-1]
         super().__init__(
             errors.Exit.INTEGRITY,
             f'git {verb} failed ({result.code}): {last}',
-            'if the cache is damaged: rm -rf build/.cache, and apply again',
+            self.advice(git),
             detail=result.err.strip() if '\n' in result.err.strip() else '')
         self.result = result
+
+    @staticmethod
+    def advice(git: Git) -> ty.Sequence[str]:
+        if git.work_tree:
+            return (f'git -C {git.work_tree} status',
+                    'put right what git says, and run this again')
+        if git.git_dir.name != layout.STORE:
+            return ()
+        # Not rm: conflicts that a person has resolved are in it.
+        return (f'if that is damaged: mv {git.git_dir} elsewhere, and run '
+                f'this again',)
 
 
 def environment(**extra: str) -> ty.Dict[str, str]:
@@ -161,7 +173,7 @@ class Git:
     def out(self, *args: str, **kwargs) -> bytes:
         result = self.run(*args, **kwargs)
         if result.code:
-            raise GitError(args, result)
+            raise GitError(self, args, result)
         return result.out
 
     def line(self, *args: str, **kwargs) -> str:

@@ -25,6 +25,8 @@ from xloud_series import errors
 
 # What all releases share. What one needs otherwise is in its own folder.
 PATCHES = 'patches'
+# All that the tool has built or that was resolved, as a git repository.
+STORE = 'store.git'
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
 
 
@@ -90,7 +92,7 @@ class Repo:
 
     @property
     def store(self) -> Path:
-        return self.cache / 'store.git'
+        return self.cache / STORE
 
     @property
     def scratch(self) -> Path:

@@ -470,7 +470,7 @@ def carry_on(work: workspace.Workspace, tree: _tree.Tree,
         if result.code:
             state.save(tree)
             if not state.files:
-                raise _git.GitError(['cherry-pick'], result)
+                raise _git.GitError(tree.git, ['cherry-pick'], result)
             offer(work, tree, state)
             raise conflict(tree, state)
         drop_if_empty(tree, state)

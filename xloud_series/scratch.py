@@ -60,7 +60,7 @@ class Scratch:
             stages.setdefault(path, set()).add(stage)
             blobs[path, stage] = blob
         if result.code and not stages:
-            raise _git.GitError(['cherry-pick'], result)
+            raise _git.GitError(self.git, ['cherry-pick'], result)
         marked = {}
         for path in stages:
             real = self.folder / path

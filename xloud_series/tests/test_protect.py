@@ -418,6 +418,28 @@ class TestTrouble(base.Case):
         self.assertEqual(head, self.head())
         self.ok('apply')
 
+    def test_what_to_do_when_git_fails(self):
+        """In a tree it is not the cache; and nobody is told to delete what
+        was resolved, which is in it.
+        """
+        self.change(self.root / 'nova/xl/one.py', 'ONE = 1', 'ONE = 2')
+        lock = self.tree / '.git/index.lock'
+        lock.touch()
+        said = self.expect(4, 'apply')
+        self.assertIn(f'{lock}\': File exists', said)
+        self.assertIn(f'git -C {self.tree} status\n', said)
+        self.assertNotIn('cache', said)
+        lock.unlink()
+        self.ok('apply')
+        store = self.root / 'build/.cache/store.git'
+        shutil.rmtree(store / 'objects')
+        said = self.expect(4, 'apply')
+        self.assertIn(f'if that is damaged: mv {store} elsewhere', said)
+        self.assertNotIn('rm ', said)
+        store.rename(self.folder / 'elsewhere')
+        self.ok('apply')
+        self.ok('check')
+
     def test_half_made_tree(self):
         shutil.rmtree(self.tree)
         half = self.root / 'build/.nova-1.0.new'
