@@ -27,7 +27,8 @@ from xloud_series import errors
 PATCHES = 'patches'
 # All that the tool has built or that was resolved, as a git repository.
 STORE = 'store.git'
-NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
+# A release's name is also that of a branch, of which git asks more.
+NAME = re.compile(r'(?!.*\.\.)(?!.*\.(lock)?$)[A-Za-z0-9][A-Za-z0-9._-]*')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -236,7 +236,7 @@ def create(release: layout.Release, store: _git.Git, base: str,
     fresh = Tree(release, release.tree.with_name(f'.{release.tree.name}.new'))
     if fresh.path.exists():
         shutil.rmtree(fresh.path)
-    if release.tree.exists():
+    if os.path.lexists(release.tree):     # or a link to nothing
         raise errors.refused(
             f'{release.shown} is there but is no git repository',
             f'mv {release.shown} elsewhere, and run this again')

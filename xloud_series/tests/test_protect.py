@@ -237,6 +237,9 @@ class TestRefuse(base.Case):
         self.assertIn('did you run apply first?', self.expect(2, 'export'))
         self.edit('notes.txt', 'x')
         self.assertIn('is no git repository', self.expect(5, 'apply'))
+        shutil.rmtree(self.tree)
+        self.tree.symlink_to(self.folder / 'unplugged')
+        self.assertIn('is no git repository', self.expect(5, 'apply'))
 
 
 class TestKilled(base.Case):

@@ -514,4 +514,6 @@ class TestRebase(Next):
         self.assertIn('is there already', self.rebase(
             5, '1.0', '--to', '2.0', '--as', '2.0'))
         self.rebase(2, '9.9', '--to', '2.0')
-        self.rebase(2, '1.0', '--to', '2.0', '--as', '../x')
+        for name in ('../x', '2.0..x', '2.0.', '2.0.lock'):
+            self.assertIn('cannot name a release', self.rebase(
+                2, '1.0', '--to', '2.0', '--as', name))
