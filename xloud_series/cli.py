@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import os
@@ -269,9 +270,25 @@ def show(problem: errors.SeriesError) -> None:
                         for line in problem.detail.split('\n'))
     text += ''.join(f'next: {line}\n' for line in problem.next)
     # Bytes: a path or a hunk need not fit the caller's locale.
-    sys.stderr.flush()
-    sys.stderr.buffer.write(text.encode('utf-8', 'surrogateescape'))
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+        sys.stderr.buffer.write(text.encode('utf-8', 'surrogateescape'))
+        sys.stderr.flush()
+
+
+def answer(text: str) -> ty.Optional[OSError]:
+    """Print it; why that was not possible, if somebody should know."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:               # `| head` has read enough
+        found = None
+    except OSError as exc:
+        found = exc
+    else:
+        return None
+    # Else Python itself tries once more at its end, and complains.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return found
 
 
 def parse(argv: ty.Optional[ty.Sequence[str]]) -> argparse.Namespace:
@@ -283,8 +300,10 @@ def parse(argv: ty.Optional[ty.Sequence[str]]) -> argparse.Namespace:
 
 
 def main(argv: ty.Optional[ty.Sequence[str]] = None) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors='backslashreplace')
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None:    # closed, as by >&-
+            setattr(sys, name, open(os.devnull, 'w'))
+        getattr(sys, name).reconfigure(errors='backslashreplace')
     args = parse(argv)
     failed: ty.List[errors.SeriesError] = []
     try:
@@ -302,18 +321,30 @@ def main(argv: ty.Optional[ty.Sequence[str]] = None) -> int:
         where = exc.filename2 or exc.filename or 'a file in build/'
         failed = [errors.integrity(
             f'{os.fsdecode(where)}: {exc.strerror or exc}',
-            'make room or correct its permissions, and run this again: '
-            'nothing is half done')]
+            ('make room or correct its permissions; nothing is lost',
+             again(args)))]
         code = errors.Exit.INTEGRITY
     except KeyboardInterrupt:
-        print('interrupted; run it again, nothing is half done',
-              file=sys.stderr)
+        show(errors.refused('interrupted; nothing is lost', again(args)))
         return 130
     for problem in failed:
         show(problem)
     if args.json:
-        print(json.dumps({'errors': [p.as_dict() for p in failed]} if failed
-                         else data, indent=1))
-    elif not failed:
-        print(text)
+        text = json.dumps({'errors': [p.as_dict() for p in failed]} if failed
+                          else data, indent=1)
+    lost = answer(text) if args.json or not failed else None
+    if lost and not failed:
+        show(errors.integrity(
+            f'what was asked for is done, but its answer could not be '
+            f'written: {lost.strerror}', detail=text))
+        code = code or errors.Exit.INTEGRITY
     return int(code)
+
+
+def again(args: argparse.Namespace) -> str:
+    project = layout.NOVA
+    if args.project != project.name:
+        project = layout.Project(args.project)
+    return (f'run it again, or go on as "'
+            f'{layout.Repo(args.repo, project).command} status" says where a '
+            f'rebase is under way')

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -35,7 +36,9 @@ WAIT = 'XLOUD_SERIES_WAIT'
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """How far it is. Whether anybody listens does not matter."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Workspace:

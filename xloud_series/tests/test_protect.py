@@ -30,6 +30,7 @@ from xloud_series import drift
 from xloud_series import errors
 from xloud_series import export
 from xloud_series import git as _git
+from xloud_series import scratch
 from xloud_series.tests import base
 from xloud_series import transaction
 from xloud_series import workspace
@@ -481,6 +482,54 @@ class TestTrouble(base.Case):
         with self.assertRaises(errors.SeriesError), self.work():
             with workspace.Workspace(self.work().repo):
                 pass
+
+
+    def test_interrupted_in_a_rebase(self):
+        """To run it again is refused, so that is not the advice."""
+        base.sdist(self.root / 'build/.cache/sdist/nova-2.0.tar.gz', '2.0',
+                   base.NEXT)
+        start = 'rebase', '1.0', '--to', '2.0', '--as', '2.0'
+        with mock.patch.object(scratch, 'cherry_pick',
+                               side_effect=KeyboardInterrupt):
+            said = self.expect(130, *start)
+        self.assertIn('interrupted; nothing is lost', said)
+        self.assertIn('or go on as "python3 -m xloud_series status" says',
+                      said)
+        self.assertIn('a rebase is not finished', self.expect(5, *start))
+        self.assertIn('next: python3 -m xloud_series rebase --continue 2.0',
+                      self.ok('status'))
+        self.ok('rebase', '--continue', '2.0')
+
+
+class TestOutput(base.Case):
+    """Nobody reads what the tool prints, or nothing can take it."""
+
+    def shell(self, line: str, *args: str) -> base.Done:
+        done = subprocess.run(
+            ['bash', '-c', f'set -o pipefail; "$@" {line}', 'bash',
+             sys.executable, '-m', 'xloud_series', '--repo', str(self.root),
+             *args], cwd='/', text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, 'PYTHONPATH': str(base.PACKAGE)})
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertNotIn('Exception ignored', done.stderr)
+        return base.Done(done.returncode, done.stdout, done.stderr)
+
+    def test_a_reader_that_has_gone(self):
+        for line in ('| true', '2>&1 | true', '>&-', '2>&-', '>&- 2>&-'):
+            with self.subTest(line):
+                self.edit('nova/a.py', self.text('nova/a.py') + 'X = 1\n')
+                self.commit(f'More {len(line)} {line.count("2")}')
+                got = self.shell(line, 'export')
+                self.assertEqual((0, ''), (got.code, got.err.strip()))
+                self.ok('check')
+                self.assertEqual('clean', self.json('status')[0]['tree'])
+
+    def test_no_room_for_the_answer(self):
+        got = self.shell('>/dev/full', 'status')
+        self.assertEqual(4, got.code)
+        self.assertIn('what was asked for is done', got.err)
+        self.assertIn('1.0: 3 patches on nova==1.0; tree: clean', got.err)
 
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
