@@ -112,6 +112,9 @@ class BuildTest(unittest.TestCase):
         done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
         self.assertEqual((2, ''), (done.returncode, done.stdout))
         self.assertIn('tagged xloud-2', done.stderr)
+        with mock.patch.dict(os.environ, GIT_TEST_ASSUME_DIFFERENT_OWNER='1'):
+            done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
+        self.assertIn('tagged xloud-2', done.stderr)
         release.write_text('NUMBER = 2\n')
         done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
         self.assertEqual(0, done.returncode, done.stderr)
@@ -225,6 +228,16 @@ class SourceTest(unittest.TestCase):
                 'GIT_COMMITTER_DATE': '2001-01-01T00:00:00', 'LC_ALL': 'C'}):
             self.assertEqual(expected, head())
         self.assertEqual(0o077, os.umask(0o077))
+
+    def test_the_tree_of_somebody_else(self):
+        """Root builds what a person has applied; git trusts nobody else's
+        folders, unless it is told so.
+        """
+        fixed = _source.fixed_environ
+        with mock.patch.object(_source, 'fixed_environ', lambda: {
+                **fixed(), 'GIT_TEST_ASSUME_DIFFERENT_OWNER': '1'}):
+            with _source.of_tree(self.tree) as source:
+                self.assertEqual(7, source.number)
 
     def test_work_that_is_not_committed_is_refused(self):
         (self.tree / 'nova/driver.py').write_text('')
