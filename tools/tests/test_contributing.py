@@ -31,6 +31,9 @@ CALLS = ''.join(f'def call_{n}():\n    first = {n}\n    second = {n}\n'
 UPSTREAM = {
     'nova/__init__.py': 'VERSION = 1\n',
     'nova/compute/api.py': CALLS,
+    # As setuptools writes it into an sdist; in git it has blanks.
+    'setup.cfg': '[entry_points]\nnova.a =\n' + ''.join(
+        f'\tname_{n} = nova.a:Name{n}\n' for n in range(9)),
     'AUTHORS': 'Upstream\n',
     'ChangeLog': 'CHANGES\n',
 }
@@ -178,6 +181,45 @@ class RecipesTest(unittest.TestCase):
         # Only what is ours is shown, with its commit.
         self.assertEqual(2, len(said[BLAME].splitlines()), said[BLAME])
         self.apply_elsewhere()
+
+    def test_into_a_clone_of_ones_own(self):
+        """What guide/git.rst says, on upstream's files as git has them."""
+        self.edit('setup.cfg', '\tname_5', '\tours = nova.xloud:Ours\n\tname_5')
+        self.commit('nova: find the extension of ours')
+        self.run_line('python3 -m xloud_series export')
+        (self.root.parent / 'xloud-nova').symlink_to(self.root)
+        shutil.copytree(tree.ROOT / 'packaging', self.root / 'packaging',
+                        ignore=shutil.ignore_patterns('__pycache__'))
+        mine = self.root.parent / 'my-nova'
+        for path, text in UPSTREAM.items():
+            if path not in ('AUTHORS', 'ChangeLog'):
+                (mine / path).parent.mkdir(parents=True, exist_ok=True)
+                (mine / path).write_text(text.replace('\t', '    '))
+        self.run_line('git init --quiet && git add --all && '
+                      'git commit --quiet --message upstream && '
+                      'git tag 29.4.0', mine)
+        text = (tree.ROOT / 'guide/git.rst').read_text(encoding='utf-8')
+        section = text.split('\nApply it to your own clone\n')[1].split(
+            '\nTake one feature\n')[0].replace('\\\n', '')
+        cherry_pick, patches, other_base = (
+            re.findall(r'^   \$ (.*)$', block, re.M)
+            for block in section.split('.. code-block:: console\n')[1:])
+        for lines in cherry_pick, patches:
+            folder = self.root
+            for line in lines:
+                if line.startswith('cd '):
+                    folder = mine
+                else:
+                    self.run_line(line, folder)
+            self.assertEqual(5, len(self.run_line(
+                'git log --oneline', mine).splitlines()))
+            self.assertIn('\n\tours = ', (mine / 'setup.cfg').read_text())
+            self.assertEqual('SIZE = 1\n',
+                             (mine / 'nova/xloud/size.py').read_text())
+            self.run_line('git switch --quiet --detach 29.4.0', mine)
+        self.run_line('git branch stable', mine)
+        for line in other_base:
+            self.run_line(line)
 
     def test_an_overlay_file_has_one_commit(self):
         text = (tree.ROOT / 'CONTRIBUTING.rst').read_text(encoding='utf-8')
