@@ -41,7 +41,8 @@ def _errors_reported():
     """Report what went wrong in the words of the API."""
     try:
         yield
-    except (elastic.NotSettled, elastic.NoElasticServers) as error:
+    except (elastic.NotSettled, elastic.NoElasticServers,
+            elastic.AnswerLost) as error:
         raise exceptions.CommandError(str(error))
     except sdk_exceptions.HttpException as error:
         # Its text would begin with the kind of the error and the address.
@@ -111,9 +112,18 @@ class AdjustServer(_ShowStatus):
         return super().take_action(parsed_args)
 
     def act(self, compute, server_id, parsed_args):
-        status = elastic.adjust(
-            compute, server_id, parsed_args.vcpus, parsed_args.memory,
-            persist=not parsed_args.until_next_boot)
+        size = parsed_args.vcpus, parsed_args.memory
+        try:
+            status = elastic.adjust(
+                compute, server_id, *size,
+                persist=not parsed_args.until_next_boot)
+        except elastic.AnswerLost as error:
+            if not parsed_args.wait:
+                raise
+            self.app.stderr.write('%s\n' % error)
+            if not elastic.accepted(compute, server_id, *size):
+                raise exceptions.CommandError(
+                    'The change was not accepted. Ask for it again.')
         if parsed_args.wait:
             status = elastic.wait(compute, server_id, callback=self._progress)
         return status

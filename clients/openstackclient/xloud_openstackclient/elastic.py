@@ -38,6 +38,8 @@ CONDITIONS = (SETTLED, 'InProgress', PARTIAL, 'Overcommitted')
 # A guest has five minutes by default, then its compute service gives it up.
 TIMEOUT = 600
 _INTERVAL = 2
+# How long an API can be at work on a request whose answer was lost.
+LOST = 60
 
 
 class NoElasticServers(exceptions.SDKException):
@@ -53,6 +55,10 @@ class NotSettled(exceptions.SDKException):
     def __init__(self, message: str, status: ty.Dict[str, ty.Any]):
         super().__init__(message)
         self.status = status
+
+
+class AnswerLost(exceptions.SDKException):
+    """Nobody can say whether the change was accepted."""
 
 
 def show(compute, server_id: str) -> ty.Dict[str, ty.Any]:
@@ -73,13 +79,45 @@ def adjust(
     :param memory_mb: None to keep what is desired
     :param persist: whether the next start gives this size too
     :returns: the status at once, which may still be InProgress
+    :raises: AnswerLost if the connection broke or a proxy gave up; then
+        :func:`accepted` knows
     """
     body: ty.Dict[str, ty.Any] = {'persist': persist}
     if vcpus is not None:
         body['current_vcpus'] = vcpus
     if memory_mb is not None:
         body['current_memory_mb'] = memory_mb
-    return _status(compute.post(_PATH % server_id, json=body))
+    try:
+        return _status(compute.post(_PATH % server_id, json=body))
+    except _UNANSWERED as error:
+        if getattr(error, 'status_code', None) not in (None, 502, 504):
+            raise
+        raise AnswerLost(
+            'The answer was lost: %s. The change may have been accepted all '
+            'the same: look at the status before you repeat it.' % (
+                getattr(error, 'details', None) or error))
+
+
+def accepted(
+    compute,
+    server_id: str,
+    vcpus: ty.Optional[int] = None,
+    memory_mb: ty.Optional[int] = None,
+    timeout: float = LOST,
+) -> bool:
+    """Whether a server is to have this size, after :class:`AnswerLost`.
+
+    :param timeout: seconds; the API may still be at work on the request
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        status = _answered(compute, server_id, deadline)
+        if (vcpus in (None, status['desired_vcpus']) and
+                memory_mb in (None, status['desired_memory_mb'])):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_INTERVAL)
 
 
 def wait(
@@ -98,16 +136,7 @@ def wait(
     """
     deadline = time.monotonic() + timeout
     while True:
-        try:
-            status = show(compute, server_id)
-        except (exceptions.HttpException,
-                keystone_exceptions.ConnectFailure) as error:
-            # An API that restarts says nothing about the guest.
-            code = getattr(error, 'status_code', None) or 500
-            if code < 500 or time.monotonic() >= deadline:
-                raise
-            time.sleep(_INTERVAL)
-            continue
+        status = _answered(compute, server_id, deadline)
         if status['condition'] == SETTLED:
             return status
         if status['condition'] == PARTIAL:
@@ -199,6 +228,22 @@ _NONE_HERE = (
     '/os-xloud-adjust. Ask its operator for XLoud Nova.')
 
 
+_UNANSWERED = (exceptions.HttpException, keystone_exceptions.ConnectionError)
+
+
+def _answered(compute, server_id, deadline):
+    """The status, asked for again while the API is away or busy."""
+    while True:
+        try:
+            return show(compute, server_id)
+        except _UNANSWERED as error:
+            # An API that restarts says nothing about the guest.
+            code = getattr(error, 'status_code', None) or 500
+            if (code < 500 and code != 429) or time.monotonic() >= deadline:
+                raise
+        time.sleep(_INTERVAL)
+
+
 def _status(response):
     try:
         exceptions.raise_from_response(response)
@@ -208,4 +253,9 @@ def _status(response):
         if 'Instance' in str(error):
             raise
         raise NoElasticServers(_NONE_HERE)
-    return response.json()['xloud_status']
+    try:
+        return response.json()['xloud_status']
+    except (ValueError, KeyError, TypeError):
+        raise exceptions.SDKException(
+            'What answered at %s is not the API of Nova. Is there a proxy '
+            'between?' % response.url)

@@ -13,6 +13,7 @@
 """The commands, with a real connection of openstacksdk over canned HTTP."""
 
 import io
+import itertools
 import json
 import types
 import unittest
@@ -144,10 +145,57 @@ class CommandsTest(utils.TestCommand):
         self.http.get(PATH, [
             status(condition='InProgress', reason='Wait.'),
             {'status_code': 503}, {'exc': requests.exceptions.ConnectionError},
-            status()])
+            # It ends in the middle of an answer, or a balancer is busy.
+            {'exc': requests.exceptions.ChunkedEncodingError},
+            {'status_code': 429}, status()])
         shown = self.run_command(commands.AdjustServer, 'web1', '--vcpus',
                                  '4', '--wait')
         self.assertEqual('Settled', shown['condition'])
+
+    LOST = ({'exc': requests.exceptions.ConnectionError},
+            {'exc': requests.exceptions.ReadTimeout},
+            {'exc': requests.exceptions.ChunkedEncodingError},
+            {'status_code': 502}, {'status_code': 504})
+
+    def test_an_answer_that_is_lost(self):
+        """A proxy gives up, and the change happens all the same."""
+        for lost in self.LOST:
+            self.http.post(PATH, **lost)
+            said = self.refusal('web1', '--vcpus', '4')
+            self.assertIn('The answer was lost: ', said)
+            self.assertIn('may have been accepted all the same', said)
+            self.assertIn('look at the status', said)
+        for code in (500, 503):           # these are answers
+            self.http.post(PATH, status_code=code)
+            self.assertNotIn('lost', self.refusal('web1', '--vcpus', '4'))
+
+    def test_wait_although_the_answer_is_lost(self):
+        for lost in self.LOST:
+            self.http.post(PATH, **lost)
+            self.http.get(PATH, [
+                status(desired_vcpus=2), {'status_code': 503},
+                status(condition='InProgress', reason='Wait.'), status()])
+            shown = self.run_command(commands.AdjustServer, 'web1', '--vcpus',
+                                     '4', '--wait')
+            self.assertEqual('Settled', shown['condition'])
+            self.assertIn('The answer was lost', self.stderr.getvalue())
+
+    def test_wait_for_what_was_not_accepted(self):
+        self.http.post(PATH, status_code=504)
+        self.http.get(PATH, **status(desired_vcpus=2))
+        passed = itertools.count(step=elastic.LOST / 4)
+        with mock.patch('time.monotonic', side_effect=passed):
+            self.assertIn('was not accepted. Ask for it again', self.refusal(
+                'web1', '--vcpus', '4', '--wait'))
+
+    def test_an_answer_that_is_not_of_nova(self):
+        compute = self.app.client_manager.sdk_connection.compute
+        for answer in ({'text': '<html>Sign in</html>'}, {'json': {}},
+                       {'json': []}):
+            self.http.get(PATH, **answer)
+            error = self.assertRaises(sdk_exceptions.SDKException,
+                                      elastic.show, compute, SERVER)
+            self.assertIn(f'{PATH} is not the API of Nova', str(error))
 
     def test_wait_for_an_api_that_does_not_answer(self):
         compute = self.app.client_manager.sdk_connection.compute
