@@ -45,6 +45,10 @@ class Error(Exception):
         self.message = message
 
 
+class Unanswered(Error):
+    """Nobody knows whether Nova does what it was asked."""
+
+
 class NoElasticServers(Error):
     """The Nova of this cloud does not have the series."""
 
@@ -73,8 +77,16 @@ def adjust(
     """
     body: ty.Dict[str, ty.Any] = {'persist': persist}
     body.update(('current_' + key, value) for key, value in current.items())
-    return _call(request, 'POST', '%s/%s' % (_COLLECTION, server_id), body)[
-        'xloud_status']
+    try:
+        answer = _call(request, 'POST', '%s/%s' % (_COLLECTION, server_id),
+                       body)
+    except Unanswered:
+        # A proxy may have given up while Nova waits for the guest.
+        raise Unanswered(_(
+            'The compute service did not answer in time. The change may have '
+            'been accepted all the same: look at the sizes of the server '
+            'before you ask for it again.'))
+    return answer['xloud_status']
 
 
 def actions(request, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
@@ -112,8 +124,8 @@ def _call(request, method, path, body=None, params=None):
     except keystone_exceptions.ClientException as error:
         # Its text has addresses that are no business of users.
         LOG.warning('Nova does not answer: %s', error)
-        raise Error(_('The compute service does not answer. Please try '
-                      'again.'))
+        raise Unanswered(_('The compute service does not answer. Please try '
+                           'again.'))
     if response.status_code == 401:
         raise Error(_('Your session has expired. Please log in again.'))
     if response.status_code >= 400:
@@ -121,7 +133,8 @@ def _call(request, method, path, body=None, params=None):
         # A server that is missing is named.
         if response.status_code == 404 and 'Instance' not in message:
             raise NoElasticServers()
-        raise Error(message)
+        raise (Unanswered if response.status_code in (502, 504) else Error)(
+            message)
     try:
         return response.json()
     except ValueError:

@@ -311,6 +311,20 @@ class FormTest(Case, helpers.TestCase):
             self.assertContains(response, 'name="vcpus" value="4"')
             self.assertContains(response, 'name="initial-vcpus" value="2"')
 
+    def test_an_answer_that_is_lost(self):
+        """A proxy gives up, and the change happens all the same."""
+        self.http.get(self.path, **nova.status())
+        for lost in ({'status_code': 504, 'text': 'x'}, {'status_code': 502},
+                     {'exc': requests.ConnectionError('http://inside')},
+                     {'exc': requests.ReadTimeout()}):
+            self.http.post(self.path, **lost)
+            response = self.post(vcpus=4)
+            self.assertNotIn('X-Horizon-Location', response)
+            self.assertContains(response, 'may have been accepted all the')
+            self.assertNotContains(response, 'try again')
+        self.http.post(self.path, status_code=503, text='x')
+        self.assertNotContains(self.post(vcpus=4), 'accepted all the same')
+
     def test_out_of_range(self):
         self.http.get(self.path, **nova.status())
         for size in (1, 9):
