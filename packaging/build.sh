@@ -80,7 +80,8 @@ make_tree() {
 
 make_env() {
     ENV=build/packaging-env
-    cmp -s packaging/requirements.txt "$ENV/installed" && return
+    [ ! -x "$ENV/bin/python" ] ||
+        ! cmp -s packaging/requirements.txt "$ENV/installed" || return 0
     python=$(python3 tools/pythons.py)
     "$python" -m venv --clear "$ENV"
     "$ENV/bin/python" -m pip install -qq --disable-pip-version-check \

@@ -101,11 +101,20 @@ flock --nonblock 9 || die "another one deploys to $host from here"
 export XLOUD_OWNER
 XLOUD_OWNER=$(id -un)@$(uname -n):$PWD
 
-if [ ! -x "$ENV/bin/ansible-playbook" ]; then
+# Whether it was installed to the end, from what is asked for now, and its
+# programs find their Python: a repository can be moved.
+is_installed() {
+    local first
+    cmp -s deploy/requirements.txt "$ENV/installed" || return
+    read -r first <"$ENV/bin/ansible-playbook" && [ -x "${first#\#!}" ]
+}
+
+if ! is_installed 2>/dev/null; then
     say "installing Ansible in $ENV"
     python3 -m venv --clear "$ENV"
     "$ENV/bin/python" -m pip install -qq --disable-pip-version-check \
         -r deploy/requirements.txt
+    cp deploy/requirements.txt "$ENV/installed"
 fi
 
 work=$(mktemp -d)

@@ -30,9 +30,11 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 
 # A virtual environment with tox and bindep, of the versions that are locked.
 make_venv() {
-    local python
+    local python first
     python=$(python3 tools/pythons.py) || exit 2
-    if [ ! -x "$VENV/bin/tox" ] || [ ! -x "$VENV/bin/bindep" ]; then
+    # Its programs name their Python by its path, and a repository is moved.
+    if [ ! -x "$VENV/bin/tox" ] || [ ! -x "$VENV/bin/bindep" ] ||
+            ! read -r first <"$VENV/bin/tox" || [ ! -x "${first#\#!}" ]; then
         # Debian's Python has no ensurepip until python3-venv is there.
         "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
         "$python" -m venv --clear "$VENV" &&

@@ -137,7 +137,8 @@ deployment)
         say "installing Ansible in build/deploy-env"
         "$python" -m venv --clear build/deploy-env &&
             build/deploy-env/bin/python -m pip install -qq \
-                --disable-pip-version-check -r deploy/requirements.txt ||
+                --disable-pip-version-check -r deploy/requirements.txt &&
+            cp deploy/requirements.txt build/deploy-env/installed ||
             die "could not install deploy/requirements.txt"
     }
     packaging/build.sh wheel || die "the wheel does not build"

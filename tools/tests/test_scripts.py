@@ -36,8 +36,9 @@ from tools import tree
 COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
           'guests.sh', 'lanes.sh', 'packages.sh', 'release.sh', 'run_tests.sh',
           'sandbox.sh')
-TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'comm', 'cut', 'dirname',
-              'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice', 'rm',
+TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'cmp', 'comm', 'cp', 'cut',
+              'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice',
+              'rm',
               'sed', 'sh', 'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
@@ -246,6 +247,22 @@ class LanesTest(Case):
         self.assertIn('newest: it takes Python 3.11',
                       self.refused('run_tests.sh', 'newest'))
 
+    def test_a_repository_that_was_moved(self):
+        """The programs of its environment name a Python that has gone."""
+        self.write('bin/python3', f'case "$*" in *"-m venv"*) cp bin/pip '
+                   f'build/tox-venv/bin/python ;;\n'
+                   f'*) exec {sys.executable} "$@" ;; esac')
+        self.write('bin/pip', 'case "$*" in *install*) echo INSTALLED; cp '
+                   'bin/tox build/tox-venv/bin ;; esac')
+        tox = self.folder / 'build/tox-venv/bin/tox'
+        shutil.copy(tox, self.folder / 'bin')
+        tox.write_text('#!/moved/build/tox-venv/bin/python\n')
+        done = self.run_script(ROOT, 'run_tests.sh', 'pep8')
+        self.assertIn('INSTALLED', done.stdout)
+        self.assertIn('pep8: 1 passed', done.stdout)
+        self.assertNotIn('INSTALLED', self.run_script(
+            ROOT, 'run_tests.sh', 'pep8').stdout)
+
     def test_the_lane_alone(self):
         for machine, reason in REASONS:
             done = self.run_script(machine, 'run_tests.sh', 'hypervisor')
@@ -441,6 +458,8 @@ class UsageTest(Case):
     def deploy(self, machine=ROOT, **environ):
         """What a deployment says, and what it has Ansible do."""
         self.write('packaging/build.sh', 'exit 1')
+        self.write('deploy/requirements.txt', 'ansible')
+        self.write('build/deploy-env/installed', 'ansible')
         self.write('build/deploy-env/bin/ansible-playbook',
                    'echo "wheel=$XLOUD_WHEEL"; cat "$2"')
         done = self.run_script({**machine, 'flock': 'exit 0'},
@@ -455,6 +474,27 @@ class UsageTest(Case):
         here = str(self.folder).lstrip('/')
         self.assertIn(f'wheel=/{here}/ours.whl\n', self.deploy(
             XLOUD_WHEEL=f'{here}/ours.whl', SOURCE_REPO=f'{here}/other'))
+
+    def test_it_installs_what_is_not_there_whole(self):
+        """Interrupted, of another version, or in a repository since moved.
+        """
+        self.assertNotIn('installing', self.deploy())
+        self.write('bin/python3', 'mkdir -p build/deploy-env/bin\n'
+                   'cp bin/pip build/deploy-env/bin/python')
+        self.write('bin/pip', 'cp bin/ansible '
+                   'build/deploy-env/bin/ansible-playbook')
+        self.write('bin/ansible', 'exit 0')
+        env = self.folder / 'build/deploy-env'
+        status = ({'flock': 'exit 0', **ROOT}, 'deploy_to_containers.sh',
+                  'status')
+        for spoil in (lambda: (env / 'installed').unlink(),
+                      lambda: self.write('deploy/requirements.txt', 'newer'),
+                      lambda: (env / 'bin/ansible-playbook').unlink(),
+                      lambda: (env / 'bin/ansible-playbook').write_text(
+                          '#!/moved/build/deploy-env/bin/python\n')):
+            spoil()
+            self.assertIn('installing', self.run_script(*status).stdout)
+            self.assertNotIn('installing', self.run_script(*status).stdout)
 
     def test_containers_in_one_line_or_several(self):
         for names in ('nova_api nova_compute', 'nova_api\nnova_compute\n'):
