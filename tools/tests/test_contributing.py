@@ -184,7 +184,8 @@ class RecipesTest(unittest.TestCase):
 
     def test_into_a_clone_of_ones_own(self):
         """What guide/git.rst says, on upstream's files as git has them."""
-        self.edit('setup.cfg', '\tname_5', '\tours = nova.xloud:Ours\n\tname_5')
+        self.edit('setup.cfg', '\tname_5',
+                  '\tours = nova.xloud:Ours\n\tname_5')
         self.commit('nova: find the extension of ours')
         self.run_line('python3 -m xloud_series export')
         (self.root.parent / 'xloud-nova').symlink_to(self.root)

@@ -483,7 +483,6 @@ class TestTrouble(base.Case):
             with workspace.Workspace(self.work().repo):
                 pass
 
-
     def test_interrupted_in_a_rebase(self):
         """To run it again is refused, so that is not the advice."""
         base.sdist(self.root / 'build/.cache/sdist/nova-2.0.tar.gz', '2.0',
