@@ -120,6 +120,8 @@ def _of_suspended(known):
     if known.outcome is None and known.is_settling:
         return IN_PROGRESS, _(
             'The server goes on with its last change when it is resumed.')
+    if known.outcome is None and known.offline:
+        return PARTIAL, known.offline
     return known.outcome
 
 

@@ -34,6 +34,8 @@ class Decision(ty.NamedTuple):
     outcome: ty.Optional[ty.Tuple[str, str]]
     # Whether the guest holds what is desired.
     is_reached: bool
+    # Why it is Partial nevertheless: the guest does not use all of that.
+    offline: ty.Optional[str] = None
 
     @property
     def is_partial(self) -> bool:
@@ -51,6 +53,7 @@ class Decision(ty.NamedTuple):
             known.is_start or known.begins_anew or
             known.is_settling and self.is_reached or
             self.drive is not None or self.outcome != known.outcome or
+            self.offline != known.offline or
             self.desired != known.sizes.desired or
             self.charge != known.sizes.charged)
 
@@ -113,9 +116,17 @@ def decide(known: situation.Situation,
                      'more.')
         outcome = condition.OVERCOMMITTED, text % {
             'held': case.held, 'charge': charge, 'room': room}
-    is_reached = case.held == desired and not (
-        waiting and known.guest.has_offline_vcpus)
-    return Decision(desired, charge, drive, outcome, is_reached)
+    is_reached, offline = case.held == desired, None
+    if known.guest.has_offline_vcpus:
+        if known.is_held_up and known.offline:
+            # It can do nothing about that now.
+            offline = known.offline
+        elif waiting:
+            is_reached = False
+        else:
+            offline = condition.offline(
+                known.guest.online_vcpus, known.guest.vcpus)
+    return Decision(desired, charge, drive, outcome, is_reached, offline)
 
 
 def _case(known, room):

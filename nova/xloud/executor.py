@@ -244,6 +244,7 @@ class Executor:
         notes.note_config(
             instance, known.is_config_current and not plan.is_given_up(known))
         notes.clear_outcome(instance)
+        notes.set_offline(instance, decision.offline)
         if decision.outcome:
             notes.set_outcome(instance, *decision.outcome)
             if decision.outcome[0] == condition.OVERCOMMITTED:

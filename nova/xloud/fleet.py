@@ -269,15 +269,19 @@ def _is_noted(name):
     """As nova.xloud.noted.of(), for the database."""
     is_changing = _has(
         notes.TASK, sa.not_(_Entry.value.endswith(notes.TASK_DONE)))
-    has_outcome = _has(notes.OUTCOME)
+    has_outcome, is_offline = _has(notes.OUTCOME), _has(notes.OFFLINE)
     is_unfinished = sa.or_(*map(_has, notes.UNFINISHED))
     if name == condition.IN_PROGRESS:
-        return sa.or_(is_changing,
-                      sa.and_(sa.not_(has_outcome), is_unfinished))
+        return sa.or_(is_changing, sa.and_(
+            sa.not_(sa.or_(has_outcome, is_offline)), is_unfinished))
     if name == condition.SETTLED:
-        return sa.not_(sa.or_(is_changing, has_outcome, is_unfinished))
-    return sa.and_(sa.not_(is_changing),
-                   _has(notes.OUTCOME, _Entry.value == name))
+        return sa.not_(sa.or_(
+            is_changing, has_outcome, is_offline, is_unfinished))
+    is_found = _has(notes.OUTCOME, _Entry.value == name)
+    if name == condition.PARTIAL:
+        is_found = sa.or_(
+            is_found, sa.and_(sa.not_(has_outcome), is_offline))
+    return sa.and_(sa.not_(is_changing), is_found)
 
 
 def _has(key, *more):

@@ -50,6 +50,8 @@ def of(books: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
     found = books.get(notes.OUTCOME)
     if found is not None:
         return found, books.get(notes.REASON, '')
+    if notes.OFFLINE in books:
+        return PARTIAL, books[notes.OFFLINE]
     if any(key in books for key in notes.UNFINISHED):
         return IN_PROGRESS, books.get(notes.PENDING) or _(
             'The last change or start of the server is not finished.')

@@ -37,6 +37,7 @@ TASK_DONE = 'done'
 OUTCOME = entries.PREFIX + 'condition'
 REASON = entries.PREFIX + 'reason'
 PENDING = entries.PREFIX + 'pending'
+OFFLINE = entries.PREFIX + 'offline'
 UNFINISHED = (_AWAITED, PENDING, _SETTLING, _STALE_CONFIG)
 SINCE = entries.PREFIX + 'since'
 
@@ -154,6 +155,19 @@ def set_pending(instance, reason: ty.Optional[str]) -> None:
 def pending(instance) -> ty.Optional[str]:
     """The reason of :func:`set_pending`, if there is one."""
     return instance.system_metadata.get(PENDING)
+
+
+def set_offline(instance, reason: ty.Optional[str]) -> None:
+    """Remember that the guest does not use its vCPUs, None once it does.
+
+    Unlike an outcome, this ends when the guest uses them.
+    """
+    entries.put(instance, OFFLINE, reason[:255] if reason else None)
+
+
+def offline(instance) -> ty.Optional[str]:
+    """The reason of :func:`set_offline`, if there is one."""
+    return instance.system_metadata.get(OFFLINE)
 
 
 def await_guest(instance, request_id: ty.Optional[str]) -> None:

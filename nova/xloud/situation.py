@@ -107,6 +107,8 @@ class Situation(ty.NamedTuple):
     excess: ty.Optional[ty.Tuple[int, int]] = None
     # Why the charge does not fall yet
     pending: ty.Optional[str] = None
+    # The reason that was noted if the guest does not use all of its vCPUs
+    offline: ty.Optional[str] = None
     # False if the guest held the desired size at the last look
     is_settling: bool = True
     # Whether a start without Nova gives the boot size
@@ -180,7 +182,7 @@ def of(instance, guest, now) -> Situation:
         started_at=notes.started_at(instance, latest),
         is_clock_set_back=notes.is_noted_after(instance, latest),
         outcome=notes.outcome(instance), excess=notes.excess(instance),
-        pending=notes.pending(instance),
+        pending=notes.pending(instance), offline=notes.offline(instance),
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),
         is_start=guest is not None and is_start(instance, guest),

@@ -422,6 +422,7 @@ def _forget_guest(instance):
     The next one is configured with the boot size.
     """
     notes.clear_outcome(instance)
+    notes.set_offline(instance, None)
     notes.set_pending(instance, None)
     notes.await_guest(instance, None)
     notes.note_settling(instance, False)

@@ -287,10 +287,13 @@ class LiveTestCase(adjust_base.AdjustTestCase):
             status['condition'], status['actual_vcpus'],
             status['online_vcpus']))
         self.assert_books(larger, larger)
+        self.reconcile()
+        self.assert_noted('InProgress')
         self.wait()
         self.reconcile()
         self.assert_books(larger, larger)
         reason = 'The guest has 6 vCPUs and uses 2'
+        self.assert_noted('Partial', reason)
         self.useFixture(fixtures.MonkeyPatch(
             'nova.xloud.status.timeutils', mock.Mock(
                 utcnow=lambda: timeutils.utcnow() + self.later)))
@@ -304,10 +307,34 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.assertIn(reason, str(self.api.get_instance_action_details(
             self.server['id'], last['request_id'])['events']))
 
+        # Neither helps it, and neither makes it Settled.
+        for stop, go_on in (
+                (self._suspend_server, self._resume_server),
+                ({'pause': None}, {'unpause': None})):
+            for act in stop, go_on:
+                if callable(act):
+                    act(self.server)
+                else:
+                    self.api.post_server_action(self.server['id'], act)
+                    self._wait_for_state_change(
+                        self.server,
+                        'PAUSED' if act is stop else 'ACTIVE')
+                self.reconcile()
+                self.assert_noted('Partial', reason)
+                self.assertEqual('Partial', self.status()['condition'])
+
         self.guest.online_vcpus = 6
         status = self.status()
         self.assertEqual(('Settled', None, 6), (
             status['condition'], status['reason'], status['online_vcpus']))
+        self.reconcile()
+        self.assert_noted('Settled')
+
+    def assert_noted(self, condition, reason=''):
+        """What a list of servers shows."""
+        found, why = noted.of(self.instance(self.server).system_metadata)
+        self.assertEqual(condition, found)
+        self.assertIn(reason, why or '')
 
     def test_a_lost_request_is_made_again(self):
         self.guest.behaviour = scripted.LOST

@@ -77,7 +77,8 @@ def situations(draw):
                          draw(st.integers(1, sizes.maximum.memory_mb)))
     guest = fake_guest(
         held, draw(st.none() | st.integers(0, held.memory_mb)),
-        memory_pinned=draw(st.booleans()))
+        memory_pinned=draw(st.booleans()),
+        online_vcpus=draw(st.none() | st.integers(1, held.vcpus)))
     if draw(st.integers(0, 9)) == 0:
         guest = elastic_guest.NOT_RUNNING
     # A start is a change, too.
@@ -87,6 +88,7 @@ def situations(draw):
     return situation.Situation(
         sizes, guest, NOW, TIMEOUT, RESERVE, changed_at, started_at,
         is_config_current=draw(st.booleans()), is_start=draw(st.booleans()),
+        offline=draw(st.sampled_from([None, 'so'])),
         outcome=draw(st.sampled_from([
             None, (condition.PARTIAL, 'so'),
             (condition.OVERCOMMITTED, 'so')])))
@@ -121,7 +123,7 @@ def do(known, decision):
     return known._replace(
         sizes=known.sizes._replace(
             desired=decision.desired, charged=decision.charge),
-        outcome=decision.outcome, is_start=False)
+        outcome=decision.outcome, offline=decision.offline, is_start=False)
 
 
 class PropertyTestCase(test.NoDBTestCase):
@@ -179,6 +181,7 @@ class PropertyTestCase(test.NoDBTestCase):
         again = xloud_decision.decide(do(known, decision))
         self.assertEqual(decision[:2], again[:2])
         self.assertEqual(decision.outcome, again.outcome)
+        self.assertEqual(decision.offline, again.offline)
 
     @hypothesis.given(situations())
     def test_what_was_carried_out_changes_nothing(self, known):
@@ -203,9 +206,10 @@ class PropertyTestCase(test.NoDBTestCase):
             desired=held, charged=size.largest(held, sizes.boot))
         known = known._replace(
             sizes=sizes, guest=guest, is_start=False, outcome=None,
-            is_config_current=True)
+            offline=None, is_config_current=True)
         decision = xloud_decision.decide(known)
-        self.assertEqual((held, sizes.charged, None, None, True), decision)
+        self.assertEqual(
+            (held, sizes.charged, None, None, True, None), decision)
         self.assertFalse(
             decision.changes(known._replace(is_settling=False)))
         self.assertTrue(decision.changes(known))
@@ -272,9 +276,11 @@ class PropertyTestCase(test.NoDBTestCase):
         found, _reason = condition.evaluate(known._replace(
             sizes=known.sizes._replace(
                 desired=decision.desired, charged=decision.charge),
-            outcome=decision.outcome))
+            outcome=decision.outcome, offline=decision.offline))
         if decision.outcome:
             self.assertIn(found, (decision.outcome[0], condition.IN_PROGRESS))
+        elif decision.offline:
+            self.assertIn(found, (condition.PARTIAL, condition.IN_PROGRESS))
         else:
             self.assertIn(found, (condition.SETTLED, condition.IN_PROGRESS))
         if known.changed_at != JUST_NOW:
@@ -288,19 +294,19 @@ class DecideTestCase(test.NoDBTestCase):
         decision = decide(sizes, elastic_guest.NOT_RUNNING, outcome=(
             condition.PARTIAL, 'earlier'))
         self.assertEqual(
-            (sizes.boot, sizes.boot, None, None, True), decision)
+            (sizes.boot, sizes.boot, None, None, True, None), decision)
 
     def test_a_start_forgets_what_did_not_persist(self):
         sizes = fake_sizes(desired=size.Size(4, 4096), boot=size.Size(2, 2048))
         decision = decide(sizes, fake_guest(sizes.boot), is_start=True)
         self.assertEqual(
-            (sizes.boot, sizes.boot, None, None, True), decision)
+            (sizes.boot, sizes.boot, None, None, True, None), decision)
 
     def test_a_start_holds_the_maximum_for_a_while(self):
         starting = fake_guest((1, 8192), used_mb=None)
         for kwargs in ({'is_start': True},
                        {'changed_at': JUST_NOW, 'started_at': JUST_NOW}):
-            self.assertEqual((MINIMUM, MINIMUM, None, None, False),
+            self.assertEqual((MINIMUM, MINIMUM, None, None, False, None),
                              decide(fake_sizes(), starting, **kwargs))
 
     def test_a_change_gives_a_start_no_more_time(self):
@@ -325,7 +331,8 @@ class DecideTestCase(test.NoDBTestCase):
         sizes = fake_sizes(desired=size.Size(1, 8192))
         decision = decide(sizes, fake_guest(MINIMUM),
                           outcome=(condition.PARTIAL, 'no driver'))
-        self.assertEqual((MINIMUM, MINIMUM, MINIMUM, None, True), decision)
+        self.assertEqual(
+            (MINIMUM, MINIMUM, MINIMUM, None, True, None), decision)
 
     def test_no_room_for_what_is_held(self):
         guest = fake_guest((1, 8192), used_mb=None)
@@ -373,8 +380,28 @@ class DecideTestCase(test.NoDBTestCase):
     def test_one_mib_of_rounding_is_reached(self):
         for memory_mb in (1023, 1025):
             self.assertEqual(
-                (MINIMUM, MINIMUM, None, None, True),
+                (MINIMUM, MINIMUM, None, None, True, None),
                 decide(fake_sizes(), fake_guest((1, memory_mb))))
+
+    def test_vcpus_that_are_not_online(self):
+        sizes = fake_sizes(desired=size.Size(4, 1024))
+        guest = fake_guest(sizes.desired, online_vcpus=2)
+
+        def offline(guest=guest, **kwargs):
+            decision = decide(sizes, guest, **kwargs)
+            return decision.offline, decision.is_reached
+
+        self.assertEqual((None, False), offline(changed_at=JUST_NOW))
+        reason, is_reached = offline()
+        self.assertIn('has 4 vCPUs and uses 2', reason)
+        self.assertTrue(is_reached)
+        # A guest that is paused can do nothing about it, and is no better.
+        self.assertEqual((reason, True), offline(
+            is_held_up=True, offline=reason))
+        self.assertEqual((None, False), offline(is_held_up=True))
+        for online in 4, None:
+            self.assertEqual((None, True), offline(
+                guest._replace(online_vcpus=online), offline=reason))
 
     def test_memory_of_a_passed_through_device_is_held(self):
         guest = fake_guest(MINIMUM, memory_pinned=True)

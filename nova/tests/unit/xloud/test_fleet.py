@@ -169,6 +169,7 @@ class FleetTestCase(test.TestCase):
             lambda server: notes.note_config(server, False),
             lambda server: notes.set_outcome(server, 'Partial', 'why'),
             lambda server: notes.set_outcome(server, 'Overcommitted', 'why'),
+            lambda server: notes.set_offline(server, 'why'),
             lambda server: notes.note_task(server, 'req-1 done'),
             lambda server: notes.note_task(server, 'req-1 offered'),
         ]

@@ -30,6 +30,7 @@ def note_all(instance):
     notes.set_outcome(instance, 'Overcommitted', 'No room.')
     notes.note_excess(instance, size.maximum(instance.flavor))
     notes.set_pending(instance, 'The charge falls later.')
+    notes.set_offline(instance, 'The guest has 2 vCPUs and uses 1.')
     notes.await_guest(instance, 'req-of-somebody')
     notes.note_settling(instance, True)
     notes.note_config(instance, is_current=False)
@@ -37,6 +38,7 @@ def note_all(instance):
 
 def is_anything_noted(instance):
     return (notes.outcome(instance) or notes.pending(instance) or
+            notes.offline(instance) or
             notes.awaited(instance) or notes.is_settling(instance) or
             not notes.is_config_current(instance))
 
