@@ -10,7 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the manual calls complete is: each text that our modules log."""
+"""What the manual calls complete is.
+
+That is each text that our modules log, and each reason for which an adjust is
+refused.
+"""
 
 import ast
 import re
@@ -20,6 +24,15 @@ from tools import tree
 
 MANUAL = 'doc/source/xloud/running.rst'
 CONTRIBUTORS = 'doc/source/xloud/contributors.rst'
+CONDITIONS = 'doc/source/xloud/conditions.rst'
+# The modules that refuse an adjust for another reason than a blocker. Such a
+# reason goes on after "cannot change its size now: ".
+REFUSING = ('nova/virt/libvirt/xloud/changer.py', *(
+    f'nova/xloud/{name}.py' for name in (
+        'allocation', 'api', 'change', 'checks', 'guest', 'manager', 'memory',
+        'rpcapi', 'task')))
+# The status of a server has a blocker for it.
+NEVER_SHOWN = {'its host does not answer.'}
 LEVELS = {'info', 'warning', 'error', 'exception', 'critical'}
 # A letter or a word stands for it in the table.
 PLACEHOLDER = re.compile(r'%(?:\(\w+\))?[sdr]')
@@ -47,6 +60,25 @@ def logged(source):
             # After the logger.
             texts.append(ast.literal_eval(node.args[1]))
     return texts
+
+
+def reasons(source):
+    """What a module may say after a colon."""
+    return [
+        text for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == '_'
+        for text in [ast.literal_eval(node.args[0])]
+        if not re.match(r'(The|Its|Cell|Request) |current_|%', text)]
+
+
+def explained(manual):
+    """The reasons in the first column of the table "Text", as patterns."""
+    _before, _, rest = manual.partition('   * - Text\n')
+    cells = re.findall(r'^   \* - (.*?)^     - ', rest,
+                       re.MULTILINE | re.DOTALL)
+    return {item: re.compile(
+                r'\S+'.join(map(re.escape, re.split(r'\*\w+\*', item))))
+            for cell in cells for item in ' '.join(cell.split()).split('; ')}
 
 
 def strings(source):
@@ -122,3 +154,32 @@ class LogTableTest(unittest.TestCase):
             "LOG.exception('c', instance=1)\nOTHER.info('no')\n"))
         self.assertEqual(['a'], logged(
             "with failures.warned(LOG, 'a', 1):\n    pass\n"))
+
+
+class RefusalTableTest(unittest.TestCase):
+    """A user who looks for the reason of a refusal finds it."""
+
+    maxDiff = None
+
+    def test_the_table_has_each_reason_and_no_other(self):
+        rows = explained(
+            (tree.ROOT / CONDITIONS).read_text(encoding='utf-8'))
+        told = [text for path in REFUSING for text in reasons(
+            (tree.ROOT / path).read_text(encoding='utf-8'))]
+        missing = [text for text in told if text not in NEVER_SHOWN and
+                   not any(row.match(text) for row in rows.values())]
+        gone = [item for item, row in rows.items()
+                if not any(map(row.match, told))]
+        self.assertEqual(
+            ([], []), (missing, gone),
+            f'{CONDITIONS}: reasons without a row, rows without a reason')
+
+    def test_reasons(self):
+        self.assertEqual(['it is %(a)s.'], reasons(
+            "raise E(reason=_('it is %(a)s.') % a)\n"
+            "text = _('The end.')\nLOG.info('it was')\n"))
+        rows = explained('   * - Text\n     - What\n   * - it is *A*; it\n'
+                         '       was\n     - Try.\n')
+        self.assertEqual(['it is *A*', 'it was'], list(rows))
+        self.assertTrue(rows['it is *A*'].match('it is %(a)s now.'))
+        self.assertFalse(rows['it was'].match('it has'))
