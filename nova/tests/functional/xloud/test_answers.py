@@ -16,6 +16,8 @@ What is refused has changed nothing: not the books, the allocation or the
 guest.
 """
 
+from unittest import mock
+
 import fixtures
 from keystoneauth1 import exceptions as ks_exc
 from openstack import exceptions as sdk_exc
@@ -497,6 +499,24 @@ class TracesTestCase(answers_base.AnswersBase):
         # The owner sees the sizes as well.
         self.assertEqual([message for message, _events in found], [
             message for message, _events in self.events(self.owner)])
+
+    def test_instance_actions_of_a_growth_that_is_given_up(self):
+        """Before the compute has begun with it."""
+        self.create_server(self.create_elastic_flavor(
+            maximum=size.Size(2, 28672), minimum=size.Size(2, 28672)))
+        self.post(409, current_memory_mb=6144)
+        with mock.patch('nova.xloud.quota.check', side_effect=[
+                None, exception.TooManyInstances(
+                    overs='cores', req=1, used=1, allowed=1)]):
+            self.post(403, current_vcpus=4)
+        found = self.events(self.admin_api)
+        self.assertEqual(['Error', 'Error'], [
+            message for message, _events in found])
+        for (_message, events), text in zip(
+                found, ('Quota exceeded', 'No room on the host')):
+            ((name, result, details),) = events
+            self.assertEqual(('api_xloud_adjust', 'Error'), (name, result))
+            self.assertIn(text, details)
 
     def test_refusals_are_no_faults(self):
         self.guest.used_mb = 2000
