@@ -136,7 +136,7 @@ class Departure:
             return
         self._tell(_(
             '  Charged %(held)s. Unpatched Nova counts %(most)s at its next '
-            'audit, and gives that at the next hard reboot, start or '
+            'audit, and gives that at the next hard reboot, start or cold '
             'migration. What Placement has stays %(held)s.') % {
                 'held': held, 'most': most})
 

@@ -90,6 +90,8 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
         self.assertNotIn('OVER', output)
         self.assertEqual(before, self.books(self.server))
         self.assertEqual(2, len(self.reported()))
+        # A live migration keeps what the guest has.
+        self.assertIn('hard reboot, start or cold migration', output)
 
     def test_leave(self):
         code, output = self.command('leave')
@@ -121,6 +123,23 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
         code, output = self.command('leave')
         self.assertEqual(0, code, output)
         self.assert_left()
+        self.assertEqual(
+            ['desired 2 vCPUs, 2048 MiB -> 8 vCPUs, 8192 MiB; '
+             'boot 2 vCPUs, 2048 MiB -> 8 vCPUs, 8192 MiB; '
+             'charged 2 vCPUs, 2048 MiB -> 8 vCPUs, 8192 MiB'],
+            [found['message'] for found in
+             self.api.get_instance_actions(self.server['id'])
+             if found['action'] == 'xloud_settle'])
+
+    def test_no_room_and_the_host_is_down_already(self):
+        self.create_server(self.create_elastic_flavor(
+            maximum=size.Size(2, 28672), minimum=size.Size(2, 28672)))
+        before = self.books(self.server)
+        self.stop_host()
+        code, output = self.command('leave')
+        self.assertEqual(1, code)
+        self.assertIn('It stays as it is: No room on the host', output)
+        self.assertEqual(before, self.books(self.server))
 
     def test_a_host_that_is_forced_down_and_runs(self):
         """It would write everything again."""
