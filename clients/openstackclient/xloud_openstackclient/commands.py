@@ -101,8 +101,9 @@ class AdjustServer(_ShowStatus):
             help='Leave the size of the next start as it is')
         parser.add_argument(
             '--wait', action='store_true',
-            help='Wait until the guest has the size. If it does not follow, '
-            'the reason is shown and the exit code is 1')
+            help='Wait until the guest has the size, for %d seconds at most. '
+            'If it does not follow, the reason is shown and the exit code '
+            'is 1' % elastic.TIMEOUT)
         return parser
 
     def take_action(self, parsed_args):
@@ -155,7 +156,8 @@ class ListElasticServers(command.Lister):
             help='Only servers of this host (administrators only)')
         parser.add_argument(
             '--project', metavar='<project-id>',
-            help='Servers of this project (administrators only)')
+            help='Servers of this project (of another one than yours: '
+            'administrators only)')
         parser.add_argument(
             '--all-projects', action='store_true',
             help='Servers of all projects (administrators only)')
