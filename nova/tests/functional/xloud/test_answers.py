@@ -537,6 +537,51 @@ class TracesTestCase(answers_base.AnswersBase):
                         cell, found.id)):
                 self.assertIsNone(event.traceback)
 
+    def test_notifications(self):
+        """Each in its legacy and its versioned form."""
+        self.flags(notify_on_state_change='vm_and_task_state',
+                   notification_format='both', group='notifications')
+        found = nova_fixtures.NotificationFixture(self)
+        self.useFixture(found)
+
+        def told():
+            legacy = [message.event_type for message in found.notifications]
+            versioned = [message['event_type']
+                         for message in found.versioned_notifications]
+            updates = [
+                (message.payload['new_task_state'], message.payload['vcpus'])
+                for message in found.notifications
+                if message.event_type == 'compute.instance.update']
+            versioned_updates = [
+                message['payload']['nova_object.data']['state_update'][
+                    'nova_object.data']['new_task_state']
+                for message in found.versioned_notifications
+                if message['event_type'] == 'instance.update']
+            self.assertEqual(
+                [task_state for task_state, _vcpus in updates],
+                versioned_updates)
+            found.reset()
+            return (updates[0], updates[-1], '_adjust_or_refuse' in legacy,
+                    'compute.exception' in versioned)
+
+        def assert_told(old, new, fails=False):
+            self.assertEqual(
+                (('resize_prep', old), (None, new), fails, fails), told())
+
+        self.post(202, current_vcpus=4)
+        assert_told(2, 4)
+        self.flags(notify_on_state_change='vm_state', group='notifications')
+        self.post(202, current_vcpus=2)
+        assert_told(4, 2)
+        self.guest.behaviour = scripted.REFUSING
+        self.post(409, current_vcpus=6)
+        assert_told(2, 2)
+        for method, fails in (('make', True), ('claim', False)):
+            with mock.patch('nova.xloud.change.Change.' + method,
+                            side_effect=ZeroDivisionError):
+                self.post(500, current_vcpus=6)
+            assert_told(2, 2, fails)
+
     def test_usage_before_the_change(self):
         notifications = nova_fixtures.NotificationFixture(self)
         self.useFixture(notifications)
