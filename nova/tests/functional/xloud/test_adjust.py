@@ -34,6 +34,7 @@ from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import answer
+from nova.xloud import books
 from nova.xloud import guest as elastic_guest
 from nova.xloud import noted
 from nova.xloud import rpcapi
@@ -635,6 +636,24 @@ class ShutOffTestCase(adjust_base.AdjustTestCase):
         self.api.post_server_action(self.server['id'], {'os-start': None})
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+
+    def test_an_older_server_is_listed_when_it_has_run(self):
+        """The books of a server that is older than the series."""
+        def listed():
+            return [server['id'] for server in self.api.api_get(
+                '/os-xloud-adjust').body['xloud_servers']]
+
+        instance = self.instance(self.server)
+        size.close_books(instance, size.charged(instance))
+        books.save(instance, expected_task_state=[None])
+        self._stop_server(self.server)
+        self.reconcile()
+        self.assertEqual([], listed())
+        self._start_server(self.server)
+        self.reconcile()
+        self.assertEqual([self.server['id']], listed())
+        self.assert_books(base.MINIMUM, base.MINIMUM)
 
 
 class StartTestCase(adjust_base.AdjustTestCase):
