@@ -637,7 +637,6 @@ class ShutOffTestCase(adjust_base.AdjustTestCase):
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
 
-
     def test_an_older_server_is_listed_when_it_has_run(self):
         """The books of a server that is older than the series."""
         def listed():
