@@ -14,6 +14,10 @@
 
 A QEMU that is stopped or hangs never answers, and a call that asks it never
 returns. libvirt lets later calls wait 30 seconds for the first one.
+
+libvirt serves five calls of one client at the same time, and reads no other
+call while they last. So if several QEMUs hang, such as with their storage,
+only a part of these calls waits for them. The rest of Nova needs the others.
 """
 
 import threading
@@ -23,16 +27,67 @@ from nova.virt.libvirt import guest as libvirt_guest
 
 SECONDS = 30
 
+# How many calls of libvirt from here may last at the same time
+_MOST_OPEN = 3
+# How long to wait for calls that nobody awaits any more
+_MOMENT = 0.1
+
+
+class _OpenCalls:
+    """The calls that have not ended, and those of them that nobody awaits."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._open: ty.Set[object] = set()
+        self._abandoned: ty.Set[object] = set()
+
+    def begin(self, call, seconds: float) -> None:
+        """Wait until one more call may begin.
+
+        :raises: libvirtError if that takes longer than so many seconds, or
+            if nobody knows when one of the others ends
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._has_room() or self._abandoned >= self._open,
+                seconds)
+            if not self._changed.wait_for(self._has_room, _MOMENT):
+                raise _error(
+                    libvirt_guest.libvirt.VIR_ERR_SYSTEM_ERROR,
+                    '%d calls have not ended' % len(self._open))
+            self._open.add(call)
+
+    def _has_room(self):
+        return len(self._open) < _MOST_OPEN
+
+    def abandon(self, call) -> None:
+        with self._changed:
+            if call in self._open:
+                self._abandoned.add(call)
+                self._changed.notify_all()
+
+    def end(self, call) -> None:
+        with self._changed:
+            self._open.discard(call)
+            self._abandoned.discard(call)
+            self._changed.notify_all()
+
+
+_calls = _OpenCalls()
+
 
 def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
-         **kwargs):
+         ends_itself: bool = False, **kwargs):
     """Call a function, and abandon it if it takes too long.
 
     It runs in a thread of its own, which is a green thread under eventlet. The
     result of a call that ends after the time is up is lost.
 
     :param seconds: how long to wait, by default SECONDS
-    :raises: libvirtError with VIR_ERR_OPERATION_TIMEOUT if it takes longer
+    :param ends_itself: whether libvirt ends it even if nobody answers
+    :raises: libvirtError, with VIR_ERR_OPERATION_TIMEOUT if it takes longer,
+        and with VIR_ERR_SYSTEM_ERROR if it is not made because too many
+        others have not ended
     """
     seconds = SECONDS if seconds is None else seconds
     ended = threading.Event()
@@ -44,11 +99,22 @@ def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
             results.append(function(*args, **kwargs))
         except BaseException as error:
             errors.append(error)
+        _calls.end(ended)
         ended.set()
 
-    threading.Thread(target=run, daemon=True).start()
+    if not ends_itself:
+        _calls.begin(ended, seconds)
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError:
+        # The machine has no thread left now.
+        _calls.end(ended)
+        raise
     if not ended.wait(seconds):
-        raise _too_late(seconds)
+        _calls.abandon(ended)
+        raise _error(
+            libvirt_guest.libvirt.VIR_ERR_OPERATION_TIMEOUT,
+            'no answer within %g seconds' % seconds)
     if errors:
         raise errors[0]
     return results[0]
@@ -72,12 +138,10 @@ class Patient:
         return patiently
 
 
-def _too_late(seconds):
+def _error(code, message):
     libvirt = libvirt_guest.libvirt
-    message = 'no answer within %g seconds' % seconds
     error = libvirt.libvirtError(message)
     # libvirt fills in the last error of this thread, if there is one.
     error.args = (message,)
-    error.err = (
-        libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_FROM_QEMU, message)
+    error.err = (code, libvirt.VIR_FROM_QEMU, message)
     return error

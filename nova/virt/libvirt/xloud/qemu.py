@@ -71,7 +71,7 @@ def count_online_vcpus(host, domain, seconds: int) -> int:
     """
     answer = patience.call(
         _extension(host).virDomainQemuAgentCommand, domain._o, _AGENT_QUERY,
-        seconds, 0, seconds=seconds)
+        seconds, 0, seconds=seconds, ends_itself=True)
     if answer is None or len(answer) > _LONGEST_ANSWER:
         raise ValueError('no usable answer')
     return len({vcpu['logical-id'] for vcpu in

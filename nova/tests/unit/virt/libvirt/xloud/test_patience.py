@@ -49,3 +49,34 @@ class PatienceTestCase(test.NoDBTestCase):
         self.assertEqual('object', domain._o)
         self.assertEqual(7, domain.ID())
         self.assertRaises(fakelibvirt.libvirtError, domain.hang, 10)
+
+    def test_some_calls_are_left_for_the_rest_of_nova(self):
+        """libvirt serves five calls of one client at the same time."""
+        begun, released = [], threading.Event()
+        self.addCleanup(released.set)
+
+        def hang():
+            begun.append(None)
+            released.wait(60)
+
+        errors = [self.assertRaises(
+            fakelibvirt.libvirtError, patience.call, hang, seconds=0.2)
+            for _ in range(6)]
+        self.assertEqual(3, len(begun))
+        self.assertEqual('3 calls have not ended',
+                         errors[-1].get_error_message())
+        # An agent that hangs has a limit in libvirt, and is not asked in vain.
+        self.assertEqual(3, patience.call(sum, [1, 2], ends_itself=True))
+        released.set()
+        self.assertEqual(3, patience.call(sum, [1, 2], seconds=60))
+
+    def test_a_call_waits_for_others(self):
+        released = threading.Event()
+        self.addCleanup(released.set)
+        for _ in range(3):
+            threading.Thread(
+                target=patience.call, args=(released.wait, 60)).start()
+        timer = threading.Timer(0.5, released.set)
+        timer.start()
+        self.assertEqual(3, patience.call(sum, [1, 2], seconds=60))
+        self.assertTrue(released.is_set())
