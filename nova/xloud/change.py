@@ -41,6 +41,9 @@ from nova.xloud import task
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
+# What drivers raise with a reason for the user
+_WITH_REASON = (exception.ElasticGuestRefused, elastic_guest.GuestBusy)
+
 
 class _Plan(ty.NamedTuple):
     """What a request makes of the sizes of a server."""
@@ -151,7 +154,7 @@ class Change:
         try:
             self._act(plan.guest, plan.desired, plan.boot)
         except Exception as error:
-            if not isinstance(error, exception.ElasticGuestRefused):
+            if not isinstance(error, _WITH_REASON):
                 LOG.exception('The guest was not changed.',
                               instance=self.instance)
             outcome = self._undo(plan)
@@ -407,7 +410,7 @@ class Change:
 
 
 def _failure(error, outcome):
-    if isinstance(error, exception.ElasticGuestRefused):
+    if isinstance(error, _WITH_REASON):
         reason = error.kwargs['reason']
     else:
         reason = _('its hypervisor failed.')

@@ -39,6 +39,9 @@ LOG = logging.getLogger(__name__)
 # States in which Nova may change the guest.
 _DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
+# What a hypervisor does with a request
+_ACCEPTED, _REFUSED, _FAILED = 'accepted', 'refused', 'failed'
+
 
 class Occasion(ty.NamedTuple):
     """Why a server is looked at, and what is known from that."""
@@ -281,30 +284,35 @@ class Executor:
         if memo.is_unplugging(guest, target):
             return
         vcpus = guest.vcpus
-        is_asked, is_configured = self._ask(instance, target)
+        answer = self._ask(instance, target)
         guest = self.guests([instance]).get(instance.uuid)
         if guest is not None:
-            if is_asked and guest.vcpus == vcpus:
+            if answer == _ACCEPTED and guest.vcpus == vcpus:
                 memo.note_unplug(guest, target)
             self.carry_out(context, instance, guest, Occasion(
-                is_configured=is_configured, allocated=allocated))
+                is_configured=answer != _FAILED, allocated=allocated))
+        if answer == _FAILED:
+            # Perhaps the guest was asked for nothing. It has its time from
+            # the next look on.
+            memo.hold_up()
 
     def _ask(self, instance, target):
         """Ask the hypervisor for a size.
 
-        :returns: whether it accepted that, and whether it has the boot size
-            in its configuration
+        :returns: _ACCEPTED, _REFUSED, or _FAILED if it is not known what it
+            has done, and whether it has the boot size in its configuration
         """
         try:
             self._compute.driver.set_elastic_guest(
                 instance, target, size.boot(instance))
-            return True, True
+            return _ACCEPTED
         except Exception as error:
-            # The settle timeout runs.
             LOG.warning('The guest was not changed to %(target)s: %(error)s',
                         {'target': target, 'error': error},
                         instance=instance)
-            return False, isinstance(error, exception.ElasticGuestRefused)
+            # While it refuses, the settle timeout runs.
+            is_refused = isinstance(error, exception.ElasticGuestRefused)
+            return _REFUSED if is_refused else _FAILED
 
     def guests(self, instances, renew=False) -> ty.Dict[
             str, elastic_guest.GuestState]:

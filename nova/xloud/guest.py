@@ -80,6 +80,12 @@ class GuestState(ty.NamedTuple):
                 self.online_vcpus < self.vcpus)
 
 
+class GuestBusy(exception.NovaException):
+    """The hypervisor does something else with a guest and did not ask it."""
+
+    msg_fmt = _("The guest cannot be asked now: %(reason)s")
+
+
 # As an older compute service answers.
 UNNAMED = ''
 NOT_RUNNING = GuestState(

@@ -905,6 +905,19 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.reconcile()
             self._check_that_it_has_its_time()
 
+    def test_its_time_passes_while_it_cannot_be_asked(self):
+        """Such as while an operator dumps it: libvirt asks it for nothing."""
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        self.guest.behaviour = scripted.FAILING
+        for _ in range(3):
+            self.reconcile()
+            self.wait()
+        self.guest.behaviour = scripted.LATE
+        self.reconcile()
+        self._check_that_it_has_its_time()
+
     def test_its_time_passes_while_nobody_looks_at_it(self):
         """nova-conductor or the database is away for minutes."""
         away = mock.Mock(

@@ -19,6 +19,7 @@ even report the size that was asked for. So only the statistics show what was
 done, here and in the next calls.
 """
 
+import time
 import typing as ty
 
 from oslo_log import log as logging
@@ -30,12 +31,16 @@ from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt.xloud import patience
 from nova.virt.libvirt.xloud import persistent
 from nova.virt.libvirt.xloud import qemu
+from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
 # libvirt waits 5 seconds for a vCPU to leave, and twice that on POWER.
 _SECONDS_PER_VCPU = 10
+# It waits as long for another job with the guest to end, such as a dump, and
+# reports both with the same code.
+_SECONDS_FOR_JOB = 30
 
 
 class Changer:
@@ -49,7 +54,22 @@ class Changer:
         self.refusing: ty.Set[str] = set()
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
-        """As ComputeDriver.set_elastic_guest()."""
+        """As ComputeDriver.set_elastic_guest().
+
+        :raises: GuestBusy if libvirt had no time for a part of it
+        """
+        try:
+            self._change(instance, target, boot)
+        except libvirt_guest.libvirt.libvirtError as error:
+            if not _is_timeout(error):
+                raise
+            LOG.warning('The hypervisor did not ask the guest: %s', error,
+                        instance=instance)
+            raise elastic_guest.GuestBusy(reason=_(
+                'its hypervisor does something else with it, such as a dump, '
+                'or does not answer. Try again later.'))
+
+    def _change(self, instance, target, boot):
         record = self._observer.record(instance)
         domain = self._observer.domains.get(instance.uuid)
         if domain is None:
@@ -90,15 +110,18 @@ class Changer:
                 'libvirt cannot record that vCPUs are removed from it, so '
                 'none could be added again safely.'))
         self.refusing.add(instance.uuid)
-        libvirt = libvirt_guest.libvirt
+        begin = time.monotonic()
         try:
             guest.set_vcpus(vcpus, live=True)
-        except libvirt.libvirtError as error:
+        except libvirt_guest.libvirt.libvirtError as error:
             # libvirt removes them one by one, so some may have left.
-            is_late = (
-                error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT)
+            is_late = _is_timeout(error) and (
+                time.monotonic() - begin < _SECONDS_FOR_JOB)
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._forget_unplug(record, before)
+                if _is_timeout(error):
+                    # It was not asked.
+                    self.refusing.discard(instance.uuid)
                 raise _refusal(instance, error, _(
                     'its guest or its hypervisor refuses to remove vCPUs.'))
             self.refusing.discard(instance.uuid)
@@ -164,6 +187,11 @@ class Changer:
             request(amount, live=True)
         except libvirt_guest.libvirt.libvirtError as error:
             raise _refusal(instance, error, refusal)
+
+
+def _is_timeout(error):
+    libvirt = libvirt_guest.libvirt
+    return error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT
 
 
 def _refusal(instance, error, reason) -> Exception:

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import time
 from unittest import mock
 
 import ddt
@@ -18,6 +19,7 @@ import fixtures
 from nova import exception
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit.virt.libvirt.xloud import base
+from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
 
@@ -85,6 +87,28 @@ class ChangeTest(base.GuestsTestCase):
             side_effect=fakelibvirt.libvirtError('connection lost')))
         self.assertRaises(
             fakelibvirt.libvirtError, self._change, size.Size(3, 512))
+
+    @ddt.data((size.Size(2, 1024), base.BOOT), (size.Size(3, 512), base.BOOT),
+              (base.MAXIMUM, base.BOOT), (base.BOOT, size.Size(2, 1024)))
+    @ddt.unpack
+    def test_another_job_of_libvirt_has_the_guest(self, target, boot):
+        """libvirt waits for it as long as for vCPUs that leave late."""
+        def wait(*args):
+            time.sleep(0.02)
+            raise fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'held by a dump',
+                error_code=fakelibvirt.VIR_ERR_OPERATION_TIMEOUT)
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.changer._SECONDS_FOR_JOB', 0.01))
+        self._state()
+        for name in ('setVcpusFlags', 'setMemoryFlags'):
+            self.useFixture(fixtures.MockPatchObject(
+                self.domain, name, side_effect=wait))
+        error = self.assertRaises(
+            elastic_guest.GuestBusy, self._change, target, boot)
+        self.assertIn('such as a dump', str(error))
+        self.assertFalse(self._state().cannot_plug)
 
     @ddt.data(None, 'nonsense')
     def test_qemu_cannot_be_asked(self, answer):
