@@ -18,6 +18,7 @@ old or hang, and it belongs to the guest. So Nova never waits long for one, and
 not often.
 """
 
+import math
 import time
 import typing as ty
 
@@ -40,12 +41,14 @@ class Agent:
 
     :ivar online: the number of online vCPUs that it last reported, None if it
         does not answer
+    :ivar asked_at: when it was last asked, by the monotonic clock
     """
 
     def __init__(self):
         self._silent_until = 0.0
         self._is_asked = False
         self.online: ty.Optional[int] = None
+        self.asked_at = -math.inf
 
     def ask(self, host, domain) -> None:
         """Ask it how many vCPUs are online.
@@ -56,6 +59,7 @@ class Agent:
         if self._is_asked or begin < self._silent_until:
             return
         self._is_asked = True
+        self.asked_at = begin
         online = None
         try:
             online = qemu.count_online_vcpus(host, domain, SECONDS)

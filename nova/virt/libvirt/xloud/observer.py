@@ -174,16 +174,20 @@ class Observer:
         """Ask the agents that can report something new about vCPUs.
 
         If there are many guests, ask only those with vCPUs offline. The agent
-        of a guest that can do nothing would be taken for one that hangs.
+        of a guest that can do nothing would be taken for one that hangs. Those
+        for whom no time is left come first the next time, as an agent that
+        takes all of it can belong to another user.
         """
         deadline = time.monotonic() + agent.SECONDS
-        for record in records.values():
-            if record is None or record.run.agent is None or (
-                    self._is_still(record)):
-                continue
-            is_known = len(records) > 1 and (
-                record.run.agent.online == record.vcpus)
-            if not is_known and time.monotonic() < deadline:
+        in_doubt = [
+            record for record in records.values()
+            if record is not None and record.run.agent is not None and
+            not self._is_still(record) and (
+                len(records) == 1 or
+                record.run.agent.online != record.vcpus)]
+        for record in sorted(
+                in_doubt, key=lambda record: record.run.agent.asked_at):
+            if time.monotonic() < deadline:
                 record.run.agent.ask(self._host, record.domain)
 
     def _renew(self, uuids, records):

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import functools
 import threading
 import time
 from unittest import mock
@@ -499,12 +500,38 @@ class AgentTest(base.GuestsTestCase):
         self.domain.online = '0-2'
         self.assertEqual(3, self._state().online_vcpus)
 
-    def test_of_many_only_those_in_doubt_are_asked(self):
+    def _start_other(self, number=0):
         other = fakes.server(fakes.ELASTIC)
-        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0a'
+        other.uuid = '5ba5e1d5-7d44-4d5a-9c3f-3c2f1f9f0f0%d' % number
         domain = self.connection.defineXML(
-            (base.XML % {'uuid': other.uuid}).replace('>guest<', '>other<'))
+            (base.XML % {'uuid': other.uuid}).replace(
+                '>guest<', '>other%d<' % number))
         domain.create()
+        domain.XMLDesc, domain.online = self.domain.XMLDesc, '0-1'
+        return other, domain
+
+    def test_slow_agents_delay_those_of_others_once(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.agent.SECONDS', 1))
+        guests = [(self.instance, self.domain),
+                  self._start_other(1), self._start_other(2)]
+        servers = [server for server, _domain in guests]
+
+        def answer_late(domain):
+            time.sleep(0.7)
+            return xloud_libvirt.Domain.ask_agent(domain)
+
+        for server, domain in guests:
+            for _server, other in guests:
+                other.ask_agent = functools.partial(answer_late, other)
+            del domain.ask_agent
+            domain.online = '0'
+            self.assertIn(1, [
+                self.driver.get_elastic_guests(servers)[
+                    server.uuid].online_vcpus for _ in range(2)])
+
+    def test_of_many_only_those_in_doubt_are_asked(self):
+        other, _domain = self._start_other()
         servers = [self.instance, other]
 
         def online():
