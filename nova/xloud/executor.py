@@ -284,13 +284,13 @@ class Executor:
         if memo.is_unplugging(guest, target):
             return
         vcpus = guest.vcpus
-        answer = self._ask(instance, target)
+        answer, is_configured = self._ask(instance, target)
         guest = self.guests([instance]).get(instance.uuid)
         if guest is not None:
             if answer == _ACCEPTED and guest.vcpus == vcpus:
                 memo.note_unplug(guest, target)
             self.carry_out(context, instance, guest, Occasion(
-                is_configured=answer != _FAILED, allocated=allocated))
+                is_configured=is_configured, allocated=allocated))
         if answer == _FAILED:
             # Perhaps the guest was asked for nothing. It has its time from
             # the next look on.
@@ -300,19 +300,23 @@ class Executor:
         """Ask the hypervisor for a size.
 
         :returns: _ACCEPTED, _REFUSED, or _FAILED if it is not known what it
-            has done, and whether it has the boot size in its configuration
+            has done; and whether it has the boot size in its configuration
         """
         try:
             self._compute.driver.set_elastic_guest(
                 instance, target, size.boot(instance))
-            return _ACCEPTED
+            return _ACCEPTED, True
+        except elastic_guest.ConfigurationRefused as error:
+            LOG.warning('The configuration of the guest was not changed: %s',
+                        error, instance=instance)
+            return _REFUSED, False
         except Exception as error:
             LOG.warning('The guest was not changed to %(target)s: %(error)s',
                         {'target': target, 'error': error},
                         instance=instance)
             # While it refuses, the settle timeout runs.
             is_refused = isinstance(error, exception.ElasticGuestRefused)
-            return _REFUSED if is_refused else _FAILED
+            return _REFUSED if is_refused else _FAILED, is_refused
 
     def guests(self, instances, renew=False) -> ty.Dict[
             str, elastic_guest.GuestState]:

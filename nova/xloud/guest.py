@@ -80,6 +80,10 @@ class GuestState(ty.NamedTuple):
                 self.online_vcpus < self.vcpus)
 
 
+class ConfigurationRefused(exception.ElasticGuestRefused):
+    """Its configuration cannot have the size of its next start."""
+
+
 class GuestBusy(exception.NovaException):
     """The hypervisor does something else with a guest and did not ask it."""
 

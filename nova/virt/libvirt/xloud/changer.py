@@ -78,7 +78,7 @@ class Changer:
         vcpus = size.maximum(instance.flavor).vcpus
         guest = libvirt_guest.Guest(self._observer.patient(
             domain, patience.SECONDS + vcpus * _SECONDS_PER_VCPU))
-        persistent.set_boot_size(guest, instance, boot)
+        self._configure(guest, instance, boot)
         if record is None:
             return
         flavor = instance.flavor
@@ -100,6 +100,20 @@ class Changer:
                 _('its hypervisor refuses to change the memory.'))
         if has_vcpus and target.vcpus > held.vcpus:
             self._plug(guest, instance, record, target.vcpus)
+
+    @staticmethod
+    def _configure(guest, instance, boot):
+        try:
+            persistent.set_boot_size(guest, instance, boot)
+        except libvirt_guest.libvirt.libvirtError as error:
+            if not _is_refusal(error):
+                raise
+            LOG.warning('The hypervisor refuses the size of the next start: '
+                        '%s', error, instance=instance)
+            # Somebody has changed it, such as with virsh edit.
+            raise elastic_guest.ConfigurationRefused(reason=_(
+                'its configuration in the hypervisor cannot have the size of '
+                'the next start. Reboot it hard first, which makes it anew.'))
 
     def _unplug(self, guest, instance, record, vcpus):
         self._check_count(record)
@@ -194,6 +208,17 @@ def _is_timeout(error):
     return error.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT
 
 
+def _is_refusal(error):
+    libvirt = libvirt_guest.libvirt
+    return error.get_error_code() in (
+        libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+        libvirt.VIR_ERR_INTERNAL_ERROR,
+        libvirt.VIR_ERR_INVALID_ARG,
+        libvirt.VIR_ERR_OPERATION_FAILED,
+        libvirt.VIR_ERR_OPERATION_INVALID,
+        libvirt.VIR_ERR_OPERATION_UNSUPPORTED)
+
+
 def _refusal(instance, error, reason) -> Exception:
     """What to raise for an error of libvirt.
 
@@ -201,14 +226,7 @@ def _refusal(instance, error, reason) -> Exception:
 
     :param reason: for the user
     """
-    libvirt = libvirt_guest.libvirt
-    if error.get_error_code() in (
-            libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
-            libvirt.VIR_ERR_INTERNAL_ERROR,
-            libvirt.VIR_ERR_INVALID_ARG,
-            libvirt.VIR_ERR_OPERATION_FAILED,
-            libvirt.VIR_ERR_OPERATION_INVALID,
-            libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
+    if _is_refusal(error):
         LOG.warning('The hypervisor refuses to change the guest: %s',
                     error, instance=instance)
         return _refused(reason)

@@ -23,6 +23,11 @@ from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
 
+def _error(code, text):
+    return fakelibvirt.make_libvirtError(
+        fakelibvirt.libvirtError, text, error_code=code)
+
+
 @ddt.ddt
 class ChangeTest(base.GuestsTestCase):
 
@@ -81,6 +86,15 @@ class ChangeTest(base.GuestsTestCase):
         self.assert_refused('refuses to change the memory', size.Size(3, 4096))
         self.assert_refused('refuses to add vCPUs', size.Size(8, 1024))
 
+    def test_configuration_with_another_maximum(self):
+        """Somebody used virsh edit, or setmaxmem --config."""
+        self.domain.config.max_memory = 1048576
+        error = self.assertRaises(
+            elastic_guest.ConfigurationRefused, self._change,
+            size.Size(3, 1500), size.Size(3, 1500))
+        self.assertIn('Reboot it hard first', str(error))
+        self.assertEqual(1048576, self.domain.live.memory)
+
     def test_libvirt_fails(self):
         self.useFixture(fixtures.MockPatchObject(
             self.domain, 'setMemoryFlags',
@@ -95,9 +109,8 @@ class ChangeTest(base.GuestsTestCase):
         """libvirt waits for it as long as for vCPUs that leave late."""
         def wait(*args):
             time.sleep(0.02)
-            raise fakelibvirt.make_libvirtError(
-                fakelibvirt.libvirtError, 'held by a dump',
-                error_code=fakelibvirt.VIR_ERR_OPERATION_TIMEOUT)
+            raise _error(
+                fakelibvirt.VIR_ERR_OPERATION_TIMEOUT, 'held by a dump')
 
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.changer._SECONDS_FOR_JOB', 0.01))
