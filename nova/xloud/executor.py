@@ -39,9 +39,6 @@ LOG = logging.getLogger(__name__)
 # States in which Nova may change the guest.
 _DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
-# What a hypervisor does with a request
-_ACCEPTED, _REFUSED, _FAILED = 'accepted', 'refused', 'failed'
-
 
 class Occasion(ty.NamedTuple):
     """Why a server is looked at, and what is known from that."""
@@ -284,39 +281,36 @@ class Executor:
         if memo.is_unplugging(guest, target):
             return
         vcpus = guest.vcpus
-        answer, is_configured = self._ask(instance, target)
+        error = self._ask(instance, target)
         guest = self.guests([instance]).get(instance.uuid)
         if guest is not None:
-            if answer == _ACCEPTED and guest.vcpus == vcpus:
+            if error is None and guest.vcpus == vcpus:
                 memo.note_unplug(guest, target)
             self.carry_out(context, instance, guest, Occasion(
-                is_configured=is_configured, allocated=allocated))
-        if answer == _FAILED:
-            # Perhaps the guest was asked for nothing. It has its time from
-            # the next look on.
+                is_configured=_has_configuration(error), allocated=allocated))
+        if isinstance(error, elastic_guest.GuestBusy):
+            # The guest has its time from the next look on.
             memo.hold_up()
 
     def _ask(self, instance, target):
         """Ask the hypervisor for a size.
 
-        :returns: _ACCEPTED, _REFUSED, or _FAILED if it is not known what it
-            has done; and whether it has the boot size in its configuration
+        :returns: the error with which it refused, None if it accepted
         """
         try:
             self._compute.driver.set_elastic_guest(
                 instance, target, size.boot(instance))
-            return _ACCEPTED, True
+            return None
         except elastic_guest.ConfigurationRefused as error:
             LOG.warning('The configuration of the guest was not changed: %s',
                         error, instance=instance)
-            return _REFUSED, False
+            return error
         except Exception as error:
+            # While it refuses or fails, the settle timeout runs.
             LOG.warning('The guest was not changed to %(target)s: %(error)s',
                         {'target': target, 'error': error},
                         instance=instance)
-            # While it refuses, the settle timeout runs.
-            is_refused = isinstance(error, exception.ElasticGuestRefused)
-            return _REFUSED if is_refused else _FAILED, is_refused
+            return error
 
     def guests(self, instances, renew=False) -> ty.Dict[
             str, elastic_guest.GuestState]:
@@ -352,6 +346,16 @@ def _awaited(instance, known, request_id):
         # The start gave it the boot size, whatever was requested.
         return None
     return request_id or notes.awaited(instance)
+
+
+def _has_configuration(error):
+    """Whether the hypervisor has the boot size in its configuration.
+
+    :param error: of :meth:`Executor._ask`
+    """
+    return error is None or (
+        isinstance(error, exception.ElasticGuestRefused) and
+        not isinstance(error, elastic_guest.ConfigurationRefused))
 
 
 def _with_charge(plan, charge):

@@ -33,6 +33,7 @@ LATE = 'does it when the test says so'
 LOST = 'takes the request and never does it'
 REFUSING = 'says that it will not'
 FAILING = 'the hypervisor fails'
+BUSY = 'the hypervisor does something else with it'
 
 _runs = itertools.count(1)
 
@@ -80,6 +81,8 @@ class Guest:
     def ask(self, target):
         if self.behaviour == FAILING:
             raise RuntimeError('internal error')
+        if self.behaviour == BUSY:
+            raise elastic_guest.GuestBusy(reason='It is dumped.')
         if self.behaviour == REFUSING and target != self.held:
             raise exception.ElasticGuestRefused(reason='I would rather not.')
         self.target = target

@@ -910,13 +910,24 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.adjust(*GROWN)
         self.guest.behaviour = scripted.LATE
         self.adjust(*base.MINIMUM)
-        self.guest.behaviour = scripted.FAILING
+        self.guest.behaviour = scripted.BUSY
         for _ in range(3):
             self.reconcile()
             self.wait()
         self.guest.behaviour = scripted.LATE
         self.reconcile()
         self._check_that_it_has_its_time()
+
+    def test_its_time_passes_while_its_hypervisor_fails(self):
+        """That may never end."""
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        self.guest.behaviour = scripted.FAILING
+        for _ in range(3):
+            self.reconcile()
+            self.wait()
+        self.assertEqual('Partial', self.status()['condition'])
 
     def test_its_time_passes_while_nobody_looks_at_it(self):
         """nova-conductor or the database is away for minutes."""
