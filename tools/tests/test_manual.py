@@ -30,7 +30,7 @@ CONDITIONS = 'doc/source/xloud/conditions.rst'
 REFUSING = ('nova/virt/libvirt/xloud/changer.py', *(
     f'nova/xloud/{name}.py' for name in (
         'allocation', 'api', 'change', 'checks', 'guest', 'manager', 'memory',
-        'rpcapi', 'task')))
+        'quota', 'rpcapi', 'task')))
 # The status of a server has a blocker for it.
 NEVER_SHOWN = {'its host does not answer.'}
 LEVELS = {'info', 'warning', 'error', 'exception', 'critical'}
