@@ -905,28 +905,26 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.reconcile()
             self._check_that_it_has_its_time()
 
-    def test_its_time_passes_while_it_cannot_be_asked(self):
-        """Such as while an operator dumps it: libvirt asks it for nothing."""
+    def _begin_to_shrink(self, behaviour):
+        """Its hypervisor does not do its part for a long time."""
         self.adjust(*GROWN)
         self.guest.behaviour = scripted.LATE
         self.adjust(*base.MINIMUM)
-        self.guest.behaviour = scripted.BUSY
+        self.guest.behaviour = behaviour
         for _ in range(3):
             self.reconcile()
             self.wait()
+
+    def test_its_time_passes_while_it_cannot_be_asked(self):
+        """Such as while an operator dumps it: libvirt asks it for nothing."""
+        self._begin_to_shrink(scripted.BUSY)
         self.guest.behaviour = scripted.LATE
         self.reconcile()
         self._check_that_it_has_its_time()
 
     def test_its_time_passes_while_its_hypervisor_fails(self):
         """That may never end."""
-        self.adjust(*GROWN)
-        self.guest.behaviour = scripted.LATE
-        self.adjust(*base.MINIMUM)
-        self.guest.behaviour = scripted.FAILING
-        for _ in range(3):
-            self.reconcile()
-            self.wait()
+        self._begin_to_shrink(scripted.FAILING)
         self.assertEqual('Partial', self.status()['condition'])
 
     def test_its_time_passes_while_nobody_looks_at_it(self):
