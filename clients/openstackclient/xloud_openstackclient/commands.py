@@ -114,15 +114,15 @@ class AdjustServer(_ShowStatus):
 
     def act(self, compute, server_id, parsed_args):
         size = parsed_args.vcpus, parsed_args.memory
+        persist = not parsed_args.until_next_boot
         try:
-            status = elastic.adjust(
-                compute, server_id, *size,
-                persist=not parsed_args.until_next_boot)
+            status = elastic.adjust(compute, server_id, *size, persist=persist)
         except elastic.AnswerLost as error:
             if not parsed_args.wait:
                 raise
             self.app.stderr.write('%s\n' % error)
-            if not elastic.accepted(compute, server_id, *size):
+            if not elastic.accepted(compute, server_id, *size,
+                                    persist=persist):
                 raise exceptions.CommandError(
                     'The change was not accepted. Ask for it again.')
         if parsed_args.wait:

@@ -104,16 +104,20 @@ def accepted(
     vcpus: ty.Optional[int] = None,
     memory_mb: ty.Optional[int] = None,
     timeout: float = LOST,
+    persist: bool = True,
 ) -> bool:
     """Whether a server is to have this size, after :class:`AnswerLost`.
 
+    :param persist: whether the next start is to give it, too
     :param timeout: seconds; the API may still be at work on the request
     """
+    asked = {'vcpus': vcpus, 'memory_mb': memory_mb}
+    kinds = ('desired', 'boot') if persist else ('desired',)
     deadline = time.monotonic() + timeout
     while True:
         status = _answered(compute, server_id, deadline)
-        if (vcpus in (None, status['desired_vcpus']) and
-                memory_mb in (None, status['desired_memory_mb'])):
+        if all(size in (None, status[f'{kind}_{name}'])
+               for name, size in asked.items() for kind in kinds):
             return True
         if time.monotonic() >= deadline:
             return False

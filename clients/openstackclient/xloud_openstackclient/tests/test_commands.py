@@ -188,6 +188,19 @@ class CommandsTest(utils.TestCommand):
             self.assertIn('was not accepted. Ask for it again', self.refusal(
                 'web1', '--vcpus', '4', '--wait'))
 
+    def test_wait_for_a_boot_size_that_was_not_accepted(self):
+        """The size was there already, only until the next boot."""
+        self.http.post(PATH, status_code=504)
+        self.http.get(PATH, **status(boot_vcpus=2))
+        passed = itertools.count(step=elastic.LOST / 4)
+        words = 'web1', '--vcpus', '4', '--wait'
+        with mock.patch('time.monotonic', side_effect=passed):
+            self.assertIn('was not accepted. Ask for it again',
+                          self.refusal(*words))
+            self.assertEqual(2, self.run_command(
+                commands.AdjustServer, *words, '--until-next-boot')[
+                    'boot_vcpus'])
+
     def test_an_answer_that_is_not_of_nova(self):
         compute = self.app.client_manager.sdk_connection.compute
         for answer in ({'text': '<html>Sign in</html>'}, {'json': {}},
