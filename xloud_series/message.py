@@ -69,7 +69,8 @@ def dishonest(git: _git.Git, patch: patchfile.Patch,
         return (f'the subject has {len(patch.subject)} characters, at most '
                 f'{SUBJECT} are allowed: "{patch.subject}"')
     ids = patchfile.CHANGE_ID.findall(patch.body)
-    if len(ids) > 1:
+    # Upstream squashes, too; its backport names each commit.
+    if len(ids) > max(1, len(BACKPORT.findall(patch.body))):
         return (f'it has {len(ids)} Change-Ids, and is one change: keep that '
                 f'of the patch that it goes on as ({", ".join(ids)})')
     lines = (raw or patch.message).strip('\n').split('\n')

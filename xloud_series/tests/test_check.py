@@ -69,6 +69,19 @@ class TestMessages(base.Case):
         self.assertIn('reword it', said)
         self.assertEqual(before, self.snapshot())
 
+    def test_a_backport_of_two_changes(self):
+        """Upstream squashed them, and names both; its message stays so."""
+        text = ''.join(f'\nChange-Id: I{n * 40}\n(cherry picked from commit '
+                       f'{n * 40})' for n in '56')
+        self.edit('nova/c.py', 'C = 1\n')
+        self.commit(f'Two of theirs\n\nWhy.\n{text}')
+        self.ok('export')
+        self.ok('check')
+        base.git(self.tree, 'commit', '--quiet', '--amend', '-m',
+                 f'Two of theirs\n\nAnd ours.\n\nChange-Id: I{"7" * 40}\n'
+                 f'{text}')
+        self.assertIn('it has 3 Change-Ids', self.expect(1, 'export'))
+
     def test_what_git_am_would_lose(self):
         for text, message in self.LOST.items():
             with self.subTest(text):
