@@ -91,6 +91,8 @@ class Case(unittest.TestCase):
     def write(self, name, text):
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        # It may be a link to the program of this machine.
+        path.unlink(missing_ok=True)
         path.write_text(f'#!/bin/sh\n{text}\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
@@ -113,6 +115,16 @@ class Case(unittest.TestCase):
             before, (self.folder / 'bin').iterdir())
         self.assertEqual(set(), made)
         return done.stdout
+
+
+class CaseTest(Case):
+    def test_a_program_of_the_machine_stays_as_it_is(self):
+        self.write('machine/cp', 'exit 1')
+        before = (self.folder / 'machine/cp').read_text()
+        (self.folder / 'bin/cp').unlink()
+        (self.folder / 'bin/cp').symlink_to(self.folder / 'machine/cp')
+        self.write('bin/cp', 'exit 0')
+        self.assertEqual(before, (self.folder / 'machine/cp').read_text())
 
 
 class LanesTest(Case):
