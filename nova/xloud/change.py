@@ -296,6 +296,7 @@ class Change:
             notes.note_config(instance, is_current=False)
         size.record(instance, desired, boot)
         notes.mark_changed(instance, now)
+        notes.set_offline(instance, None)
         outcome = notes.outcome(instance)
         if outcome and outcome[0] == condition.PARTIAL:
             notes.clear_outcome(instance)

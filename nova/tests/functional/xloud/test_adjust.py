@@ -331,6 +331,21 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_noted('Settled')
 
+    def test_vcpus_that_were_not_online_before_a_change(self):
+        """That says nothing of the next change, whose end nobody sees."""
+        self.guest.online_vcpus = 2
+        self.adjust(4)
+        self.wait()
+        self.reconcile()
+        self.assert_noted('Partial', 'uses 2')
+
+        def go_away(target):
+            self.driver.is_away = True
+
+        with mock.patch.object(self.guest, 'ask', go_away):
+            self.adjust(6)
+        self.assert_noted('InProgress')
+
     def assert_noted(self, condition, reason=''):
         """What a list of servers shows."""
         found, why = noted.of(self.instance(self.server).system_metadata)
