@@ -282,13 +282,17 @@ class Executor:
             return
         vcpus = guest.vcpus
         error = self._ask(instance, target)
+        is_busy = isinstance(error, elastic_guest.GuestBusy)
+        if is_busy:
+            # What was left of its time may have passed while it was asked.
+            memo.hold_up()
         guest = self.guests([instance]).get(instance.uuid)
         if guest is not None:
             if error is None and guest.vcpus == vcpus:
                 memo.note_unplug(guest, target)
             self.carry_out(context, instance, guest, Occasion(
                 is_configured=_has_configuration(error), allocated=allocated))
-        if isinstance(error, elastic_guest.GuestBusy):
+        if is_busy:
             # The guest has its time from the next look on.
             memo.hold_up()
 

@@ -937,6 +937,20 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self._check_that_it_has_its_time()
 
+    def test_its_time_passes_while_its_hypervisor_waits_to_ask_it(self):
+        """A dump begins shortly before that, and libvirt waits for its end."""
+        def wait(target):
+            self.wait()
+            raise elastic_guest.GuestBusy(reason='It is dumped.')
+
+        self.adjust(*GROWN)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(*base.MINIMUM)
+        with mock.patch.object(self.guest, 'ask', wait):
+            self.reconcile()
+        self.reconcile()
+        self._check_that_it_has_its_time()
+
     def test_its_time_passes_while_its_hypervisor_fails(self):
         """That may never end."""
         self._begin_to_shrink(scripted.FAILING)
