@@ -59,6 +59,8 @@ def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
         found = _of_running(known, actual)
     elif known.is_suspended:
         found = _of_suspended(known)
+    else:
+        found = _lack(known)
     if found is not None:
         return found
     if known.is_in_error and not guest.running:
@@ -89,9 +91,9 @@ def _of_running(known, actual):
         return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
             _('The server holds %(actual)s and is charged %(charged)s.') %
             {'actual': actual, 'charged': sizes.charged})
-    if noted == OVERCOMMITTED and known.lacks_allocation:
-        # Only its host asks Placement.
-        return outcome
+    lack = _lack(known)
+    if lack is not None:
+        return lack
     sentences = [
         _('The server holds %(actual)s instead of the desired %(desired)s.') %
         {'actual': actual, 'desired': sizes.desired}]
@@ -113,6 +115,16 @@ def _of_running(known, actual):
         return (IN_PROGRESS if has_time else PARTIAL,
                 offline(online, actual.vcpus))
     return None
+
+
+def _lack(known):
+    """What is noted of a server that has less in Placement, or None.
+
+    Only its host asks Placement.
+    """
+    outcome = known.outcome
+    is_noted = outcome is not None and outcome[0] == OVERCOMMITTED
+    return outcome if is_noted and known.lacks_allocation else None
 
 
 def _of_suspended(known):

@@ -84,10 +84,16 @@ def decide(known: situation.Situation,
         if known.is_in_error:
             # It may run elsewhere, so what its next start gives is not known.
             desired, charge = sizes.desired, sizes.charged
+        outcome = None
+        if room is not None:
+            outcome = condition.OVERCOMMITTED, _(
+                'The server is charged %(charge)s, has %(room)s in '
+                'Placement, and its host has no room for more.') % {
+                    'charge': charge, 'room': room}
         return Decision(
             desired, charge,
             drive=None if known.is_config_current else sizes.boot,
-            outcome=None, is_reached=True)
+            outcome=outcome, is_reached=True)
 
     case = _case(known, room)
     waiting = known.is_start or situation.is_waiting(

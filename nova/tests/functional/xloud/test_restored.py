@@ -144,6 +144,28 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_placement_has_less_of_a_server_that_is_shut_off(self):
+        """Its next start would take what is not allocated."""
+        self.adjust(*GROWN)
+        self.be_verified()
+        self._stop_server(self.server)
+        self.change_allocation(VCPU=2, MEMORY_MB=2048)
+        other = self.fill(28672)
+        self.wait(memo.KNOWN_SECONDS)
+        for _ in range(3):
+            self.reconcile()
+        self.assert_less_in_placement(size.Size(6, 3584))
+        output = self.stdlog.logger.output
+        self.assertNotIn('Not reconciled', output)
+        self.assertEqual(1, output.count('has no room for more'))
+        self._delete_server(other)
+        for _ in range(2):
+            self.wait()
+            self.reconcile()
+        self.assert_charged(self.server, GROWN, 'host1')
+        self.assertIsNone(notes.outcome(self.instance(self.server)))
+        self.assertEqual('Settled', self.status()['condition'])
+
     def count_questions(self, passes):
         """How often passes ask Placement what is allocated."""
         asked = mock.Mock(side_effect=allocation.charges)
