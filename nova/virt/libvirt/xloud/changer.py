@@ -65,12 +65,11 @@ class Changer:
                 raise
             LOG.warning('The hypervisor did not ask the guest: %s', error,
                         instance=instance)
-            raise elastic_guest.GuestBusy(reason=_(
-                'its hypervisor does something else with it, such as a dump, '
-                'or does not answer. Try again later.'))
+            raise _busy()
 
     def _change(self, instance, target, boot):
-        record = self._observer.record(instance)
+        records = self._observer.records([instance.uuid])
+        record = records.get(instance.uuid)
         domain = self._observer.domains.get(instance.uuid)
         if domain is None:
             # Its next start makes a new configuration.
@@ -80,6 +79,9 @@ class Changer:
             domain, patience.SECONDS + vcpus * _SECONDS_PER_VCPU))
         self._configure(guest, instance, boot)
         if record is None:
+            if instance.uuid in records:
+                # It runs and does not answer.
+                raise _busy()
             return
         flavor = instance.flavor
         held = self._observer.state(record)
@@ -201,6 +203,12 @@ class Changer:
             request(amount, live=True)
         except libvirt_guest.libvirt.libvirtError as error:
             raise _refusal(instance, error, refusal)
+
+
+def _busy():
+    return elastic_guest.GuestBusy(reason=_(
+        'its hypervisor does something else with it, such as a dump, or does '
+        'not answer. Try again later.'))
 
 
 def _is_timeout(error):

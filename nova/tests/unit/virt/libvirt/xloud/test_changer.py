@@ -123,6 +123,14 @@ class ChangeTest(base.GuestsTestCase):
         self.assertIn('such as a dump', str(error))
         self.assertFalse(self._state().cannot_plug)
 
+    def test_a_guest_that_does_not_answer(self):
+        """It is asked for nothing, so the change is not accepted."""
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'memoryStats', side_effect=_error(
+                fakelibvirt.VIR_ERR_OPERATION_TIMEOUT, 'held by a dump')))
+        self.assertRaises(
+            elastic_guest.GuestBusy, self._change, size.Size(2, 512))
+
     @ddt.data(None, 'nonsense')
     def test_qemu_cannot_be_asked(self, answer):
         self.useFixture(fixtures.MonkeyPatch(
