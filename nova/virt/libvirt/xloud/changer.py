@@ -19,7 +19,6 @@ even report the size that was asked for. So only the statistics show what was
 done, here and in the next calls.
 """
 
-import time
 import typing as ty
 
 from oslo_log import log as logging
@@ -126,13 +125,12 @@ class Changer:
                 'libvirt cannot record that vCPUs are removed from it, so '
                 'none could be added again safely.'))
         self.refusing.add(instance.uuid)
-        begin = time.monotonic()
         try:
             guest.set_vcpus(vcpus, live=True)
         except libvirt_guest.libvirt.libvirtError as error:
             # libvirt removes them one by one, so some may have left.
             is_late = _is_timeout(error) and (
-                time.monotonic() - begin < _SECONDS_FOR_JOB)
+                patience.lasted(error) < _SECONDS_FOR_JOB)
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._forget_unplug(record, before)
                 if _is_timeout(error):

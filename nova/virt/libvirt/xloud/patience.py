@@ -21,6 +21,7 @@ only a part of these calls waits for them. The rest of Nova needs the others.
 """
 
 import threading
+import time
 import typing as ty
 
 from nova.virt.libvirt import guest as libvirt_guest
@@ -95,9 +96,11 @@ def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
     errors: ty.List[BaseException] = []
 
     def run():
+        begin = time.monotonic()
         try:
             results.append(function(*args, **kwargs))
         except BaseException as error:
+            error.lasted = time.monotonic() - begin
             errors.append(error)
         _calls.end(ended)
         ended.set()
@@ -112,12 +115,22 @@ def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
         raise
     if not ended.wait(seconds):
         _calls.abandon(ended)
-        raise _error(
+        error = _error(
             libvirt_guest.libvirt.VIR_ERR_OPERATION_TIMEOUT,
             'no answer within %g seconds' % seconds)
+        error.lasted = seconds
+        raise error
     if errors:
         raise errors[0]
     return results[0]
+
+
+def lasted(error) -> float:
+    """How many seconds the call took that failed with an error.
+
+    What it had to wait for other calls is not a part of that.
+    """
+    return getattr(error, 'lasted', 0.0)
 
 
 class Patient:

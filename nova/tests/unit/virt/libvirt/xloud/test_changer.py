@@ -19,6 +19,7 @@ import fixtures
 from nova import exception
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit.virt.libvirt.xloud import base
+from nova.virt.libvirt.xloud import patience
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
@@ -130,6 +131,34 @@ class ChangeTest(base.GuestsTestCase):
                 fakelibvirt.VIR_ERR_OPERATION_TIMEOUT, 'held by a dump')))
         self.assertRaises(
             elastic_guest.GuestBusy, self._change, size.Size(2, 512))
+
+    def test_a_late_vcpu_after_other_calls(self):
+        """How long libvirt was busy says nothing of this guest."""
+        self.domain.type = 'qemu'
+        self.domain.unplug = 'late'
+        self._state()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.changer._SECONDS_FOR_JOB', 1))
+        begin = patience._calls.begin
+        to_wait = []
+
+        def wait_for_others(call, seconds):
+            while to_wait:
+                time.sleep(to_wait.pop())
+            begin(call, seconds)
+
+        set_metadata = self.domain.setMetadata
+
+        def set_metadata_before_unplug(*args):
+            to_wait.append(1.1)
+            return set_metadata(*args)
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMetadata', set_metadata_before_unplug))
+        self.useFixture(fixtures.MockPatchObject(
+            patience._calls, 'begin', wait_for_others))
+        self._change(size.Size(2, 1024))
+        self.assertTrue(self._state().cannot_plug)
 
     @ddt.data(None, 'nonsense')
     def test_qemu_cannot_be_asked(self, answer):
