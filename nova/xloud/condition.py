@@ -122,9 +122,10 @@ def _lack(known):
 
     Only its host asks Placement.
     """
-    outcome = known.outcome
-    is_noted = outcome is not None and outcome[0] == OVERCOMMITTED
-    return outcome if is_noted and known.lacks_allocation else None
+    if known.lacks_allocation and (
+            _noted(known.outcome, OVERCOMMITTED) is not None):
+        return known.outcome
+    return None
 
 
 def _of_suspended(known):

@@ -38,8 +38,7 @@ COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
           'sandbox.sh')
 TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'cmp', 'comm', 'cp', 'cut',
               'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice',
-              'rm',
-              'sed', 'sh', 'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
+              'rm', 'sed', 'sh', 'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',

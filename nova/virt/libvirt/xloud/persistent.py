@@ -75,7 +75,7 @@ class BootSizes:
     def keep(self, instance) -> None:
         """Correct a configuration that was made from a running domain.
 
-        The operation before this has succeeded, so nothing is raised. If this
+        The operation before this has ended, so nothing is raised. If this
         fails, :func:`mend` tries it again.
         """
         if keep_boot_size(self._host, instance, self.then):
