@@ -55,6 +55,7 @@ class Answer(ty.NamedTuple):
             'missing_statistic': guest.missing_statistic if guest else None,
             'fixed_vcpus': guest.fixed_vcpus if guest else 0,
             'is_still': bool(guest and guest.is_still),
+            'is_busy': bool(guest and guest.is_busy),
             'left': self.left and {
                 word: list(one) for word, one in self.left._asdict().items()},
         }
@@ -78,5 +79,6 @@ class Answer(ty.NamedTuple):
             missing_statistic=answer.get(
                 'missing_statistic', elastic_guest.UNNAMED),
             fixed_vcpus=answer.get('fixed_vcpus', 0),
-            is_still=answer.get('is_still', False)),
+            is_still=answer.get('is_still', False),
+            is_busy=answer.get('is_busy', False)),
             answer.get('is_missing', False), left)

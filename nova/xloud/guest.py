@@ -68,6 +68,9 @@ class GuestState(ty.NamedTuple):
     # Whether it can do nothing now, whatever Nova calls its state: it is
     # paused, for example because its storage is full, or it hangs.
     is_still: bool = False
+    # Whether its hypervisor had no time to ask it, so that a part of this is
+    # older. It may hang, which is only known after some time.
+    is_busy: bool = False
 
     @property
     def holds(self) -> size.Size:

@@ -117,7 +117,7 @@ class Situation(ty.NamedTuple):
     is_start: bool = False
     # Whether its guest can do nothing, because it is paused or hangs, or is
     # asked for nothing, because another task is running or the server is in
-    # error
+    # error. So is one that is busy when its time is over: it may hang.
     is_held_up: bool = False
     # Whether the clock was set back since it was asked to change or started.
     # How long ago that was is not known.
@@ -174,11 +174,12 @@ class Situation(ty.NamedTuple):
 def of(instance, guest, now) -> Situation:
     """:param guest: GuestState, None if its host does not report it"""
     # The clock of another host can be ahead.
-    latest = now + datetime.timedelta(seconds=CONF.xloud.settle_timeout)
+    settle_timeout = CONF.xloud.settle_timeout
+    latest = now + datetime.timedelta(seconds=settle_timeout)
+    changed_at = notes.changed_at(instance, latest)
     return Situation(
-        sizes_of(instance), guest, now, CONF.xloud.settle_timeout,
-        CONF.xloud.guest_memory_reserve_mb,
-        changed_at=notes.changed_at(instance, latest),
+        sizes_of(instance), guest, now, settle_timeout,
+        CONF.xloud.guest_memory_reserve_mb, changed_at=changed_at,
         started_at=notes.started_at(instance, latest),
         is_clock_set_back=notes.is_noted_after(instance, latest),
         outcome=notes.outcome(instance), excess=notes.excess(instance),
@@ -190,4 +191,6 @@ def of(instance, guest, now) -> Situation:
         is_suspended=instance.vm_state == vm_states.SUSPENDED,
         is_held_up=instance.vm_state in _HELD_UP or (
             instance.task_state not in _NOTHING_ELSE) or (
-                guest is not None and guest.is_still))
+                guest is not None and (
+                    guest.is_still or guest.is_busy and not is_waiting(
+                        changed_at, now, settle_timeout))))

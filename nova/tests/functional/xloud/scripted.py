@@ -53,6 +53,8 @@ class Guest:
         self.fixed_vcpus = 0
         # Whether it is paused, though not by Nova.
         self.is_still = False
+        # Whether its hypervisor has no time for it
+        self.is_busy = False
         # What the next soft reboot gives.
         self.config = size.boot(instance)
         self.maximum = size.maximum(instance.flavor)
@@ -107,7 +109,8 @@ class Guest:
             if self.has_balloon and self.used_mb is None else None,
             is_returning=self.is_returning,
             online_vcpus=self.online_vcpus,
-            fixed_vcpus=self.fixed_vcpus, is_still=self.is_still)
+            fixed_vcpus=self.fixed_vcpus, is_still=self.is_still,
+            is_busy=self.is_busy)
 
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):

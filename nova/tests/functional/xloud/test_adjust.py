@@ -898,10 +898,14 @@ class StartTestCase(adjust_base.AdjustTestCase):
         def hold(is_held):
             self.guest.is_still = is_held
 
+        def hang(is_hung):
+            # For how long is not known yet.
+            self.guest.is_busy = is_hung
+
         def leave(is_away):
             self.driver.is_away = is_away
 
-        for stop in (hold, leave):
+        for stop in (hold, hang, leave):
             self.guest.behaviour = scripted.OBEDIENT
             self.adjust(*GROWN)
             self.guest.behaviour = scripted.LATE

@@ -316,7 +316,8 @@ class Observer:
             missing_statistic='usable' if is_fresh and usable is None
             else None,
             fixed_vcpus=run.fixed_vcpus,
-            is_still=self._is_still(record))
+            is_still=self._is_still(record),
+            is_busy=record.run.is_busy)
 
     @staticmethod
     def _is_fresh(record):

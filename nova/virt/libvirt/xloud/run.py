@@ -166,9 +166,14 @@ class Run:
         return {**self._balloon, **statistics, 'balloon.current': told}
 
     @property
+    def is_busy(self) -> bool:
+        """Whether QEMU had no time for the last bulk call."""
+        return self._busy_since is not None
+
+    @property
     def is_busy_for_long(self) -> bool:
         """Whether QEMU had no time for the bulk calls of this time."""
-        return self._busy_since is not None and (
+        return self.is_busy and (
             time.monotonic() - self._busy_since >= _BUSY_SECONDS)
 
     def note_reset(self) -> None:
