@@ -55,12 +55,13 @@ class Changer:
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
         """As ComputeDriver.set_elastic_guest().
 
-        :raises: GuestBusy if libvirt had no time for a part of it
+        :raises: GuestBusy if libvirt had no time for a part of it, or is not
+            asked because other guests hang
         """
         try:
             self._change(instance, target, boot)
         except libvirt_guest.libvirt.libvirtError as error:
-            if not _is_timeout(error):
+            if not _is_timeout(error) and patience.was_made(error):
                 raise
             LOG.warning('The hypervisor did not ask the guest: %s', error,
                         instance=instance)

@@ -53,9 +53,11 @@ class _OpenCalls:
                 lambda: self._has_room() or self._abandoned >= self._open,
                 seconds)
             if not self._changed.wait_for(self._has_room, _MOMENT):
-                raise _error(
+                error = _error(
                     libvirt_guest.libvirt.VIR_ERR_SYSTEM_ERROR,
                     '%d calls have not ended' % len(self._open))
+                error.was_made = False
+                raise error
             self._open.add(call)
 
     def _has_room(self):
@@ -131,6 +133,11 @@ def lasted(error) -> float:
     What it had to wait for other calls is not a part of that.
     """
     return getattr(error, 'lasted', 0.0)
+
+
+def was_made(error) -> bool:
+    """Whether the call that failed with an error was made."""
+    return getattr(error, 'was_made', True)
 
 
 class Patient:

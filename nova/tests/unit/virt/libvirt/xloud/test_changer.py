@@ -132,6 +132,15 @@ class ChangeTest(base.GuestsTestCase):
         self.assertRaises(
             elastic_guest.GuestBusy, self._change, size.Size(2, 512))
 
+    def test_other_guests_hang(self):
+        """So libvirt is not asked, which is no failure of this guest."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.patience._calls._open', {1, 2, 3}))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.patience._calls._abandoned', {1, 2, 3}))
+        self.assertRaises(
+            elastic_guest.GuestBusy, self._change, size.Size(2, 512))
+
     def test_a_late_vcpu_after_other_calls(self):
         """How long libvirt was busy says nothing of this guest."""
         self.domain.type = 'qemu'
