@@ -81,6 +81,11 @@ class _Plan(ty.NamedTuple):
         return self.decision.drive is not None and (
             self.decision.desired != known.sizes.desired)
 
+    @property
+    def lacks_allocation(self) -> bool:
+        """Whether Placement has less than is to be charged."""
+        return size.grows(self.decision.charge, self.allocated)
+
 
 class Executor:
     """Carries out decisions about the servers of one compute service."""
@@ -112,12 +117,16 @@ class Executor:
         memo.doubt()
         memo.forget_unplug(guest)
         known = memo.look_at(instance, guest, occasion.is_configured)
+        if known.lacks_allocation and occasion.allocated is None:
+            # Only Placement can say that this is over.
+            occasion = occasion._replace(allocated=self.ledger.allocated(
+                context, [instance]).get(instance.uuid))
         was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
         drive = plan.decision.drive if occasion.may_drive else None
-        if plan.is_unasked and memo.can_rest(
-                instance, situation.held(known.sizes, guest),
-                plan.decision.charge):
+        if plan.is_unasked and not _is_news(instance, known, plan) and (
+                memo.can_rest(instance, situation.held(known.sizes, guest),
+                              plan.decision.charge)):
             if was_current:
                 if not plan.is_given_up(known):
                     self._drive(context, instance, guest, drive,
@@ -205,6 +214,9 @@ class Executor:
         else:
             decision = decision._replace(charge=size.largest(
                 needed, size.smallest(wanted, allocated)))
+            if known.lacks_allocation and occasion.allocated is None:
+                # Placement did not answer.
+                decision = decision._replace(outcome=known.outcome)
         return _Plan(decision, wanted, allocated, awaited, is_unasked)
 
     def _allocate_more(self, context, instance, old, wanted, needed):
@@ -368,6 +380,16 @@ def _with_charge(plan, charge):
 
 def _is_noted_overcommitted(instance):
     return (notes.outcome(instance) or (None,))[0] == condition.OVERCOMMITTED
+
+
+def _is_news(instance, known, plan):
+    """Whether its allocation was lost or has come back.
+
+    Its guest cannot cause that.
+    """
+    if plan.lacks_allocation:
+        return not _is_noted_overcommitted(instance)
+    return known.lacks_allocation
 
 
 def _warn_once(instance, decision):

@@ -30,6 +30,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
+from nova.xloud import guest as elastic_guest
 from nova.xloud import memo
 from nova.xloud import notes
 from nova.xloud import size
@@ -165,6 +166,48 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.assert_charged(self.server, GROWN, 'host1')
         self.assertIsNone(notes.outcome(self.instance(self.server)))
         self.assertEqual('Settled', self.status()['condition'])
+
+    def lose_a_part(self):
+        """Of its allocation, which others get; a pass has noticed that."""
+        self.adjust(*GROWN)
+        self.be_verified()
+        self.change_allocation(VCPU=2, MEMORY_MB=2048)
+        self.other = self.fill(28672)
+        self.wait(memo.KNOWN_SECONDS)
+        self.reconcile()
+        self.assert_less_in_placement(size.Size(6, 3584))
+
+    def look_at_it(self):
+        """Not in a pass, which asks Placement about all servers."""
+        self.compute.manager._elastic.handle_event(
+            elastic_guest.GuestChangedEvent(self.server['id']))
+
+    def test_placement_has_less_and_an_event_comes(self):
+        """It says nothing about the allocation."""
+        self.lose_a_part()
+        for _ in range(3):
+            self.look_at_it()
+            self.assert_less_in_placement(size.Size(6, 3584))
+            self.reconcile()
+        with fixtures.MonkeyPatch('nova.xloud.allocation.charges', mock.Mock(
+                side_effect=ks_exc.ConnectFailure('by the test'))):
+            self.look_at_it()
+        self.assert_less_in_placement(size.Size(6, 3584))
+        self.assertEqual(1, self.stdlog.logger.output.count(
+            'has no room for more'))
+        self._delete_server(self.other)
+        self.look_at_it()
+        self.assert_books(GROWN, GROWN)
+
+    def test_placement_has_less_of_a_server_in_error(self):
+        """A pass does not ask what such a server has."""
+        self.lose_a_part()
+        for state in ('error', 'active'):
+            self.admin_api.post_server_action(
+                self.server['id'], {'os-resetState': {'state': state}})
+            for _ in range(2):
+                self.reconcile()
+                self.assert_less_in_placement(size.Size(6, 3584))
 
     def count_questions(self, passes):
         """How often passes ask Placement what is allocated."""
