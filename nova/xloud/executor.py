@@ -154,7 +154,12 @@ class Executor:
                 was_current or not occasion.is_configured):
             memo.note_unasked(instance, step_mb)
         allocated = plan.allocated
-        if size.grows(decision.charge, allocated):
+        if plan.lacks_allocation:
+            if drive and not size.grows(
+                    drive, situation.held(known.sizes, guest)):
+                # It may give back.
+                self._drive(context, instance, guest, drive,
+                            occasion.allocated and allocated)
             return
         if decision.charge != allocated and not plan.is_pending and (
                 self.ledger.release(context, instance, allocated,

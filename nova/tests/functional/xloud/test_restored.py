@@ -209,6 +209,20 @@ class RestoredTestCase(capacity_base.CapacityBase):
                 self.reconcile()
                 self.assert_less_in_placement(size.Size(6, 3584))
 
+    def test_placement_has_less_of_a_guest_that_gives_back_late(self):
+        """It is asked again for less than it has, and never for more."""
+        self.lose_a_part()
+        self.guest.behaviour = scripted.LOST
+        self.adjust(memory_mb=4096, persist=False)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
+        self.assertEqual(size.Size(6, 4096), self.guest.held)
+        self.assert_less_in_placement(size.Size(6, 3584))
+        self.guest.held = size.Size(6, 3072)
+        self.wait()
+        self.reconcile()
+        self.assertEqual(size.Size(6, 3072), self.guest.held)
+
     def count_questions(self, passes):
         """How often passes ask Placement what is allocated."""
         asked = mock.Mock(side_effect=allocation.charges)
