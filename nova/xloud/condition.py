@@ -20,7 +20,7 @@ Partial
     The guest did not give or take all that was asked for.
 Overcommitted
     The guest holds more than is charged and its host has no room for that, or
-    Placement has lost a part of the charge.
+    Placement has lost the charge or a part of it.
 Unknown
     The host does not report what the guest holds.
 

@@ -23,6 +23,7 @@ from oslo_log import log as logging
 
 from nova.compute import vm_states
 from nova import exception
+from nova.i18n import _
 from nova.xloud import action
 from nova.xloud import condition
 from nova.xloud import decision as xloud_decision
@@ -194,6 +195,21 @@ class Executor:
         if self.ledger.save(context, instance, record, instance.task_state):
             memo.note_unasked(instance, charge.memory_mb - charged.memory_mb)
 
+    def note_no_allocation(self, context, instance) -> None:
+        """Note that Placement has nothing of a server on its host.
+
+        The caller holds the lock of the instance.
+        """
+        charged = size.charged(instance)
+
+        def record():
+            notes.set_outcome(instance, condition.OVERCOMMITTED, _(
+                'The server is charged %s and has no allocation of vCPUs and '
+                'memory on its host.') % (charged,))
+            notes.note_excess(instance, charged)
+
+        self.ledger.save(context, instance, record, instance.task_state)
+
     def _plan(self, context, instance, known, occasion):
         """Decide what to do, and claim what that needs."""
         memo = self.memos[instance.uuid]
@@ -220,7 +236,7 @@ class Executor:
             decision = decision._replace(charge=size.largest(
                 needed, size.smallest(wanted, allocated)))
             if known.lacks_allocation and occasion.allocated is None:
-                # Placement did not answer.
+                # Placement did not answer, or has nothing.
                 decision = decision._replace(outcome=known.outcome)
         return _Plan(decision, wanted, allocated, awaited, is_unasked)
 

@@ -330,11 +330,16 @@ class Reconciler:
         try:
             with task.locked_now(instance.uuid):
                 instance.refresh()
-                return self._is_quiet(instance) and (
-                    ledger.take_back(context, instance) or
-                    ledger.allocate_again(context, instance))
+                if not self._is_quiet(instance):
+                    return False
+                if ledger.take_back(context, instance) or (
+                        ledger.allocate_again(context, instance)):
+                    return True
+                self._executor.note_no_allocation(context, instance)
+                return False
         except (lockutils.AcquireLockFailedException,
-                exception.InstanceNotFound) as error:
+                exception.InstanceNotFound,
+                exception.InstanceUpdateConflict) as error:
             LOG.debug('Nothing is allocated to it: %s', error,
                       instance=instance)
             return False

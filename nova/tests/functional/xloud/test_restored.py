@@ -32,6 +32,7 @@ from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
 from nova.xloud import guest as elastic_guest
 from nova.xloud import memo
+from nova.xloud import noted
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -222,6 +223,30 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.wait()
         self.reconcile()
         self.assertEqual(size.Size(6, 3072), self.guest.held)
+
+    def test_placement_has_nothing_and_no_room(self):
+        """That is more than a lack of a part."""
+        self.adjust(*GROWN)
+        self.be_verified()
+        self._delete_server_allocations(self.server['id'])
+        others = [self.fill(28672), self.fill(3584)]
+        self.wait(memo.KNOWN_SECONDS)
+        for look in (self.reconcile, self.reconcile, self.look_at_it):
+            look()
+            self.assertEqual({}, self.allocated(self.server['id']))
+            status = self.status()
+            self.assertEqual(
+                ('Overcommitted', 'The server is charged 6 vCPUs, 6144 MiB '
+                 'and has no allocation of vCPUs and memory on its host.'),
+                (status['condition'], status['reason']))
+            self.assertEqual(
+                (status['condition'], status['reason']),
+                noted.of(self.instance(self.server).system_metadata))
+        for other in others:
+            self._delete_server(other)
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(GROWN, GROWN)
 
     def count_questions(self, passes):
         """How often passes ask Placement what is allocated."""
