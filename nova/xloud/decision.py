@@ -52,6 +52,7 @@ class Decision(ty.NamedTuple):
         return (
             known.is_start or known.begins_anew or
             known.is_settling and self.is_reached or
+            not known.is_settling and not self.has_ended or
             self.drive is not None or self.outcome != known.outcome or
             self.offline != known.offline or
             self.desired != known.sizes.desired or

@@ -346,6 +346,19 @@ class LiveTestCase(adjust_base.AdjustTestCase):
             self.adjust(6)
         self.assert_noted('InProgress')
 
+    def test_vcpus_that_go_offline_shortly_after_a_change(self):
+        """The list says that it is not over, as the status does."""
+        self.guest.online_vcpus = 6
+        self.adjust(6)
+        self.assert_noted('Settled')
+        self.guest.online_vcpus = 2
+        self.reconcile()
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.assert_noted('InProgress')
+        self.guest.online_vcpus = 6
+        self.reconcile()
+        self.assert_noted('Settled')
+
     def assert_noted(self, condition, reason=''):
         """What a list of servers shows."""
         found, why = noted.of(self.instance(self.server).system_metadata)
