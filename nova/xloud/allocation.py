@@ -160,7 +160,7 @@ class Account:
         try:
             return self._client.get_allocs_for_consumer(
                 self._context, self._instance.uuid)
-        except (ks_exc.ClientException,
+        except (ks_exc.ClientException, ValueError,
                 exception.ConsumerAllocationRetrievalFailed) as error:
             LOG.warning('Placement does not report what is allocated: %s',
                         error, instance=self._instance)
@@ -286,7 +286,8 @@ def take_back(context, reportclient, instance, consumer_uuid: str,
             reportclient.move_allocations(
                 context, consumer_uuid, instance.uuid))
     except (ks_exc.ClientException, exception.AllocationMoveFailed,
-            exception.ConsumerAllocationRetrievalFailed) as error:
+            exception.ConsumerAllocationRetrievalFailed, LookupError,
+            ValueError) as error:
         LOG.warning('The allocation of migration %(migration)s stays with it: '
                     '%(error)s', {'migration': consumer_uuid, 'error': error},
                     instance=instance)
@@ -365,6 +366,8 @@ def charges(context, reportclient, rp_uuid: str) -> ty.Dict[str, size.Size]:
 
     :raises ResourceProviderAllocationRetrievalFailed: or
     :raises keystoneauth1.exceptions.ClientException: without an answer
+    :raises LookupError: or
+    :raises ValueError: if a proxy has answered
     """
     found = reportclient.get_allocations_for_resource_provider(
         context, rp_uuid).allocations

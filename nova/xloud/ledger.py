@@ -252,7 +252,8 @@ class Ledger:
                     context, self._compute.reportclient,
                     self._provider(here[0]))
             except (exception.ResourceProviderAllocationRetrievalFailed,
-                    ks_exc.ClientException) as error:
+                    ks_exc.ClientException, LookupError,
+                    ValueError) as error:
                 LOG.warning('Placement does not report what is allocated on '
                             '%(node)s: %(error)s',
                             {'node': node, 'error': error})

@@ -36,6 +36,7 @@ from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import answers_base
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import scripted
+from nova.tests.unit import fake_requests
 from nova.tests.unit.xloud import broker
 from nova import utils
 from nova.xloud import rpcapi
@@ -255,6 +256,33 @@ class RefusedTestCase(answers_base.AnswersBase):
             errors = [error]
             with fixtures.MonkeyPatch('oslo_limit.limit.Enforcer', fail):
                 self.refuse(409, text)
+
+    def test_a_proxy_answers_for_placement(self):
+        """With a page of its own, which says that all is well."""
+        self.adjust(4, 4096)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(memory_mb=2048)
+        self.guest.behaviour = scripted.OBEDIENT
+        traits._known.clear()
+        self.flags(count_usage_from_placement=True, group='quota')
+        with fixtures.MonkeyPatch(
+                'nova.scheduler.client.report.SchedulerReportClient.get',
+                mock.Mock(return_value=fake_requests.FakeResponse(
+                    200, content='<html>Maintenance</html>'))):
+            self.assert_blocked('host_unknown')
+            self.assertIn('Placement did not say', self.post(
+                409, current_vcpus=6))
+            with fixtures.MonkeyPatch(
+                    'nova.xloud.blockers.of_host', mock.Mock(return_value=[])):
+                self.assertIn('the quota of its project', self.post(
+                    409, current_vcpus=6))
+                self.assertIn('Placement does not report', self.post(
+                    409, current_vcpus=3))
+            # A pass does for each server what it can.
+            self.reconcile()
+            self.assertEqual(size.Size(4, 2048), self.guest.held)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(4, 2048), 'host1')
 
     def test_wrong_state(self):
         for action, state, back in (('pause', 'paused', 'unpause'),
