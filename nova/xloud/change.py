@@ -145,6 +145,7 @@ class Change:
         """
         plan = self._plan()
         self._memo.forget_request(self._request.token)
+        is_config_current = notes.is_config_current(self.instance)
 
         def record():
             self._note(plan.guest, plan.desired, plan.boot)
@@ -157,7 +158,10 @@ class Change:
             if not isinstance(error, _WITH_REASON):
                 LOG.exception('The guest was not changed.',
                               instance=self.instance)
-            outcome = self._undo(plan)
+            if isinstance(error, elastic_guest.ConfigurationRefused):
+                outcome = self._undo_before_it_began(plan, is_config_current)
+            else:
+                outcome = self._undo(plan)
             self._note_request()
             raise self._conflict(_failure(error, outcome))
         reply = self._release(self._request.token)
@@ -308,10 +312,12 @@ class Change:
                 guest, desired, CONF.xloud.guest_memory_reserve_mb)
         self._compute.driver.set_elastic_guest(self.instance, target, boot)
 
-    def _release(self, request_id=None):
+    def _release(self, request_id=None, is_configured=True):
         """Release what the hypervisor confirms, now or later.
 
         :param request_id: of the adjust, unless that was undone
+        :param is_configured: whether the hypervisor has just been given the
+            boot size for its configuration
         :returns: Answer about the guest
         """
         instance = self.instance
@@ -326,7 +332,7 @@ class Change:
             self._executor.carry_out(
                 self._context, instance, guest, xloud_executor.Occasion(
                     task_state=task.TASK, request_id=request_id,
-                    is_configured=True))
+                    is_configured=is_configured))
         except exception.ElasticConflict as error:
             # Placement refused. What was saved before is counted.
             LOG.warning('The change is settled later: %s', error,
@@ -350,10 +356,34 @@ class Change:
         They are recorded first, even if the hypervisor has gone away, because
         reconcile drives the guest to what is recorded.
         """
-        desired, boot = plan.earlier.desired, plan.earlier.boot
+        if not self._record_undo(plan):
+            # It stays accepted, and nova-api does not refuse it.
+            return _('The change is tried again later.')
+        try:
+            self._act(self._guest(), plan.earlier.desired, plan.earlier.boot)
+        except Exception as error:
+            LOG.warning('The change is undone later: %s', error,
+                        instance=self.instance)
+            return _('Its host will undo the change as soon as it can.')
+        self._release()
+        return _('The change was undone.')
 
+    def _undo_before_it_began(self, plan, is_config_current):
+        """The same, if neither the guest nor its configuration was changed.
+
+        :param is_config_current: whether that had the boot size
+        """
+        if not self._record_undo(plan, is_config_current):
+            return _('The change is tried again later.')
+        self._release(is_configured=False)
+        return _('The change was undone.')
+
+    def _record_undo(self, plan, is_config_current=None):
+        """:returns: whether it is recorded that the request is refused"""
         def record():
-            self._note(plan.guest, desired, boot)
+            self._note(plan.guest, plan.earlier.desired, plan.earlier.boot)
+            if is_config_current is not None:
+                notes.note_config(self.instance, is_config_current)
             task.note(self.instance, self._request.token, task.REFUSED)
 
         try:
@@ -363,17 +393,7 @@ class Change:
             LOG.warning('It was not recorded that the change is undone: %s',
                         error, instance=self.instance)
             self._reload()
-            if self._state() != task.REFUSED:
-                # It stays accepted, and nova-api does not refuse it.
-                return _('The change is tried again later.')
-        try:
-            self._act(self._guest(), desired, boot)
-        except Exception as error:
-            LOG.warning('The change is undone later: %s', error,
-                        instance=self.instance)
-            return _('Its host will undo the change as soon as it can.')
-        self._release()
-        return _('The change was undone.')
+        return self._state() == task.REFUSED
 
     def _end(self):
         if not task.is_running(self.instance):

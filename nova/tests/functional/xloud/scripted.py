@@ -57,6 +57,8 @@ class Guest:
         self.is_busy = False
         # What the next soft reboot gives.
         self.config = size.boot(instance)
+        # Whether somebody has changed that, and it cannot have another size.
+        self.is_config_edited = False
         self.maximum = size.maximum(instance.flavor)
         self.start(self.config)
 
@@ -144,6 +146,8 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
             raise exception.HypervisorUnavailable(host=self._host)
         self.requests.append((instance.uuid, target, boot))
         guest = self.guests[instance.uuid]
+        if guest.is_config_edited:
+            raise elastic_guest.ConfigurationRefused(reason='It was edited.')
         guest.config = boot
         if self._is_running(instance.uuid):
             guest.ask(target)

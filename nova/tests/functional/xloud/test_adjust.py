@@ -396,6 +396,21 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM, held=GROWN)
 
+    def test_its_configuration_was_edited(self):
+        """A refused change leaves nothing, not even until a hard reboot."""
+        for asked in (2, 2048), (8, 8192):
+            self.guest.is_config_edited = False
+            self.adjust(6, 6144)
+            self.guest.is_config_edited = True
+            for persist in True, False:
+                error = self.assertRaises(
+                    exception.ElasticConflict, self.adjust, *asked,
+                    persist=persist)
+                self.assertIn('edited. The change was undone', str(error))
+                self.assert_books(GROWN, GROWN)
+                self.assert_noted('Settled')
+                self.assertEqual('Settled', self.status()['condition'])
+
     def test_hypervisor_goes_away_after_the_claim(self):
         def leave(*args):
             self.driver.is_away = True

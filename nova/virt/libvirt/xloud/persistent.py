@@ -22,6 +22,7 @@ import typing as ty
 
 from lxml import etree
 from oslo_log import log as logging
+from oslo_utils import excutils
 from oslo_utils import units
 
 from nova import exception
@@ -36,12 +37,15 @@ LOG = logging.getLogger(__name__)
 def set_boot_size(guest, instance, boot: size.Size) -> None:
     """Write the size of the next start into the configuration of a guest.
 
+    If libvirt refuses one of them, it has neither.
+
     :param guest: nova.virt.libvirt.guest.Guest
     :raises: nova.exception.InternalError if libvirt reported success and the
         configuration has another size
     """
     wanted = _elastic(instance.flavor, boot)
-    if _elastic(instance.flavor, _size_of(_configuration(guest))) == wanted:
+    before = _size_of(_configuration(guest))
+    if _elastic(instance.flavor, before) == wanted:
         return
     if not guest.has_persistent_configuration():
         # A volume is being migrated, which can take hours. The end of that
@@ -52,7 +56,12 @@ def set_boot_size(guest, instance, boot: size.Size) -> None:
     if wanted.vcpus:
         guest.set_vcpus(boot.vcpus, persistent=True)
     if wanted.memory_mb:
-        guest.set_memory(boot.memory_mb * units.Ki, persistent=True)
+        try:
+            guest.set_memory(boot.memory_mb * units.Ki, persistent=True)
+        except libvirt_guest.libvirt.libvirtError:
+            with excutils.save_and_reraise_exception():
+                if wanted.vcpus:
+                    guest.set_vcpus(before.vcpus, persistent=True)
     written = _size_of(_configuration(guest))
     if _elastic(instance.flavor, written) != wanted:
         raise exception.InternalError(_(

@@ -92,9 +92,12 @@ class ChangeTest(base.GuestsTestCase):
         self.domain.config.max_memory = 1048576
         error = self.assertRaises(
             elastic_guest.ConfigurationRefused, self._change,
-            size.Size(3, 1500), size.Size(3, 1500))
+            size.Size(4, 1500), size.Size(4, 1500))
         self.assertIn('Reboot it hard first', str(error))
-        self.assertEqual(1048576, self.domain.live.memory)
+        # Nor does the next start give a part of that.
+        for sizes in self.domain.live, self.domain.config:
+            self.assertEqual(
+                (3, 1048576), (sizes.current_vcpus, sizes.memory))
 
     def test_libvirt_fails(self):
         self.useFixture(fixtures.MockPatchObject(
