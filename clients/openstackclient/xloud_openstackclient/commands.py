@@ -115,18 +115,24 @@ class AdjustServer(_ShowStatus):
     def act(self, compute, server_id, parsed_args):
         size = parsed_args.vcpus, parsed_args.memory
         persist = not parsed_args.until_next_boot
+        is_lost = False
         try:
             status = elastic.adjust(compute, server_id, *size, persist=persist)
         except elastic.AnswerLost as error:
             if not parsed_args.wait:
                 raise
             self.app.stderr.write('%s\n' % error)
+            is_lost = True
             if not elastic.accepted(compute, server_id, *size,
                                     persist=persist):
                 raise exceptions.CommandError(
                     'The change was not accepted. Ask for it again.')
         if parsed_args.wait:
             status = elastic.wait(compute, server_id, callback=self._progress)
+        if is_lost and not elastic.is_to_have(status, *size, persist=persist):
+            raise exceptions.CommandError(
+                'The server is to have another size now: its host has undone '
+                'the change, or somebody else has asked for that.')
         return status
 
     def _progress(self, status):

@@ -108,20 +108,33 @@ def accepted(
 ) -> bool:
     """Whether a server is to have this size, after :class:`AnswerLost`.
 
+    If its hypervisor refuses, that is over again a little later. So ask
+    :func:`is_to_have` about the status that :func:`wait` returns.
+
     :param persist: whether the next start is to give it, too
     :param timeout: seconds; the API may still be at work on the request
     """
-    asked = {'vcpus': vcpus, 'memory_mb': memory_mb}
-    kinds = ('desired', 'boot') if persist else ('desired',)
     deadline = time.monotonic() + timeout
     while True:
         status = _answered(compute, server_id, deadline)
-        if all(size in (None, status[f'{kind}_{name}'])
-               for name, size in asked.items() for kind in kinds):
+        if is_to_have(status, vcpus, memory_mb, persist):
             return True
         if time.monotonic() >= deadline:
             return False
         time.sleep(_INTERVAL)
+
+
+def is_to_have(
+    status: ty.Dict[str, ty.Any],
+    vcpus: ty.Optional[int] = None,
+    memory_mb: ty.Optional[int] = None,
+    persist: bool = True,
+) -> bool:
+    """Whether a server is to have this size, by its status."""
+    asked = {'vcpus': vcpus, 'memory_mb': memory_mb}
+    kinds = ('desired', 'boot') if persist else ('desired',)
+    return all(size in (None, status[f'{kind}_{name}'])
+               for name, size in asked.items() for kind in kinds)
 
 
 def wait(

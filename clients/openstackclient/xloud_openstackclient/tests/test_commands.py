@@ -188,6 +188,18 @@ class CommandsTest(utils.TestCommand):
             self.assertIn('was not accepted. Ask for it again', self.refusal(
                 'web1', '--vcpus', '4', '--wait'))
 
+    def test_wait_for_what_is_undone(self):
+        """Its hypervisor refuses after a while, and nobody hears that."""
+        for size in ({'desired_vcpus': 2, 'boot_vcpus': 2},
+                     {'boot_vcpus': 2}):
+            self.http.post(PATH, status_code=504)
+            self.http.get(PATH, [
+                status(condition='InProgress', reason='Wait.'),
+                status(condition='InProgress', reason='Wait.'),
+                status(**size)])
+            self.assertIn('its host has undone the change', self.refusal(
+                'web1', '--vcpus', '4', '--wait'))
+
     def test_wait_for_a_boot_size_that_was_not_accepted(self):
         """The size was there already, only until the next boot."""
         self.http.post(PATH, status_code=504)
