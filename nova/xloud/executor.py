@@ -119,9 +119,7 @@ class Executor:
         memo.forget_unplug(guest)
         known = memo.look_at(instance, guest, occasion.is_configured)
         if known.lacks_allocation and occasion.allocated is None:
-            # Only Placement can say that this is over.
-            occasion = occasion._replace(allocated=self.ledger.allocated(
-                context, [instance]).get(instance.uuid))
+            occasion = self._ask_placement(context, instance, known, occasion)
         was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
         drive = plan.decision.drive if occasion.may_drive else None
@@ -172,6 +170,20 @@ class Executor:
             memo.verify(instance)
         self._drive(context, instance, guest, drive,
                     occasion.allocated and allocated)
+
+    def _ask_placement(self, context, instance, known, occasion):
+        """Find out whether a server still lacks a part of its charge.
+
+        A guest that moves its balloon does not have this asked each time.
+
+        :returns: the Occasion with what Placement says, if it was asked
+        """
+        if (occasion.task_state is None and
+                self.memos[instance.uuid].is_without_room() and
+                xloud_decision.decide(known).charge == known.sizes.charged):
+            return occasion
+        return occasion._replace(allocated=self.ledger.allocated(
+            context, [instance]).get(instance.uuid))
 
     def raise_charge(self, context, instance, guest) -> None:
         """Charge what a guest holds, and leave everything else.
@@ -236,7 +248,7 @@ class Executor:
             decision = decision._replace(charge=size.largest(
                 needed, size.smallest(wanted, allocated)))
             if known.lacks_allocation and occasion.allocated is None:
-                # Placement did not answer, or has nothing.
+                # It was not asked, did not answer, or has nothing.
                 decision = decision._replace(outcome=known.outcome)
         return _Plan(decision, wanted, allocated, awaited, is_unasked)
 
