@@ -76,7 +76,8 @@ class Changer:
             return
         vcpus = size.maximum(instance.flavor).vcpus
         guest = libvirt_guest.Guest(self._observer.patient(
-            domain, patience.SECONDS + vcpus * _SECONDS_PER_VCPU))
+            domain, patience.SECONDS + vcpus * _SECONDS_PER_VCPU,
+            is_for_changes=True))
         self._configure(guest, instance, boot)
         if record is None:
             if instance.uuid in records:

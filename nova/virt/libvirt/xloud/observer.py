@@ -290,9 +290,9 @@ class Observer:
 
         return look()
 
-    def patient(self, domain, seconds=None):
-        return patience.Patient(
-            self._host._wrap_libvirt_proxy(domain), seconds)
+    def patient(self, domain, seconds=None, is_for_changes=False):
+        return patience.Patient(self._host._wrap_libvirt_proxy(domain),
+                                seconds, is_for_changes)
 
     def state(self, record) -> elastic_guest.GuestState:
         statistics, run = record.statistics, record.run

@@ -18,6 +18,9 @@ returns. libvirt lets later calls wait 30 seconds for the first one.
 libvirt serves five calls of one client at the same time, and reads no other
 call while they last. So if several QEMUs hang, such as with their storage,
 only a part of these calls waits for them. The rest of Nova needs the others.
+
+A guest may take seconds for each vCPU that it is asked to give back. So not
+all of that part changes guests: it must be possible to look at the others.
 """
 
 import threading
@@ -30,6 +33,8 @@ SECONDS = 30
 
 # How many calls of libvirt from here may last at the same time
 _MOST_OPEN = 3
+# and how many of these may change guests
+_MOST_CHANGES = 2
 # How long to wait for calls that nobody awaits any more
 _MOMENT = 0.1
 
@@ -40,9 +45,11 @@ class _OpenCalls:
     def __init__(self):
         self._changed = threading.Condition()
         self._open: ty.Set[object] = set()
+        # Those that change a guest
+        self._changes: ty.Set[object] = set()
         self._abandoned: ty.Set[object] = set()
 
-    def begin(self, call, seconds: float) -> None:
+    def begin(self, call, seconds: float, is_change: bool) -> None:
         """Wait until one more call may begin.
 
         :raises: libvirtError if that takes longer than so many seconds, or
@@ -50,18 +57,27 @@ class _OpenCalls:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._has_room() or self._abandoned >= self._open,
+                lambda: self._abandoned >= self._in_the_way(is_change),
                 seconds)
-            if not self._changed.wait_for(self._has_room, _MOMENT):
+            if not self._changed.wait_for(
+                    lambda: not self._in_the_way(is_change), _MOMENT):
                 error = _error(
                     libvirt_guest.libvirt.VIR_ERR_SYSTEM_ERROR,
-                    '%d calls have not ended' % len(self._open))
+                    '%d calls have not ended' % len(
+                        self._in_the_way(is_change)))
                 error.was_made = False
                 raise error
             self._open.add(call)
+            if is_change:
+                self._changes.add(call)
 
-    def _has_room(self):
-        return len(self._open) < _MOST_OPEN
+    def _in_the_way(self, is_change):
+        """The calls of which one has to end first."""
+        if len(self._open) >= _MOST_OPEN:
+            return self._open
+        if is_change and len(self._changes) >= _MOST_CHANGES:
+            return self._changes
+        return set()
 
     def abandon(self, call) -> None:
         with self._changed:
@@ -72,6 +88,7 @@ class _OpenCalls:
     def end(self, call) -> None:
         with self._changed:
             self._open.discard(call)
+            self._changes.discard(call)
             self._abandoned.discard(call)
             self._changed.notify_all()
 
@@ -80,7 +97,7 @@ _calls = _OpenCalls()
 
 
 def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
-         ends_itself: bool = False, **kwargs):
+         ends_itself: bool = False, is_change: bool = False, **kwargs):
     """Call a function, and abandon it if it takes too long.
 
     It runs in a thread of its own, which is a green thread under eventlet. The
@@ -88,6 +105,7 @@ def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
 
     :param seconds: how long to wait, by default SECONDS
     :param ends_itself: whether libvirt ends it even if nobody answers
+    :param is_change: whether it may change a guest, which can take long
     :raises: libvirtError, with VIR_ERR_OPERATION_TIMEOUT if it takes longer,
         and with VIR_ERR_SYSTEM_ERROR if it is not made because too many
         others have not ended
@@ -108,7 +126,7 @@ def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
         ended.set()
 
     if not ends_itself:
-        _calls.begin(ended, seconds)
+        _calls.begin(ended, seconds, is_change)
     try:
         threading.Thread(target=run, daemon=True).start()
     except RuntimeError:
@@ -143,9 +161,11 @@ def was_made(error) -> bool:
 class Patient:
     """A virDomain, or the like, whose calls end in time."""
 
-    def __init__(self, wrapped, seconds: ty.Optional[float] = None):
+    def __init__(self, wrapped, seconds: ty.Optional[float] = None,
+                 is_for_changes: bool = False):
         self._wrapped = wrapped
         self._seconds = seconds
+        self._is_for_changes = is_for_changes
 
     def __getattr__(self, name):
         found = getattr(self._wrapped, name)
@@ -153,7 +173,8 @@ class Patient:
             return found
 
         def patiently(*args, seconds=self._seconds, **kwargs):
-            return call(found, *args, seconds=seconds, **kwargs)
+            return call(found, *args, seconds=seconds,
+                        is_change=self._is_for_changes, **kwargs)
 
         return patiently
 

@@ -154,10 +154,10 @@ class ChangeTest(base.GuestsTestCase):
         begin = patience._calls.begin
         to_wait = []
 
-        def wait_for_others(call, seconds):
+        def wait_for_others(*args):
             while to_wait:
                 time.sleep(to_wait.pop())
-            begin(call, seconds)
+            begin(*args)
 
         set_metadata = self.domain.setMetadata
 

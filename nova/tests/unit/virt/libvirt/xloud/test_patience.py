@@ -70,6 +70,25 @@ class PatienceTestCase(test.NoDBTestCase):
         released.set()
         self.assertEqual(3, patience.call(sum, [1, 2], seconds=60))
 
+    def test_a_look_waits_for_no_change(self):
+        """A guest may take seconds for each vCPU that it gives back."""
+        released, begun = threading.Event(), threading.Semaphore(0)
+        self.addCleanup(released.set)
+        domain = patience.Patient(types.SimpleNamespace(
+            change=lambda: begun.release() or released.wait(60)), 60,
+            is_for_changes=True)
+        changes = [threading.Thread(target=domain.change) for _ in range(3)]
+        for change in changes:
+            change.start()
+        for _ in range(2):
+            begun.acquire()
+        self.assertEqual(3, patience.call(sum, [1, 2], seconds=1))
+        self.assertFalse(begun.acquire(timeout=0.2))
+        released.set()
+        for change in changes:
+            change.join()
+        self.assertTrue(begun.acquire(blocking=False))
+
     def test_a_call_waits_for_others(self):
         released = threading.Event()
         self.addCleanup(released.set)
