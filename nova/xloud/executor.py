@@ -118,7 +118,7 @@ class Executor:
         memo.doubt()
         memo.forget_unplug(guest)
         known = memo.look_at(instance, guest, occasion.is_configured)
-        if known.lacks_allocation and occasion.allocated is None:
+        if occasion.allocated is None and _is_noted_overcommitted(instance):
             occasion = self._ask_placement(context, instance, known, occasion)
         was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
@@ -174,13 +174,20 @@ class Executor:
     def _ask_placement(self, context, instance, known, occasion):
         """Find out whether a server still lacks a part of its charge.
 
-        A guest that moves its balloon does not have this asked each time.
+        It may lack that, too, if it holds more than its charge. A guest that
+        moves its balloon does not have this asked each time.
 
         :returns: the Occasion with what Placement says, if it was asked
         """
-        if (occasion.task_state is None and
-                self.memos[instance.uuid].is_without_room() and
-                xloud_decision.decide(known).charge == known.sizes.charged):
+        charge, charged = (
+            xloud_decision.decide(known).charge, known.sizes.charged)
+        if known.lacks_allocation:
+            is_known = (
+                charge == charged and occasion.task_state is None and
+                self.memos[instance.uuid].is_without_room())
+        else:
+            is_known = size.grows(charge, charged)
+        if is_known:
             return occasion
         return occasion._replace(allocated=self.ledger.allocated(
             context, [instance]).get(instance.uuid))

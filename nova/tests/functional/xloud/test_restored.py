@@ -204,6 +204,19 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.look_at_it()
         self.assert_books(GROWN, GROWN)
 
+    def test_placement_has_less_of_a_server_that_starts(self):
+        """Until its balloon driver loads, it holds more than its charge."""
+        self.lose_a_part()
+        self.driver.starts_with_balloon = False
+        self._reboot_server(self.server, hard=True)
+        for look in self.look_at_it, self.reconcile:
+            look()
+            self.assert_less_in_placement(size.Size(6, 3584))
+        self.guest.load_balloon()
+        for look in self.look_at_it, self.reconcile:
+            look()
+            self.assert_less_in_placement(size.Size(6, 3584))
+
     def test_placement_has_less_of_a_server_in_error(self):
         """A pass does not ask what such a server has."""
         self.lose_a_part()
