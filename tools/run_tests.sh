@@ -25,6 +25,8 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
+# shellcheck source=tools/place.sh
+. tools/place.sh
 # shellcheck source=tools/release.sh
 . tools/release.sh
 
@@ -160,6 +162,7 @@ case ${1:-} in
     DEFAULT_LANES=("${RELEASE_LANES[@]}")
     choose_lanes "$@"
     if [ "$asked" = all ]; then
+        check_place
         run_every_release "$@"
         exit
     fi
@@ -171,6 +174,7 @@ case ${1:-} in
     check_release
     ;;
 esac
+check_place
 left_out=()
 asked=("${lanes[@]}")
 for index in "${!lanes[@]}"; do

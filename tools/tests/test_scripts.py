@@ -34,8 +34,8 @@ from tools.tests.patience import wait_for
 from tools import tree
 
 COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
-          'guests.sh', 'lanes.sh', 'packages.sh', 'release.sh', 'run_tests.sh',
-          'sandbox.sh')
+          'guests.sh', 'lanes.sh', 'packages.sh', 'place.sh', 'release.sh',
+          'run_tests.sh', 'sandbox.sh')
 TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'cmp', 'comm', 'cp', 'cut',
               'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice',
               'rm', 'sed', 'sh', 'sort', 'tail', 'tee', 'tr', 'true', 'xargs')
@@ -273,6 +273,23 @@ class LanesTest(Case):
         self.assertIn('pep8: 1 passed', done.stdout)
         self.assertNotIn('INSTALLED', self.run_script(
             ROOT, 'run_tests.sh', 'pep8').stdout)
+
+    def test_a_path_that_no_test_can_run_in(self):
+        first = self.folder
+        for name in ('a b', "it's", 'a:b', '$HOME', 'a;b', 'a*'):
+            self.folder = first / name
+            shutil.copytree(first / 'tools', self.folder / 'tools')
+            (self.folder / 'bin').symlink_to(first / 'bin')
+            (self.folder / 'patches').mkdir()
+            said = self.refused('run_tests.sh', 'py3',
+                                PATH=f'{first}/bin')
+            self.assertIn(f'cannot run in {self.folder}:', said)
+        self.folder = first / 'ä-b_c.1+2@3'
+        shutil.copytree(first / 'tools', self.folder / 'tools')
+        shutil.copytree(first / 'build', self.folder / 'build')
+        done = self.run_script(ROOT, 'run_tests.sh', 'py3',
+                               PATH=f'{first}/bin')
+        self.assertIn('py3: 1 passed', done.stdout)
 
     def test_the_lane_alone(self):
         for machine, reason in REASONS:

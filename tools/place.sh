@@ -1,0 +1,10 @@
+# Where the repository may lie. For scripts that have the function die.
+
+# stestr starts its tests by a line for the shell that has the path of their
+# Python in it, and tox puts the path of the repository into such lines.
+check_place() {
+    local path=${PWD//[^[:ascii:]]/}
+    [[ $(printf %q "$path") == "$path" && $path != *:* ]] ||
+        die "tests cannot run in $PWD: clone the repository to a path" \
+            "without blanks and other characters that a shell reads"
+}
