@@ -83,8 +83,8 @@ def stock_tree(release: str) -> Path:
     patched = make_tree(release)
     stock = BUILD / f'horizon-{release}-base'
     shutil.rmtree(stock, ignore_errors=True)
-    tree.git('clone', '--quiet', '--shared', '--no-checkout', str(patched),
-             str(stock), tree=ROOT)
+    tree.git('clone', '--quiet', '--shared', '--no-checkout',
+             tree.TRUST_SOURCE, str(patched), str(stock), tree=ROOT)
     tree.git('checkout', '--quiet', tree.base(patched), tree=stock)
     return stock
 

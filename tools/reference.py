@@ -106,14 +106,16 @@ class Series:
         return tree.git(*words, tree=self.folder)
 
 
-def write(series: Series, folder: Path, repository: str) -> None:
+def write(series: Series, folder: Path,
+          repository: ty.Optional[str]) -> None:
     """Write the pages.
 
-    :param repository: the commit of this repository
+    :param repository: the commit of this repository, if it is known
     """
-    made = (f'Made from the commit ``{repository}`` of the repository of the '
-            f'series. In its tree the base is ``{series.base[:12]}`` and the '
-            f'tip ``{series.tip[:12]}``.')
+    source = (f'the commit ``{repository}`` of the repository' if repository
+              else 'a source archive')
+    made = (f'Made from {source} of the series. In its tree the base is '
+            f'``{series.base[:12]}`` and the tip ``{series.tip[:12]}``.')
     for name, page in (('file-mapping', file_mapping),
                        ('code-reference', code_reference),
                        ('change-summary', change_summary)):

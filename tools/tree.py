@@ -62,18 +62,38 @@ INSTALLED_FROM = ('setup.cfg', 'pyproject.toml', 'requirements.txt',
                   'test-requirements.txt')
 
 
+# Git works in no folder of somebody else's, unless it is told so; the git that
+# reads the source of a clone does not hear what that of the clone is told.
+TRUST = ('-c', 'safe.directory=*')
+TRUST_SOURCE = '--upload-pack=git -c "safe.directory=*" upload-pack'
+
+
 def git(*args: str, tree: Path = TREE) -> str:
     # A hook of git, or "rebase --exec", names its own repository in these.
     environ = {key: value for key, value in os.environ.items()
                if not key.startswith('GIT_')}
-    return subprocess.run(['git', '-C', str(tree), *args], check=True,
-                          env=environ, stdout=subprocess.PIPE,
+    return subprocess.run(['git', '-C', str(tree), *TRUST, *args],
+                          check=True, env=environ, stdout=subprocess.PIPE,
                           text=True).stdout
 
 
 def base(tree: Path = TREE) -> str:
     """The commit that is upstream's release."""
     return git('rev-parse', 'refs/xloud/base', tree=tree).strip()
+
+
+def commit() -> ty.Optional[str]:
+    """The commit of this repository; None in a source archive.
+
+    That may have been unpacked inside of another repository.
+    """
+    environ = {'PATH': os.environ.get('PATH', os.defpath),
+               'GIT_CEILING_DIRECTORIES': str(ROOT.parent)}
+    done = subprocess.run(
+        ['git', '-C', str(ROOT), *TRUST, 'rev-parse', '--verify', '--quiet',
+         'HEAD'], env=environ, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL)
+    return done.stdout.strip() or None
 
 
 def touched(tree: Path = TREE) -> ty.List[str]:
@@ -107,8 +127,8 @@ def refresh_tree() -> None:
 def make_base_tree() -> None:
     """The untouched release, to compare with: a clone at the base commit."""
     shutil.rmtree(BASE_TREE, ignore_errors=True)
-    git('clone', '--quiet', '--shared', '--no-checkout', str(TREE),
-        str(BASE_TREE), tree=ROOT)
+    git('clone', '--quiet', '--shared', '--no-checkout', TRUST_SOURCE,
+        str(TREE), str(BASE_TREE), tree=ROOT)
     git('checkout', '--quiet', base(), tree=BASE_TREE)
     # Its entry points come before those of the installed tree when it is the
     # working directory; without them it would load our validators.

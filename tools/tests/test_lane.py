@@ -12,12 +12,14 @@
 
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
 from unittest import mock
 
+from tools import hooks
 from tools.lane import checks
 from tools.lane import command
 from tools.lane import counting
@@ -435,6 +437,32 @@ class TreeTest(unittest.TestCase):
     def test_the_repository_of_a_hook_is_another_one(self):
         with mock.patch.dict(os.environ, GIT_DIR='/nonexistent'):
             self.assertEqual(self.base, tree.base(self.tree))
+
+    def test_somebody_else_has_made_the_tree(self):
+        """As where a container runs as root in the folder of a person."""
+        with tempfile.TemporaryDirectory() as folder:
+            wrapper = Path(folder, 'git')
+            wrapper.write_text(
+                '#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 '
+                f'exec {shutil.which("git")} "$@"\n')
+            wrapper.chmod(0o755)
+            with mock.patch.dict(
+                    os.environ, PATH=f'{folder}:{os.environ["PATH"]}'):
+                self.assertEqual(self.base, tree.base(self.tree))
+                self.assertIn('nova/ours.py', tree.touched(self.tree))
+                self.assertEqual({'nova/changed.py'}, set(
+                    hooks.changed_lines(str(self.tree), self.base)))
+                tree.git('clone', '--quiet', '--shared', '--no-checkout',
+                         tree.TRUST_SOURCE, str(self.tree), folder + '/clone',
+                         tree=self.tree)
+
+    def test_the_commit_of_a_repository_and_of_a_source_archive(self):
+        commit = tree.git('rev-parse', 'HEAD', tree=self.tree).strip()
+        archive = self.tree / 'packages/series'
+        archive.mkdir(parents=True)
+        for root, expected in ((self.tree, commit), (archive, None)):
+            with mock.patch.object(tree, 'ROOT', root):
+                self.assertEqual(expected, tree.commit())
 
     def test_touched_is_committed_or_not(self):
         self.assertEqual(
