@@ -16,7 +16,7 @@
 
 CLOUD is a name in clouds.yaml, of an administrator. It makes a private
 flavor and a server, grows and shrinks it, restarts it, and moves it live if
-there are two hosts. After each step the status of the server, its allocation
+two hosts can have it. After each step the status of the server, its allocation
 in Placement and, where this runs on the host of the server, libvirt have to
 agree. Needs openstacksdk. Exit codes: 0 all passed, 1 something did not, 2
 the cloud cannot be tried.
@@ -25,6 +25,7 @@ the cloud cannot be tried.
 import argparse
 import json
 from pathlib import Path
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,9 @@ class Validation:
             result, text = LEFT_OUT, str(reason)
         except (Wrong, *_errors()) as error:
             result, text = WRONG, str(error)
+        except Exception as error:
+            # An answer that nobody expects is what this looks for.
+            result, text = WRONG, f'{type(error).__name__}: {error}'
         row = Row(title, result, round(time.monotonic() - started, 1), text)
         self.rows.append(row)
         show(row)
@@ -104,9 +108,7 @@ class Validation:
             binary='nova-compute') if service.state == 'up']
         if not up:
             raise Wrong('no nova-compute is up')
-        able = [self._provider_name(provider) for provider in self._get(
-            self.cloud.placement, '/resource_providers', 'resource_providers',
-            required=','.join(TRAITS))]
+        able = self._able()
         if not able:
             raise Wrong(f'none of {len(up)} computes reports {TRAITS[0]} and '
                         f'{TRAITS[1]}')
@@ -188,11 +190,14 @@ class Validation:
         """a live migration keeps its size"""
         if self.asked.no_migration:
             raise LeftOut('--no-migration')
-        up = [service for service in self.cloud.compute.services(
-            binary='nova-compute')
-            if service.state == 'up' and service.status == 'enabled']
+        up = {host['hypervisor_hostname'] for host in self._get(
+            self.cloud.compute, '/os-hypervisors/detail', 'hypervisors')
+            if host['state'] == 'up' and host['status'] == 'enabled'}
         if len(up) < 2:
             raise LeftOut('there is only one compute')
+        if len(up & self._able()) < 2:
+            # Nova moves it nowhere else.
+            raise LeftOut('only one compute that is up has both traits')
         before = self._host()
         self.cloud.compute.live_migrate_server(
             self.server, host=None, block_migration='auto')
@@ -215,8 +220,11 @@ class Validation:
         folder = self.asked.logs
         if not folder or not folder.is_dir():
             raise LeftOut('--logs names no folder here')
+        logs = sorted(folder.glob('nova-*.log'))
+        if not logs:
+            raise LeftOut(f'there is no nova-*.log in {folder}')
         found = []
-        for log in sorted(folder.glob('nova-*.log')):
+        for log in logs:
             with log.open(errors='replace') as opened:
                 found += [f'{log.name}: {line.strip()[:200]}'
                           for line in opened
@@ -281,6 +289,9 @@ class Validation:
 
     @staticmethod
     def _compare(who, found, wanted):
+        if not found:
+            raise Wrong(f'{who} has nothing of it, not {wanted[0]} vCPUs '
+                        f'{wanted[1]} MiB')
         if found[:1] != wanted[:1] or (
                 abs(found[1] - wanted[1]) > _ROUNDING_MIB):
             raise Wrong(f'{who} says {found[0]} vCPUs {found[1]} MiB, not '
@@ -301,6 +312,21 @@ class Validation:
         counted = int(vcpu.get('current', vcpu.text or '0'))
         return (None if xml.get('type') == 'qemu' else counted,
                 int(xml.findtext('currentMemory', '0')) // 1024)
+
+    def look_for_libvirt(self):
+        """See that it answers, as later its silence means another host.
+
+        :raises: Cannot
+        """
+        command = self.asked.virsh.split() + ['uri']
+        try:
+            done = subprocess.run(command, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise Cannot(f'--virsh: {error}')
+        if done.returncode:
+            raise Cannot(f'--virsh: {" ".join(command)} failed: '
+                         f'{done.stdout.strip()[-300:]}')
 
     def _allocations(self):
         found = self._get(
@@ -351,9 +377,11 @@ class Validation:
                 return image
         raise Wrong('no image fits; name one with --image')
 
-    @staticmethod
-    def _provider_name(provider):
-        return provider['name']
+    def _able(self):
+        """The names of the hosts that have both traits."""
+        return {provider['name'] for provider in self._get(
+            self.cloud.placement, '/resource_providers', 'resource_providers',
+            required=','.join(TRAITS))}
 
     @staticmethod
     def _get(service, path, key, **query):
@@ -437,13 +465,23 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
                         help='a folder of logs of Nova on this machine')
     parser.add_argument('--json', action='store_true', help='print JSON')
     asked = parser.parse_args(arguments)
+    if not 0 < asked.minimum_memory < asked.memory:
+        parser.error(f'--minimum-memory is {asked.minimum_memory}, which is '
+                     f'not less than --memory, {asked.memory}')
     try:
         validation = Validation(connect(asked.cloud), asked)
+        if asked.virsh:
+            validation.look_for_libvirt()
     except Cannot as reason:
         print(f'validate: {reason}', file=sys.stderr)
         return CANNOT
-    passed = validation.run(
-        lambda row: None if asked.json else print(line(row), flush=True))
+    # What was made is taken away then, too.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
+    try:
+        passed = validation.run(
+            lambda row: None if asked.json else print(line(row), flush=True))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if asked.json:
         print(json.dumps({'passed': passed, 'steps': [
             row._asdict() for row in validation.rows]}, indent=1))

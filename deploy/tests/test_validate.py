@@ -16,7 +16,10 @@ import contextlib
 import importlib.util
 import io
 import json
+import os
+import signal
 import sys
+import tempfile
 import types
 import unittest
 from unittest import mock
@@ -56,8 +59,11 @@ class ValidateTest(unittest.TestCase):
         compute.services.side_effect = lambda **_: [
             mock.Mock(host=host, state='up', status='enabled')
             for host in self.hosts]
-        compute.get.side_effect = lambda *_, **__: Answer(
-            xloud_status=self.status())
+        compute.get.side_effect = lambda path, **_: Answer(
+            xloud_status=self.status(), hypervisors=[
+                {'hypervisor_hostname': host, 'state': 'up',
+                 'status': 'enabled'} for host in self.hosts])
+        self.able = ['a', 'b']
         compute.post.side_effect = self.post
         compute.get_server.side_effect = lambda _: mock.Mock(
             status='ACTIVE', task_state=None, compute_host=self.hosts[0])
@@ -102,7 +108,8 @@ class ValidateTest(unittest.TestCase):
         if 'allocations' in path:
             return Answer(allocations={} if self.deleted else {'host': {
                 'resources': dict(zip(('VCPU', 'MEMORY_MB'), self.size))}})
-        return Answer(resource_providers=[{'name': 'a'}])
+        return Answer(resource_providers=[
+            {'name': name} for name in self.able])
 
     def run_it(self, *words):
         output = io.StringIO()
@@ -126,6 +133,70 @@ class ValidateTest(unittest.TestCase):
         code, rows = self.run_it()
         self.assertEqual((0, 'left out'), (
             code, rows['a live migration keeps its size']['result']))
+
+    def test_a_cloud_of_which_one_host_is_upgraded(self):
+        """As the checklist has it: one compute, and then the others."""
+        self.able = ['a']
+        code, rows = self.run_it()
+        row = rows['a live migration keeps its size']
+        self.assertEqual((0, 'left out'), (code, row['result']), row)
+        self.assertIn('only one compute', row['text'])
+        self.cloud.compute.live_migrate_server.assert_not_called()
+
+    def test_a_server_without_any_allocation(self):
+        self.cloud.placement.get.side_effect = lambda path, **_: Answer(
+            resource_providers=[{'name': 'a'}], allocations={})
+        code, rows = self.run_it()
+        self.assertEqual(1, code)
+        self.assertIn('Placement has nothing of it',
+                      rows['a server starts with its minimum']['text'])
+
+    def test_an_answer_that_nobody_expects(self):
+        """Such as that of an older nova-api, or of a proxy."""
+        self.cloud.compute.get.side_effect = lambda *_, **__: Answer(
+            xloud_status={'condition': 'Settled'})
+        code, rows = self.run_it()
+        self.assertEqual(1, code)
+        self.assertIn('KeyError',
+                      rows['a server starts with its minimum']['text'])
+        self.assertTrue(self.deleted)
+
+    def test_somebody_ends_it(self):
+        self.addCleanup(signal.signal, signal.SIGTERM,
+                        signal.getsignal(signal.SIGTERM))
+        # Else it would end the tests.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self.cloud.compute.reboot_server.side_effect = (
+            lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with self.assertRaises(SystemExit), \
+                contextlib.redirect_stdout(io.StringIO()):
+            validate.main(['cloud', '--seconds', '0'])
+        self.assertTrue(self.deleted)
+        self.cloud.compute.delete_flavor.assert_called_once()
+
+    def test_libvirt_that_does_not_answer(self):
+        """It would be taken for the libvirt of another host."""
+        for command in ('false', '/nonexistent/virsh -c x'):
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(2, validate.main(
+                    ['cloud', '--virsh', command]))
+            self.assertIn('--virsh: ', said.getvalue())
+        self.cloud.compute.create_flavor.assert_not_called()
+
+    def test_a_folder_without_logs(self):
+        with tempfile.TemporaryDirectory() as folder:
+            _code, rows = self.run_it('--logs', folder)
+        row = rows['the logs of Nova here have no error about the server']
+        self.assertEqual('left out', row['result'])
+
+    def test_no_range(self):
+        for words in (['--memory', '512'], ['--minimum-memory', '0'],
+                      ['--memory', '256']):
+            with self.assertRaises(SystemExit) as ended, \
+                    contextlib.redirect_stderr(io.StringIO()) as said:
+                validate.main(['cloud', *words])
+            self.assertEqual(2, ended.exception.code)
+            self.assertIn('--minimum-memory is', said.getvalue())
 
     def test_what_fails_ends_it_and_is_taken_away(self):
         self.condition = 'Partial'
