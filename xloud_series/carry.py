@@ -19,6 +19,7 @@ goes on: what was resolved is kept, and the export is run again.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -275,11 +276,15 @@ def _edits(step: _stack.Step) -> ty.List[str]:
             for line in hunk.lines if line[0] in '+-']
 
 
-def _lines(step: _stack.Step) -> ty.Set[ty.Tuple[str, str]]:
-    """Those of them that say something, each with its file."""
-    return {(diff.path, line) for diff in step.patch.files
-            for hunk in diff.hunks for line in hunk.lines
-            if line[0] in '+-' and any(map(str.isalnum, line))}
+def _lines(step: _stack.Step) -> ty.Counter[ty.Tuple[str, str]]:
+    """Those of them that say something, each with its file.
+
+    How often counts: hooks in several functions are often the same line.
+    """
+    return collections.Counter(
+        (diff.path, line) for diff in step.patch.files
+        for hunk in diff.hunks for line in hunk.lines
+        if line[0] in '+-' and any(map(str.isalnum, line)))
 
 
 def _key(one: ty.Union[_stack.Step, _stack.Listed]) -> str:

@@ -451,6 +451,28 @@ class TestExport(Three):
                 shutil.rmtree(self.root)
                 shutil.copytree(Three.saved, self.root, symlinks=True)
 
+    def test_one_is_folded_that_repeats_a_line_of_the_other(self):
+        """Hooks in several functions of a file are often the same line."""
+        self.at('1.0')
+        self.edit('nova/a.py', base.hook(
+            self.text('nova/a.py'), 10, 'hook = 6'))
+        self.commit('Again\n\nWhy.\n\nChange-Id: I' + '4' * 40)
+        self.ok('export')
+        self.ok('apply', '2.0')
+        self.at('2.0')
+        self.edit('nova/a.py', re.sub(
+            r'(first = 10\n +hook =) 6', r'\1 66', self.text('nova/a.py')))
+        base.git(self.tree, 'commit', '--quiet', '--all', '--amend',
+                 '--no-edit')
+        self.ok('export', '2.0', '--only')
+        self.at('1.0')
+        base.git(self.tree, 'rebase', '--quiet', '-i', 'refs/xloud/base',
+                 GIT_SEQUENCE_EDITOR='sed -i "3{h;d};4{s/pick/fixup/;G}"')
+        before = self.snapshot()
+        self.assertIn('second-hook.patch conflicts at nova/a.py:',
+                      self.expect(3, 'export'))
+        self.assertEqual(before, self.snapshot())
+
     def test_one_that_a_release_is_without_is_folded(self):
         """A person decided that; it does not come back by itself."""
         self.at('2.0')
