@@ -3,7 +3,9 @@
 # stestr starts its tests by a line for the shell that has the path of their
 # Python in it, and tox puts the path of the repository into such lines.
 check_place() {
+    # Bash would quote some characters that harm nobody.
     local path=${PWD//[^[:ascii:]]/}
+    path=${path//[,^~]/}
     [[ $(printf %q "$path") == "$path" && $path != *:* ]] ||
         die "tests cannot run in $PWD: clone the repository to a path" \
             "without blanks and other characters that a shell reads"

@@ -284,7 +284,7 @@ class LanesTest(Case):
             said = self.refused('run_tests.sh', 'py3',
                                 PATH=f'{first}/bin')
             self.assertIn(f'cannot run in {self.folder}:', said)
-        self.folder = first / 'ä-b_c.1+2@3'
+        self.folder = first / 'ä-b_c.1+2@3,4'
         shutil.copytree(first / 'tools', self.folder / 'tools')
         shutil.copytree(first / 'build', self.folder / 'build')
         done = self.run_script(ROOT, 'run_tests.sh', 'py3',
