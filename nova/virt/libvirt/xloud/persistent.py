@@ -18,6 +18,8 @@ present size of the balloon and not what was defined, and the vCPUs are the
 present ones. Neither is what the next start should give.
 """
 
+import threading
+import time
 import typing as ty
 
 from lxml import etree
@@ -32,6 +34,9 @@ from nova.virt.libvirt import guest as libvirt_guest
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
+
+# What takes longer has waited for a guest.
+_LONG_SECONDS = 1
 
 
 def set_boot_size(guest, instance, boot: size.Size) -> None:
@@ -78,8 +83,12 @@ class BootSizes:
         self._host = host
         # What else to correct in the configuration of a guest
         self.then: ty.Optional[ty.Callable[[libvirt_guest.Guest], None]] = None
-        # Whose configuration could not be given their boot size
-        self._to_mend: ty.Set[str] = set()
+        # Whose configuration could not be given their boot size, those that
+        # were tried last at the end
+        self._to_mend: ty.Dict[str, None] = {}
+        self._mending = threading.Lock()
+        # By the monotonic clock
+        self._mend_after = 0.0
 
     def keep(self, instance) -> None:
         """Correct a configuration that was made from a running domain.
@@ -87,16 +96,34 @@ class BootSizes:
         The operation before this has ended, so nothing is raised. If this
         fails, :func:`mend` tries it again.
         """
-        if keep_boot_size(self._host, instance, self.then):
-            self._to_mend.discard(instance.uuid)
-        else:
-            self._to_mend.add(instance.uuid)
+        is_done = keep_boot_size(self._host, instance, self.then)
+        self._to_mend.pop(instance.uuid, None)
+        if not is_done:
+            self._to_mend[instance.uuid] = None
 
     def mend(self, instances) -> None:
-        """Try again what has failed for some of these servers."""
-        for instance in instances:
-            if instance.uuid in self._to_mend:
+        """Try again what has failed for some of these servers.
+
+        While a guest hangs or is dumped, libvirt waits half a minute each
+        time, and serves only a few calls. So only one caller does this, and
+        not again and again.
+        """
+        known = {instance.uuid: instance for instance in instances}
+        to_mend = [known[uuid] for uuid in list(self._to_mend)
+                   if uuid in known]
+        if not to_mend or not self._mending.acquire(blocking=False):
+            return
+        try:
+            for instance in to_mend:
+                begin = time.monotonic()
+                if begin < self._mend_after:
+                    break
                 self.keep(instance)
+                end = time.monotonic()
+                if end - begin > _LONG_SECONDS:
+                    self._mend_after = end + 2 * (end - begin)
+        finally:
+            self._mending.release()
 
 
 def keep_boot_size(

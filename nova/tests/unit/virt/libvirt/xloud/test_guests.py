@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import threading
+import time
 from unittest import mock
 
 import ddt
@@ -56,6 +58,45 @@ class GuestsTest(base.GuestsTestCase):
             self._state()
             self.assertEqual({}, self.domain.config.metadata)
             self.assertEqual(3, self.domain.config.current_vcpus)
+
+    def test_mending_waits_for_a_guest(self):
+        """libvirt serves five calls of a client, and others need them."""
+        self._boot_size_is(base.BOOT)
+        self._state()
+        self.domain.config.set_vcpus(4)
+        tries, begun, released = [], threading.Event(), threading.Event()
+        self.addCleanup(released.set)
+
+        def wait(*args):
+            tries.append(args)
+            begun.set()
+            released.wait(60)
+            raise fakelibvirt.libvirtError('held by a dump')
+
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.persistent._LONG_SECONDS', 0.1))
+        with mock.patch.object(self.domain, 'setVcpusFlags', wait):
+            released.set()
+            self.driver._boot_sizes.keep(self.instance)
+            released.clear()
+            begun.clear()
+            first, *others = (
+                threading.Thread(target=self._state) for _ in range(6))
+            first.start()
+            begun.wait(60)
+            for look in others:
+                look.start()
+            time.sleep(0.2)
+            self.assertEqual(2, len(tries))
+            released.set()
+            for look in first, *others:
+                look.join()
+            self._state()
+            self.assertEqual(2, len(tries))
+        self.useFixture(fixtures.MockPatchObject(
+            self.driver._boot_sizes, '_mend_after', 0))
+        self._state()
+        self.assertEqual(3, self.domain.config.current_vcpus)
 
     @ddt.data(('qemu', True), ('kvm', False))
     @ddt.unpack
