@@ -428,6 +428,17 @@ class RefusedTest(Case):
         self.assertIn('no backup 7', str(
             self.refused(self.node().rollback, 7)))
 
+    def test_a_backup_of_which_a_part_is_lost(self):
+        self.deploy()
+        archive, = (self.folder / 'state/backups').glob('*.tgz')
+        whole = archive.read_bytes()
+        for content in (b'', whole[:100], whole[:-20],
+                        whole[:60] + bytes(30) + whole[90:]):
+            archive.write_bytes(content)
+            self.assertIn('damaged', str(self.refused(self.node().rollback)))
+        archive.write_bytes(whole)
+        self.node().rollback()
+
     def test_room_and_rights(self):
         self.assertIn('needed_mb', self.node().check(self.wheel))
         full = mock.Mock(f_bavail=1, f_frsize=4096)
@@ -611,6 +622,54 @@ class ProgramTest(Case):
         self.assertIn('Nova 29.4.0+xloud.1 stays', run(self, *words)[1]['why'])
         code, said = run(self, *words, '--to', '7')
         self.assertEqual(xloud_node.REFUSED, code)
+
+    def test_what_is_kept_is_damaged(self):
+        """It answers all the same, and says what to do."""
+        self.deploy()
+        for name in ('journal.json', 'lease.json'):
+            path = self.folder / 'state' / name
+            before = path.read_text() if path.exists() else None
+            for content in ('', '[]', '{'):
+                path.write_text(content)
+                code, said = run(self, 'lock' if name == 'lease.json'
+                                 else 'rollback', '--owner', 'me')
+                self.assertEqual(xloud_node.REFUSED, code, said)
+                self.assertIn(f'{name} is damaged', said['refused'])
+            path.unlink()
+            if before:
+                path.write_text(before)
+        (self.folder / 'state/history.jsonl').write_text('{"a": 1}\n{\n')
+        (self.folder / 'state/backups/0002.json').write_text('{}')
+        code, said = run(self, 'status')
+        self.assertEqual([{'a': 1}], said['history'])
+        self.assertEqual([1], [each['number'] for each in said['backups']])
+        self.put(xloud_node.MANIFEST, '[]')
+        code, said = run(self, 'look', '--wheel',
+                         str(self.folder / 'ours.whl'))
+        self.assertEqual(xloud_node.REFUSED, code)
+        self.assertIn('nova/driver.py: changed', said['files'])
+        (self.folder / 'state/journal.json').unlink()
+        code, said = run(self, 'rollback', '--to', '1', '--owner', 'me')
+        self.assertEqual(0, code, said)
+        self.assertNotIn('nova/xloud/books.py', self.all())
+
+    def test_the_disk_is_full(self):
+        run(self, 'backup')
+        wheel = ('--wheel', str(self.folder / 'ours.whl'))
+        real = xloud_node.os.replace
+
+        def full(source, target):
+            if str(target).endswith('books.py'):
+                raise OSError(28, 'No space left on device')
+            real(source, target)
+
+        with mock.patch.object(xloud_node.os, 'replace', full):
+            code, said = run(self, 'place', *wheel)
+        # A refusal would say that nothing was changed.
+        self.assertEqual(xloud_node.FINDINGS, code)
+        self.assertIn('No space left', said['failed'])
+        self.assertEqual('placing', self.node().journal()['state'])
+        self.assertEqual(0, run(self, 'rollback')[0])
 
     def test_findings_and_refusals(self):
         self.assertEqual((xloud_node.FINDINGS, []), (

@@ -27,8 +27,8 @@ difference how often they were interrupted.
 All that it keeps is in a folder beside site-packages, so that it vanishes
 together with what it describes when a container is made anew.
 
-Every command prints one JSON object. Exit codes: 0 done, 1 findings, 2 wrong
-usage, 3 refused; then nothing was changed.
+Every command prints one JSON object. Exit codes: 0 done, 1 findings or a
+failure in the middle, 2 wrong usage, 3 refused; then nothing was changed.
 """
 
 import argparse
@@ -51,6 +51,7 @@ import tarfile
 import time
 import typing as ty
 import zipfile
+import zlib
 
 DONE, FINDINGS, USAGE, REFUSED = 0, 1, 2, 3
 
@@ -119,6 +120,17 @@ def remove(path: Path) -> None:
 def remove_folder(path: Path) -> None:
     with contextlib.suppress(OSError):  # something is left in it
         path.rmdir()
+
+
+def read(path: Path) -> ty.Dict[str, ty.Any]:
+    """What is kept about an installation.
+
+    :raises: FileNotFoundError, and ValueError if the file is damaged
+    """
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+        raise ValueError('it is no object')
+    return found
 
 
 def sha256(content: bytes) -> str:
@@ -228,9 +240,10 @@ class Installed:
 
     def manifest(self) -> ty.Optional[ty.Dict[str, ty.Any]]:
         try:
-            return json.loads((self.folder / MANIFEST).read_text())
+            found = read(self.folder / MANIFEST)
         except (OSError, ValueError):
             return None
+        return found if 'files' in found else None
 
     def has_tests(self) -> bool:
         return (self.folder / _TESTS / '__init__.py').exists()
@@ -320,10 +333,15 @@ class Node:
 
     def journal(self) -> ty.Dict[str, ty.Any]:
         """state is none, placing, placed, restoring or restored."""
+        path = self.state / 'journal.json'
         try:
-            return json.loads((self.state / 'journal.json').read_text())
+            return read(path)
         except FileNotFoundError:
             return {'state': 'none', 'restarted': {}}
+        except ValueError as error:
+            raise Refused('The journal %s is damaged: %s. Move it away; '
+                          '"rollback --to NUMBER" goes back without it.' % (
+                              path, error))
 
     def _write_journal(self, **changes):
         journal = {**self.journal(), **changes}
@@ -335,10 +353,16 @@ class Node:
 
     def lease(self) -> ty.Optional[ty.Dict[str, ty.Any]]:
         """Who deploys here now."""
+        path = self.state / 'lease.json'
         with contextlib.suppress(FileNotFoundError):
-            found = json.loads((self.state / 'lease.json').read_text())
-            if found['until'] > self._now():
-                return found
+            try:
+                found = read(path)
+                if found['until'] > self._now():
+                    return found
+            except (ValueError, KeyError) as error:
+                raise Refused('It is not known whether somebody deploys '
+                              'here: %s is damaged: %s. Remove it if nobody '
+                              'does.' % (path, error))
         return None
 
     def lock(self, seconds: int = _LEASE_SECONDS,
@@ -470,9 +494,11 @@ class Node:
     def backups(self) -> ty.List[ty.Dict[str, ty.Any]]:
         found = []
         for path in sorted((self.state / 'backups').glob('*.json')):
-            description = json.loads(path.read_text())
-            if self._archive(description['number']).exists():
-                found.append(description)
+            with contextlib.suppress(ValueError, KeyError):
+                # A damaged one describes no backup.
+                description = read(path)
+                if self._archive(description['number']).exists():
+                    found.append(description)
         return found
 
     def back_up(self, keep: int = 3, days: int = 30) -> ty.Dict[str, ty.Any]:
@@ -505,12 +531,15 @@ class Node:
 
     def read_backup(self, wanted: int) -> ty.Dict[str, bytes]:
         description = self._backup(wanted)
-        with tarfile.open(str(self._archive(wanted))) as archive:
+        content = {}
+        try:
+            with tarfile.open(str(self._archive(wanted))) as archive:
+                for member in archive:
+                    opened = archive.extractfile(member)
+                    if opened is not None:
+                        content[member.name] = opened.read()
+        except (EOFError, OSError, tarfile.TarError, zlib.error):
             content = {}
-            for member in archive:
-                opened = archive.extractfile(member)
-                if opened is not None:
-                    content[member.name] = opened.read()
         found = _fingerprint({path: sha256(text)
                               for path, text in content.items()})
         if found != description['fingerprint']:
@@ -744,8 +773,10 @@ class Node:
                      **refused.details}
         history = []
         with contextlib.suppress(OSError):
-            history = [json.loads(line) for line in (
-                self.state / 'history.jsonl').read_text().splitlines()]
+            for line in (self.state / 'history.jsonl').read_text(
+                    ).splitlines():
+                with contextlib.suppress(ValueError):
+                    history.append(json.loads(line))
         return {
             **found, 'journal': journal['state'],
             'restarted': journal['restarted'],
@@ -933,6 +964,10 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
         code = REFUSED
     except Found as found:
         said = {'found': str(found), **found.details}
+        code = FINDINGS
+    except OSError as error:
+        # Such as a full disk. What was begun is in the journal.
+        said = {'failed': str(error)}
         code = FINDINGS
     print(json.dumps(said, indent=1, sort_keys=True))
     return code
