@@ -98,8 +98,10 @@ build() {
 check_tag() {
     local number tags
     number=$(sed -n 's/^NUMBER = //p' nova/xloud/release.py)
-    # What is no clone has no tags either; but one of somebody else's has.
-    tags=$(git -c safe.directory='*' tag --points-at HEAD --list 'xloud-*' \
+    # What is no clone has no tags, even if it lies in a repository; but one of
+    # somebody else's has.
+    tags=$(GIT_CEILING_DIRECTORIES=$(dirname "$PWD") git \
+        -c safe.directory='*' tag --points-at HEAD --list 'xloud-*' \
         2>/dev/null) || return 0
     [ "${tags:-xloud-$number}" = "xloud-$number" ] ||
         die "this commit is tagged $tags, and nova/xloud/release.py says" \

@@ -121,6 +121,19 @@ class BuildTest(unittest.TestCase):
         self.assertIn('called -m xloud_series apply 2024.2\n', done.stdout)
         self.assertIn('called packaging/deb.py --dsc', done.stdout)
 
+    def test_the_tag_of_a_repository_around_it_is_of_something_else(self):
+        """A source archive, unpacked in the repository of a packager."""
+        release = self.root / 'nova/xloud/release.py'
+        release.parent.mkdir(parents=True)
+        release.write_text('NUMBER = 3\n')
+        for words in (('init', '--quiet'), ('add', '--all'),
+                      ('-c', 'user.name=A', '-c', 'user.email=a@example.org',
+                       'commit', '--quiet', '--message', 'x'),
+                      ('tag', 'xloud-nova-29.4.0-1')):
+            _source.git(self.root.parent, *words)
+        done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
+        self.assertEqual(0, done.returncode, done.stderr)
+
     def test_what_it_calls_is_there(self):
         text = (tree.ROOT / 'packaging/build.sh').read_text()
         verbs = sorted(set(re.findall(r'-m xloud_series (\w+)', text)))
