@@ -55,6 +55,16 @@ class Workspace:
                 f'{self.repo.root} has no {self.repo.patches}/: it is no '
                 f'repository of a series on {self.repo.project.name}',
                 'give its root with --repo DIR')
+        series = self.repo.root / self.repo.patches / 'series'
+        if series.exists() and series.stat().st_mode & 0o100:
+            # The x bit of a file of the overlay is in the commits.
+            raise errors.integrity(
+                f'{self.repo.patches}/series is executable, so other files '
+                f'may be that should not be: a shared folder, or a drive of '
+                f'another system, often gives each file the x bit',
+                ('clone the repository to a file system that keeps it',
+                 f'or if it was copied from one: chmod -R a-x,a+X and git '
+                 f'-C {self.repo.root} -c core.fileMode=true diff --summary'))
         self.repo.cache.mkdir(parents=True, exist_ok=True)
         self.lock = (self.repo.cache / 'lock').open('w')
         now = 0 if os.environ.get(WAIT) else fcntl.LOCK_NB

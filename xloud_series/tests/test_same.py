@@ -312,6 +312,16 @@ class TestRoundTrip(base.Case):
         self.ok('apply')
         self.assertEqual(tip, self.head())
 
+    def test_a_file_system_that_gives_each_file_the_x_bit(self):
+        """Else the commits would be others than elsewhere."""
+        for path in self.root.rglob('*'):
+            if path.is_file() and 'build' not in path.parts:
+                path.chmod(0o755)
+        for verb in ('apply', 'check', 'status', 'export'):
+            self.assertIn('patches/series is executable',
+                          self.expect(4, verb))
+        self.assertEqual(self.head('refs/xloud/applied'), self.head())
+
     def test_carried_file_stays_carried(self):
         self.edit('nova/variant.py', 'V = 1\n')
         self.commit('A variant\n\nWhy.\n\nChange-Id: I' + '4' * 40)
