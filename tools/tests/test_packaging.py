@@ -100,15 +100,21 @@ class BuildTest(unittest.TestCase):
             done = self.build(*words)
             self.assertEqual((0, wanted), (done.returncode, done.stdout))
 
-    def test_a_tagged_commit_is_that_release(self):
+    def commit_release(self, folder, *tags):
+        """Commit our release 3 in a new repository, and give it tags."""
         release = self.root / 'nova/xloud/release.py'
         release.parent.mkdir(parents=True)
         release.write_text('NUMBER = 3\n')
         for words in (('init', '--quiet'), ('add', '--all'),
                       ('-c', 'user.name=A', '-c', 'user.email=a@example.org',
                        'commit', '--quiet', '--message', 'x'),
-                      ('tag', 'another-tag'), ('tag', 'xloud-2')):
-            _source.git(self.root, *words)
+                      *(('tag', tag) for tag in tags)):
+            _source.git(folder, *words)
+        return release
+
+    def test_a_tagged_commit_is_that_release(self):
+        release = self.commit_release(
+            self.root, 'another-tag', 'xloud-2')
         done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
         self.assertEqual((2, ''), (done.returncode, done.stdout))
         self.assertIn('tagged xloud-2', done.stderr)
@@ -123,14 +129,7 @@ class BuildTest(unittest.TestCase):
 
     def test_the_tag_of_a_repository_around_it_is_of_something_else(self):
         """A source archive, unpacked in the repository of a packager."""
-        release = self.root / 'nova/xloud/release.py'
-        release.parent.mkdir(parents=True)
-        release.write_text('NUMBER = 3\n')
-        for words in (('init', '--quiet'), ('add', '--all'),
-                      ('-c', 'user.name=A', '-c', 'user.email=a@example.org',
-                       'commit', '--quiet', '--message', 'x'),
-                      ('tag', 'xloud-nova-29.4.0-1')):
-            _source.git(self.root.parent, *words)
+        self.commit_release(self.root.parent, 'xloud-nova-29.4.0-1')
         done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
         self.assertEqual(0, done.returncode, done.stderr)
 
