@@ -129,6 +129,11 @@ claim 'a link in place of its folder for the wheel is refused' \
     fails deploy --check -e "xloud_nova_work_dir=$work/link"
 says 'already exists as a link'
 test "$mode" = "$(stat -c %a "$work/logs")"
+claim 'a cloud that is not known is refused before anything changes' \
+    fails deploy -e xloud_nova_cloud=mistyped
+says 'mistyped cannot be asked: Cloud mistyped was not found.'
+is stock node-a
+enabled node-a
 # One of these builds ends, and nothing is restarted before.
 cat >"$work/cloud/servers.json" <<'SERVERS'
 [{"id": "1", "compute_host": "node-b", "status": "BUILD", "task_state": null}]

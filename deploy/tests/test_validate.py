@@ -284,5 +284,20 @@ class UpTest(unittest.TestCase):
         self.assertEqual(0, self.wait('nova-conductor', [
             ('down', '1', 'up', '2'), ('down', '1', 'up', '3')]))
 
+    def test_look_asks_nobody(self):
+        for error, expected in ((None, 0), (OSError('not found'), 1)):
+            sdk = types.ModuleType('openstack')
+            sdk.connect = mock.Mock(side_effect=error)
+            with mock.patch.dict(sys.modules, openstack=sdk), \
+                    mock.patch.object(sys, 'argv', [
+                        'up', 'mistyped', 'nova-api', 'a', '--look']), \
+                    contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(expected, xloud_up.main())
+            # The connection itself is not used.
+            self.assertEqual([mock.call(cloud='mistyped')],
+                             sdk.connect.mock_calls)
+            self.assertEqual(bool(error), 'cannot be asked' in
+                             said.getvalue())
+
     def test_the_api_answers(self):
         self.assertEqual(0, self.wait('nova-api', []))

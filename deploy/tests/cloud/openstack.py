@@ -67,4 +67,6 @@ def write(host, service):
 
 
 def connect(cloud):
+    if cloud != 'fake':
+        raise LookupError(f'Cloud {cloud} was not found.')
     return types.SimpleNamespace(compute=_Compute())

@@ -17,6 +17,10 @@ A service is "up" for a while after it ended. So this waits for a report that
 is newer than the one that it finds first. A host can have a conductor in each
 of several cells: all that were up have to report. The API is not in
 os-services: it is asked for its versions.
+
+With --look it only sees whether it could ask: a cloud that clouds.yaml does
+not have shall not be found out after a restart. It asks nobody, because the
+API may be what is to be repaired.
 """
 
 import argparse
@@ -32,10 +36,18 @@ def main():
     parser.add_argument('binary')
     parser.add_argument('host')
     parser.add_argument('--seconds', type=float, default=180)
+    parser.add_argument('--look', action='store_true',
+                        help='only see whether it could ask this cloud')
     asked = parser.parse_args()
-    import openstack
+    try:
+        import openstack
 
-    cloud = openstack.connect(cloud=asked.cloud)
+        cloud = openstack.connect(cloud=asked.cloud)
+    except Exception as error:
+        print(f'{asked.cloud} cannot be asked: {error}', file=sys.stderr)
+        return 1
+    if asked.look:
+        return 0
     deadline = time.monotonic() + asked.seconds
     first = {}
     while True:
