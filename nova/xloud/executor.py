@@ -123,9 +123,11 @@ class Executor:
         was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
         drive = plan.decision.drive if occasion.may_drive else None
-        if plan.is_unasked and not _is_news(instance, known, plan) and (
-                memo.can_rest(instance, situation.held(known.sizes, guest),
-                              plan.decision.charge)):
+        if plan.is_unasked and not (
+                _is_news(instance, known, plan, occasion)) and (
+                    memo.can_rest(
+                        instance, situation.held(known.sizes, guest),
+                        plan.decision.charge)):
             if was_current:
                 if not plan.is_given_up(known):
                     self._drive(context, instance, guest, drive,
@@ -422,14 +424,14 @@ def _is_noted_overcommitted(instance):
     return (notes.outcome(instance) or (None,))[0] == condition.OVERCOMMITTED
 
 
-def _is_news(instance, known, plan):
+def _is_news(instance, known, plan, occasion):
     """Whether its allocation was lost or has come back.
 
     Its guest cannot cause that.
     """
     if plan.lacks_allocation:
         return not _is_noted_overcommitted(instance)
-    return known.lacks_allocation
+    return known.lacks_allocation and occasion.allocated is not None
 
 
 def _warn_once(instance, decision):

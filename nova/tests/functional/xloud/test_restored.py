@@ -24,6 +24,7 @@ from keystoneauth1 import exceptions as ks_exc
 from nova.db.main import api as db
 from nova.db.main import models
 from nova import exception
+from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
@@ -203,6 +204,24 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.wait(3600)
         self.look_at_it()
         self.assert_books(GROWN, GROWN)
+
+    def test_placement_has_less_of_a_guest_that_moves_its_balloon(self):
+        """That costs no more than where all of it is allocated."""
+        self.lose_a_part()
+        saved, save = [], objects.Instance.save
+
+        def count(instance, *args, **kwargs):
+            saved.append(instance)
+            save(instance, *args, **kwargs)
+
+        self.useFixture(fixtures.MockPatchObject(
+            objects.Instance, 'save', count))
+        for memory_mb in 20 * [3072, 6144]:
+            self.guest.held = size.Size(6, memory_mb)
+            self.look_at_it()
+            self.wait(9)
+        self.assertLessEqual(len(saved), 8)
+        self.assert_less_in_placement(size.Size(6, 3584))
 
     def test_placement_has_less_of_a_server_that_starts(self):
         """Until its balloon driver loads, it holds more than its charge."""
