@@ -71,6 +71,9 @@ class _Plan(ty.NamedTuple):
     awaited: ty.Optional[str]
     # Whether no user asked for it
     is_unasked: bool
+    # Whether it is noted that Placement has less, and Placement did not say now
+    # what it has
+    is_unsure: bool = False
     # Whether Placement does not accept a lower charge yet
     is_pending: bool = False
 
@@ -86,6 +89,10 @@ class _Plan(ty.NamedTuple):
     def lacks_allocation(self) -> bool:
         """Whether Placement has less than is to be charged."""
         return size.grows(self.decision.charge, self.allocated)
+
+    @property
+    def may_lack_allocation(self) -> bool:
+        return self.lacks_allocation or self.is_unsure
 
 
 class Executor:
@@ -123,11 +130,11 @@ class Executor:
         was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
         drive = plan.decision.drive if occasion.may_drive else None
-        if plan.is_unasked and not (
-                _is_news(instance, known, plan, occasion)) and (
-                    memo.can_rest(
-                        instance, situation.held(known.sizes, guest),
-                        plan.decision.charge)):
+        if drive and plan.may_lack_allocation:
+            drive = _only_back(drive, situation.held(known.sizes, guest))
+        if plan.is_unasked and not _is_news(instance, known, plan) and (
+                memo.can_rest(instance, situation.held(known.sizes, guest),
+                              plan.decision.charge)):
             if was_current:
                 if not plan.is_given_up(known):
                     self._drive(context, instance, guest, drive,
@@ -156,11 +163,8 @@ class Executor:
             memo.note_unasked(instance, step_mb)
         allocated = plan.allocated
         if plan.lacks_allocation:
-            if drive and not size.grows(
-                    drive, situation.held(known.sizes, guest)):
-                # It may give back.
-                self._drive(context, instance, guest, drive,
-                            occasion.allocated and allocated)
+            self._drive(context, instance, guest, drive,
+                        occasion.allocated and allocated)
             return
         if decision.charge != allocated and not plan.is_pending and (
                 self.ledger.release(context, instance, allocated,
@@ -241,6 +245,8 @@ class Executor:
             occasion.task_state is None and not known.has_start_window)
         charged = known.sizes.charged
         allocated = occasion.allocated or charged
+        # It was not asked, did not answer, or has nothing.
+        is_unsure = known.lacks_allocation and occasion.allocated is None
         decision = xloud_decision.decide(known)
         needed = wanted = decision.charge
         if is_unasked:
@@ -256,10 +262,10 @@ class Executor:
         else:
             decision = decision._replace(charge=size.largest(
                 needed, size.smallest(wanted, allocated)))
-            if known.lacks_allocation and occasion.allocated is None:
-                # It was not asked, did not answer, or has nothing.
+            if is_unsure:
                 decision = decision._replace(outcome=known.outcome)
-        return _Plan(decision, wanted, allocated, awaited, is_unasked)
+        return _Plan(
+            decision, wanted, allocated, awaited, is_unasked, is_unsure)
 
     def _allocate_more(self, context, instance, old, wanted, needed):
         """Allocate what fits of a growth, unless nothing is known to fit.
@@ -424,14 +430,22 @@ def _is_noted_overcommitted(instance):
     return (notes.outcome(instance) or (None,))[0] == condition.OVERCOMMITTED
 
 
-def _is_news(instance, known, plan, occasion):
+def _only_back(target, held):
+    """What of a request to a guest gives something back, None for nothing."""
+    if not size.grows(target, held):
+        return target
+    target = size.smallest(target, held)
+    return None if target == held else target
+
+
+def _is_news(instance, known, plan):
     """Whether its allocation was lost or has come back.
 
     Its guest cannot cause that.
     """
     if plan.lacks_allocation:
         return not _is_noted_overcommitted(instance)
-    return known.lacks_allocation and occasion.allocated is not None
+    return known.lacks_allocation and not plan.is_unsure
 
 
 def _warn_once(instance, decision):

@@ -256,9 +256,22 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.assertEqual(size.Size(6, 4096), self.guest.held)
         self.assert_less_in_placement(size.Size(6, 3584))
         self.guest.held = size.Size(6, 3072)
+        # Also by a look that does not ask Placement
+        self.look_at_it()
+        self.assertEqual(size.Size(6, 3072), self.guest.held)
         self.wait()
         self.reconcile()
         self.assertEqual(size.Size(6, 3072), self.guest.held)
+
+    def test_placement_has_less_of_a_guest_that_gives_back_and_takes(self):
+        """What it gives back does not wait for what it may not take."""
+        self.lose_a_part()
+        self.guest.behaviour = scripted.LOST
+        self.adjust(4)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.guest.held = size.Size(6, 3072)
+        self.reconcile()
+        self.assertEqual(size.Size(4, 3072), self.guest.held)
 
     def test_placement_has_nothing_and_no_room(self):
         """That is more than a lack of a part."""
