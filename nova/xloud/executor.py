@@ -128,11 +128,14 @@ class Executor:
         if occasion.allocated is None and _is_noted_overcommitted(instance):
             occasion = self._ask_placement(context, instance, known, occasion)
         was_current = notes.is_config_current(instance)
+        was_lacking = self._is_lacking(instance, known)
         plan = self._plan(context, instance, known, occasion)
+        if occasion.allocated is not None:
+            memo.is_lacking = plan.lacks_allocation
         drive = plan.decision.drive if occasion.may_drive else None
         if drive and plan.may_lack_allocation:
             drive = _only_back(drive, situation.held(known.sizes, guest))
-        if plan.is_unasked and not _is_news(instance, known, plan) and (
+        if plan.is_unasked and not _is_news(instance, was_lacking, plan) and (
                 memo.can_rest(instance, situation.held(known.sizes, guest),
                               plan.decision.charge)):
             if was_current:
@@ -185,18 +188,26 @@ class Executor:
 
         :returns: the Occasion with what Placement says, if it was asked
         """
+        memo = self.memos[instance.uuid]
         charge, charged = (
             xloud_decision.decide(known).charge, known.sizes.charged)
-        if known.lacks_allocation:
-            is_known = (
-                charge == charged and occasion.task_state is None and
-                self.memos[instance.uuid].is_without_room())
+        if size.grows(charge, charged) and not known.lacks_allocation:
+            is_known = True
+        elif self._is_lacking(instance, known):
+            is_known = (charge == charged and occasion.task_state is None and
+                        memo.is_without_room())
         else:
-            is_known = size.grows(charge, charged)
+            is_known = memo.is_lacking is not None
         if is_known:
             return occasion
         return occasion._replace(allocated=self.ledger.allocated(
             context, [instance]).get(instance.uuid))
+
+    def _is_lacking(self, instance, known):
+        """Whether it is known that Placement has less than its charge."""
+        return known.lacks_allocation or (
+            bool(self.memos[instance.uuid].is_lacking) and
+            _is_noted_overcommitted(instance))
 
     def raise_charge(self, context, instance, guest) -> None:
         """Charge what a guest holds, and leave everything else.
@@ -233,6 +244,7 @@ class Executor:
                 'memory on its host.') % (charged,))
             notes.note_excess(instance, charged)
 
+        self.memos[instance.uuid].is_lacking = True
         self.ledger.save(context, instance, record, instance.task_state)
 
     def _plan(self, context, instance, known, occasion):
@@ -246,7 +258,8 @@ class Executor:
         charged = known.sizes.charged
         allocated = occasion.allocated or charged
         # It was not asked, did not answer, or has nothing.
-        is_unsure = known.lacks_allocation and occasion.allocated is None
+        is_unsure = occasion.allocated is None and (
+            self._is_lacking(instance, known))
         decision = xloud_decision.decide(known)
         needed = wanted = decision.charge
         if is_unasked:
@@ -438,14 +451,14 @@ def _only_back(target, held):
     return None if target == held else target
 
 
-def _is_news(instance, known, plan):
+def _is_news(instance, was_lacking, plan):
     """Whether its allocation was lost or has come back.
 
     Its guest cannot cause that.
     """
     if plan.lacks_allocation:
         return not _is_noted_overcommitted(instance)
-    return known.lacks_allocation and not plan.is_unsure
+    return was_lacking and not plan.is_unsure
 
 
 def _warn_once(instance, decision):

@@ -223,6 +223,23 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.assertLessEqual(len(saved), 8)
         self.assert_less_in_placement(size.Size(6, 3584))
 
+    def test_a_guest_that_moves_its_balloon_on_a_host_without_room(self):
+        """Placement has its charge, and is not asked for that each time."""
+        self.adjust(4, 4096)
+        self.be_verified()
+        self.fill(26624)
+        self.guest.behaviour = scripted.LOST
+
+        def move():
+            self.guest.held = size.Size(4, next(amounts))
+            self.look_at_it()
+            self.wait(9)
+
+        for times, amounts in ((6, (8192, 8192)), (40, (8192, 3072)),
+                               (40, (3072, 3500))):
+            amounts = iter(times * amounts)
+            self.assertLessEqual(self.count_questions(times, move), 1)
+
     def test_placement_has_less_of_a_server_that_starts(self):
         """Until its balloon driver loads, it holds more than its charge."""
         self.lose_a_part()
@@ -280,7 +297,15 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self._delete_server_allocations(self.server['id'])
         others = [self.fill(28672), self.fill(3584)]
         self.wait(memo.KNOWN_SECONDS)
-        for look in (self.reconcile, self.reconcile, self.look_at_it):
+
+        def start():
+            self.driver.starts_with_balloon = False
+            self._reboot_server(self.server, hard=True)
+            self.look_at_it()
+            self.guest.load_balloon()
+            self.look_at_it()
+
+        for look in (self.reconcile, self.reconcile, self.look_at_it, start):
             look()
             self.assertEqual({}, self.allocated(self.server['id']))
             status = self.status()
