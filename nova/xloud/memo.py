@@ -156,7 +156,8 @@ class Memo:
             self._is_known = True
             self._was_held_up |= notes.awaited(instance) is not None
         if known.is_held_up or is_clock_set:
-            self._was_held_up |= guest.running and known.is_settling
+            self._was_held_up |= guest.running and (
+                known.is_settling or known.has_strayed)
         elif not known.is_settling or known.is_start:
             self._was_held_up = False
         return known._replace(

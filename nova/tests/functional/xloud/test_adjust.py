@@ -952,6 +952,31 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.reconcile()
             self._check_that_it_has_its_time()
 
+    def _check_that_it_may_stray(self, while_it):
+        """It has its time to go back from when it can be asked."""
+        self.adjust(*GROWN)
+        self.wait()
+        self.reconcile()
+        self.guest.behaviour = scripted.LATE
+        self.guest.held = size.Size(6, 3000)
+        setattr(self.guest, while_it, True)
+        # Only one look sees that.
+        self.reconcile()
+        self.assertEqual('InProgress', self.status()['condition'])
+        setattr(self.guest, while_it, False)
+        for _ in range(2):
+            self.reconcile()
+            self.assertEqual('InProgress', self.status()['condition'])
+        self.guest.follow()
+        self.reconcile()
+        self.assert_books(GROWN, GROWN)
+
+    def test_it_strays_while_it_is_still(self):
+        self._check_that_it_may_stray('is_still')
+
+    def test_it_strays_while_it_is_busy(self):
+        self._check_that_it_may_stray('is_busy')
+
     def _begin_to_shrink(self, behaviour):
         """Its hypervisor does not do its part for a long time."""
         self.adjust(*GROWN)
