@@ -61,7 +61,7 @@ class Changer:
         try:
             self._change(instance, target, boot)
         except libvirt_guest.libvirt.libvirtError as error:
-            if not _is_timeout(error) and patience.was_made(error):
+            if _was_asked(error):
                 raise
             LOG.warning('The hypervisor did not ask the guest: %s', error,
                         instance=instance)
@@ -135,8 +135,7 @@ class Changer:
                 patience.lasted(error) < _SECONDS_FOR_JOB)
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._forget_unplug(record, before)
-                if _is_timeout(error):
-                    # It was not asked.
+                if not _was_asked(error):
                     self.refusing.discard(instance.uuid)
                 raise _refusal(instance, error, _(
                     'its guest or its hypervisor refuses to remove vCPUs.'))
@@ -209,6 +208,11 @@ def _busy():
     return elastic_guest.GuestBusy(reason=_(
         'its hypervisor does something else with it, such as a dump, or does '
         'not answer. Try again later.'))
+
+
+def _was_asked(error):
+    """Whether a call that failed has come as far as the guest."""
+    return not _is_timeout(error) and patience.was_made(error)
 
 
 def _is_timeout(error):

@@ -19,6 +19,7 @@ import fixtures
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova import test
+from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit.virt.libvirt.xloud import base
 from nova.tests.unit.virt.libvirt.xloud import fakes
 from nova.virt import event as virtevent
@@ -144,6 +145,20 @@ class EventTest(base.GuestsTestCase):
 
         self.domain.unplug = 'late'
         self._change(size.Size(2, 1024))
+        self.connection.tell_removal_failed(self.domain, 'vcpu2')
+        self.assert_emitted()
+
+    def test_refusal_after_it_was_not_asked(self):
+        """The refusal is of what it was asked for before."""
+        self._state()
+        self.domain.unplug = 'late'
+        self._change(size.Size(2, 1024))
+        error = fakelibvirt.libvirtError('3 calls have not ended')
+        error.was_made = False
+        with mock.patch.object(
+                self.domain, 'setVcpusFlags', side_effect=error):
+            self.assertRaises(
+                elastic_guest.GuestBusy, self._change, size.Size(2, 1024))
         self.connection.tell_removal_failed(self.domain, 'vcpu2')
         self.assert_emitted()
 
