@@ -158,9 +158,12 @@ class Account:
 
     def _get(self):
         try:
-            return self._client.get_allocs_for_consumer(
+            whole = self._client.get_allocs_for_consumer(
                 self._context, self._instance.uuid)
-        except (ks_exc.ClientException, ValueError,
+            if 'allocations' not in whole:
+                raise LookupError('an answer of somebody else: %s' % whole)
+            return whole
+        except (ks_exc.ClientException, LookupError, ValueError,
                 exception.ConsumerAllocationRetrievalFailed) as error:
             LOG.warning('Placement does not report what is allocated: %s',
                         error, instance=self._instance)

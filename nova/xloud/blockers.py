@@ -99,7 +99,7 @@ def of_host(compute_api, context, instance) -> ty.List[Blocker]:
             context, compute_api.placementclient, instance)
     except (exception.ComputeHostNotFound,
             exception.ResourceProviderTraitRetrievalFailed,
-            ks_exc.ClientException, ValueError):
+            ks_exc.ClientException, LookupError, ValueError):
         return both(HOST_UNKNOWN, _(
             'Placement did not say whether the host of the server can change '
             'its size.'))

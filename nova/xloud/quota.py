@@ -34,9 +34,10 @@ from nova.xloud import size
 LOG = logging.getLogger(__name__)
 
 # Without an answer of Placement, which counts, or Keystone, which has limits.
-# ValueError is the page of a proxy.
+# The page of a proxy is no JSON, or another one.
 _SILENT = (exception.UsagesRetrievalFailed, ks_exc.ClientException,
-           limit_exceptions.SessionInitError, sdk_exc.SDKException, ValueError)
+           limit_exceptions.SessionInitError, sdk_exc.SDKException,
+           LookupError, ValueError)
 
 
 def growth_of(instance, vcpus, memory_mb) -> size.Size:

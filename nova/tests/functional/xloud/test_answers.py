@@ -259,6 +259,12 @@ class RefusedTestCase(answers_base.AnswersBase):
 
     def test_a_proxy_answers_for_placement(self):
         """With a page of its own, which says that all is well."""
+        self._check_answer_of_proxy('<html>Maintenance</html>')
+
+    def test_a_proxy_answers_for_placement_with_json(self):
+        self._check_answer_of_proxy('{"message": "Maintenance"}')
+
+    def _check_answer_of_proxy(self, page):
         self.adjust(4, 4096)
         self.guest.behaviour = scripted.LOST
         self.adjust(memory_mb=2048)
@@ -268,7 +274,7 @@ class RefusedTestCase(answers_base.AnswersBase):
         with fixtures.MonkeyPatch(
                 'nova.scheduler.client.report.SchedulerReportClient.get',
                 mock.Mock(return_value=fake_requests.FakeResponse(
-                    200, content='<html>Maintenance</html>'))):
+                    200, content=page))):
             self.assert_blocked('host_unknown')
             self.assertIn('Placement did not say', self.post(
                 409, current_vcpus=6))
