@@ -107,7 +107,7 @@ class Changer:
     @staticmethod
     def _configure(guest, instance, boot):
         try:
-            persistent.set_boot_size(guest, instance, boot)
+            persistent.set_boot_size(guest, instance, boot, _is_refusal)
         except libvirt_guest.libvirt.libvirtError as error:
             if not _is_refusal(error):
                 raise

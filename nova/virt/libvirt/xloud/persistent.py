@@ -39,12 +39,15 @@ LOG = logging.getLogger(__name__)
 _LONG_SECONDS = 1
 
 
-def set_boot_size(guest, instance, boot: size.Size) -> None:
+def set_boot_size(
+    guest, instance, boot: size.Size,
+    is_refusal: ty.Callable[[Exception], bool] = lambda error: False,
+) -> None:
     """Write the size of the next start into the configuration of a guest.
 
-    If libvirt refuses one of them, it has neither.
-
     :param guest: nova.virt.libvirt.guest.Guest
+    :param is_refusal: whether libvirt refuses the memory with such an error,
+        and the vCPUs are to be as before then
     :raises: nova.exception.InternalError if libvirt reported success and the
         configuration has another size
     """
@@ -63,9 +66,9 @@ def set_boot_size(guest, instance, boot: size.Size) -> None:
     if wanted.memory_mb:
         try:
             guest.set_memory(boot.memory_mb * units.Ki, persistent=True)
-        except libvirt_guest.libvirt.libvirtError:
+        except libvirt_guest.libvirt.libvirtError as error:
             with excutils.save_and_reraise_exception():
-                if wanted.vcpus:
+                if wanted.vcpus and is_refusal(error):
                     guest.set_vcpus(before.vcpus, persistent=True)
     written = _size_of(_configuration(guest))
     if _elastic(instance.flavor, written) != wanted:

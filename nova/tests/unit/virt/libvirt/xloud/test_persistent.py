@@ -131,6 +131,13 @@ class PersistentTest(test.NoDBTestCase):
         self.assertFalse(self._keep(fakes.ELASTIC))
         self.assertIn('may not give the boot size', self.stdlog.logger.output)
 
+    def test_only_the_memory_is_refused(self):
+        """The vCPUs are right nevertheless, and were wrong before."""
+        self.guest.set_memory.side_effect = fakelibvirt.libvirtError('no')
+        self.assertFalse(self._keep(fakes.ELASTIC, boot=BOOT))
+        self.guest.set_vcpus.assert_called_once_with(
+            BOOT.vcpus, persistent=True)
+
     def test_libvirt_or_database_fails(self):
         """The operation before stays successful."""
         for error in (fakelibvirt.libvirtError('connection lost'),
