@@ -71,8 +71,8 @@ class _Plan(ty.NamedTuple):
     awaited: ty.Optional[str]
     # Whether no user asked for it
     is_unasked: bool
-    # Whether it is noted that Placement has less, and Placement did not say now
-    # what it has
+    # Whether it is noted that Placement has less, and Placement did not say
+    # now what it has
     is_unsure: bool = False
     # Whether Placement does not accept a lower charge yet
     is_pending: bool = False
@@ -355,7 +355,8 @@ class Executor:
             return
         vcpus = guest.vcpus
         error = self._ask(instance, target)
-        is_busy = isinstance(error, elastic_guest.GuestBusy)
+        is_busy = memo.is_asked_in_vain = isinstance(
+            error, elastic_guest.GuestBusy)
         if is_busy:
             # What was left of its time may have passed while it was asked.
             memo.hold_up()

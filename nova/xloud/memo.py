@@ -22,9 +22,12 @@ import typing as ty
 
 from oslo_utils import timeutils
 
+import nova.conf
 from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
+
+CONF = nova.conf.CONF
 
 # After a change that no user asked for: how long the next one waits. Only a
 # higher charge does not wait.
@@ -36,6 +39,8 @@ _MOST_GAIN = datetime.timedelta(seconds=10)
 # How long Placement's answer counts if nothing here has changed it. Somebody
 # may change an allocation by hand, or restore the database of Placement.
 KNOWN_SECONDS = 600
+# A guest that cannot be asked gets its time again once in such a part of it.
+_PARTS = 4
 # How long nova-api may take to record a change after its host has made it.
 _TOLD_SECONDS = 60
 
@@ -129,6 +134,8 @@ class Memo:
         # Whether its guest did nothing, or was asked for nothing, before it
         # reached its desired size
         self._was_held_up = False
+        # Whether the hypervisor had no time when it was last to ask the guest
+        self.is_asked_in_vain = False
         # How long a change that no user asked for waits
         self._leisure: ty.Optional[_Leisure] = None
         self._unplug: ty.Optional[_Unplug] = None
@@ -175,10 +182,19 @@ class Memo:
         self._was_held_up = True
 
     def begin_anew(self, instance) -> None:
-        """Give a guest the time for a change from now on."""
+        """Give a guest the time for a change from now on.
+
+        One that cannot be asked, and has got its time a short time ago, gets
+        it when it can: otherwise each look would write that.
+        """
+        now, before = timeutils.utcnow(), notes.changed_at(instance)
+        if self.is_asked_in_vain and before is not None and (
+                before <= now and situation.is_waiting(
+                    before, now, CONF.xloud.settle_timeout // _PARTS)):
+            return
         self._was_held_up = False
         leisure = self._leisure_of(instance)
-        notes.mark_changed(instance, timeutils.utcnow())
+        notes.mark_changed(instance, now)
         if leisure is not None:
             self._leisure = leisure._replace(asked=notes.changed_at(instance))
 

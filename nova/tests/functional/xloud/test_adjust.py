@@ -952,6 +952,26 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.reconcile()
             self._check_that_it_has_its_time()
 
+    def test_events_of_a_guest_that_cannot_be_asked(self):
+        """Its row is not written at each of them."""
+        self._begin_to_shrink(scripted.BUSY)
+        saved, save = [], objects.Instance.save
+
+        def count(instance, *args, **kwargs):
+            saved.append(instance)
+            save(instance, *args, **kwargs)
+
+        with mock.patch.object(objects.Instance, 'save', count):
+            for _ in range(20):
+                self.compute.manager.handle_events(
+                    elastic_guest.GuestChangedEvent(self.server['id']))
+                self.wait(9)
+        self.assertLessEqual(len(saved), 4)
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.guest.behaviour = scripted.LATE
+        self.reconcile()
+        self._check_that_it_has_its_time()
+
     def _check_that_it_may_stray(self, while_it):
         """It has its time to go back from when it can be asked."""
         self.adjust(*GROWN)
