@@ -466,8 +466,8 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser.add_argument('--json', action='store_true', help='print JSON')
     asked = parser.parse_args(arguments)
     if not 0 < asked.minimum_memory < asked.memory:
-        parser.error(f'--minimum-memory is {asked.minimum_memory}, which is '
-                     f'not less than --memory, {asked.memory}')
+        parser.error(f'--minimum-memory is {asked.minimum_memory}; it has to '
+                     f'be at least 1 and less than --memory, {asked.memory}')
     try:
         validation = Validation(connect(asked.cloud), asked)
         if asked.virsh:

@@ -87,13 +87,9 @@ def commit() -> ty.Optional[str]:
 
     That may have been unpacked inside of another repository.
     """
-    environ = {'PATH': os.environ.get('PATH', os.defpath),
-               'GIT_CEILING_DIRECTORIES': str(ROOT.parent)}
-    done = subprocess.run(
-        ['git', '-C', str(ROOT), *TRUST, 'rev-parse', '--verify', '--quiet',
-         'HEAD'], env=environ, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL)
-    return done.stdout.strip() or None
+    if not (ROOT / '.git').exists():
+        return None
+    return git('rev-parse', 'HEAD', tree=ROOT).strip()
 
 
 def touched(tree: Path = TREE) -> ty.List[str]:

@@ -39,6 +39,8 @@ from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
+# Placement did not answer, or a proxy did, with no JSON or with another one.
+NO_ANSWER = (ks_exc.ClientException, LookupError, ValueError)
 _ATTEMPTS = 5
 # Seconds. The caller answers a request.
 _LONGEST_PAUSE = 0.2
@@ -163,7 +165,7 @@ class Account:
             if 'allocations' not in whole:
                 raise LookupError('an answer of somebody else: %s' % whole)
             return whole
-        except (ks_exc.ClientException, LookupError, ValueError,
+        except (*NO_ANSWER,
                 exception.ConsumerAllocationRetrievalFailed) as error:
             LOG.warning('Placement does not report what is allocated: %s',
                         error, instance=self._instance)
@@ -214,7 +216,7 @@ class Account:
             try:
                 inventory, usages = _provider(
                     self._context, self._client, provider)
-            except (ks_exc.ClientException, LookupError, ValueError) as error:
+            except NO_ANSWER as error:
                 LOG.warning('Placement does not report the capacity of '
                             '%(rp)s: %(error)s',
                             {'rp': provider, 'error': error})
@@ -250,7 +252,7 @@ class Account:
     def _fits(self, old, new):
         try:
             return not size.grows(new, self.fitting(old, new))
-        except (ks_exc.ClientException, LookupError, ValueError):
+        except NO_ANSWER:
             return True
 
     def _conflict(self, reason):
@@ -288,9 +290,8 @@ def take_back(context, reportclient, instance, consumer_uuid: str,
         return rp_uuid in held['allocations'] and bool(
             reportclient.move_allocations(
                 context, consumer_uuid, instance.uuid))
-    except (ks_exc.ClientException, exception.AllocationMoveFailed,
-            exception.ConsumerAllocationRetrievalFailed, LookupError,
-            ValueError) as error:
+    except (*NO_ANSWER, exception.AllocationMoveFailed,
+            exception.ConsumerAllocationRetrievalFailed) as error:
         LOG.warning('The allocation of migration %(migration)s stays with it: '
                     '%(error)s', {'migration': consumer_uuid, 'error': error},
                     instance=instance)
@@ -367,10 +368,7 @@ def free(context, reportclient, rp_uuid: str) -> size.Size:
 def charges(context, reportclient, rp_uuid: str) -> ty.Dict[str, size.Size]:
     """What all servers are charged on a provider, by one request.
 
-    :raises ResourceProviderAllocationRetrievalFailed: or
-    :raises keystoneauth1.exceptions.ClientException: without an answer
-    :raises LookupError: or
-    :raises ValueError: if a proxy has answered
+    :raises: ResourceProviderAllocationRetrievalFailed or NO_ANSWER
     """
     found = reportclient.get_allocations_for_resource_provider(
         context, rp_uuid).allocations

@@ -18,11 +18,10 @@ shows beforehand.
 
 import typing as ty
 
-from keystoneauth1 import exceptions as ks_exc
-
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
+from nova.xloud import allocation
 from nova.xloud import compatibility
 from nova.xloud import devices
 from nova.xloud import firmware
@@ -99,7 +98,7 @@ def of_host(compute_api, context, instance) -> ty.List[Blocker]:
             context, compute_api.placementclient, instance)
     except (exception.ComputeHostNotFound,
             exception.ResourceProviderTraitRetrievalFailed,
-            ks_exc.ClientException, LookupError, ValueError):
+            *allocation.NO_ANSWER):
         return both(HOST_UNKNOWN, _(
             'Placement did not say whether the host of the server can change '
             'its size.'))

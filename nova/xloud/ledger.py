@@ -23,7 +23,6 @@ why, until Placement accepts less.
 
 import typing as ty
 
-from keystoneauth1 import exceptions as ks_exc
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
@@ -86,8 +85,7 @@ class Ledger:
                 return self.allocate(context, instance, old, fits)
             except exception.ElasticNoRoom:
                 return old
-            except (ks_exc.ClientException, LookupError,
-                    ValueError) as error:
+            except allocation.NO_ANSWER as error:
                 LOG.warning('Placement does not report how much room there '
                             'is: %s',
                             error, instance=instance)
@@ -187,8 +185,7 @@ class Ledger:
         try:
             return (account.fitting(charged, needed) != charged and
                     not account.obstacles(charged))
-        except (ks_exc.ClientException, LookupError, ValueError,
-                exception.ElasticConflict) as error:
+        except (*allocation.NO_ANSWER, exception.ElasticConflict) as error:
             LOG.debug('Placement does not report whether there is room: %s',
                       error, instance=instance)
             return False
@@ -251,9 +248,9 @@ class Ledger:
                 charges = allocation.charges(
                     context, self._compute.reportclient,
                     self._provider(here[0]))
-            except (exception.ResourceProviderAllocationRetrievalFailed,
-                    ks_exc.ClientException, LookupError,
-                    ValueError) as error:
+            except (*allocation.NO_ANSWER,
+                    exception.ResourceProviderAllocationRetrievalFailed
+                    ) as error:
                 LOG.warning('Placement does not report what is allocated on '
                             '%(node)s: %(error)s',
                             {'node': node, 'error': error})

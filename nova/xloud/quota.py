@@ -17,7 +17,6 @@ counts, so a project that exceeds a limit in something else can shrink a
 server and grow it again.
 """
 
-from keystoneauth1 import exceptions as ks_exc
 from openstack import exceptions as sdk_exc
 import os_resource_classes as orc
 from oslo_limit import exception as limit_exceptions
@@ -29,15 +28,14 @@ from nova.i18n import _
 from nova.limit import placement as placement_limits
 from nova.limit import utils as limit_utils
 from nova import objects
+from nova.xloud import allocation
 from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
-# Without an answer of Placement, which counts, or Keystone, which has limits.
-# The page of a proxy is no JSON, or another one.
-_SILENT = (exception.UsagesRetrievalFailed, ks_exc.ClientException,
-           limit_exceptions.SessionInitError, sdk_exc.SDKException,
-           LookupError, ValueError)
+# Without an answer of Placement, which counts, or Keystone, which has limits
+_SILENT = (*allocation.NO_ANSWER, exception.UsagesRetrievalFailed,
+           limit_exceptions.SessionInitError, sdk_exc.SDKException)
 
 
 def growth_of(instance, vcpus, memory_mb) -> size.Size:

@@ -191,6 +191,10 @@ def of(instance, guest, now) -> Situation:
         is_suspended=instance.vm_state == vm_states.SUSPENDED,
         is_held_up=instance.vm_state in _HELD_UP or (
             instance.task_state not in _NOTHING_ELSE) or (
-                guest is not None and (
-                    guest.is_still or guest.is_busy and not is_waiting(
-                        changed_at, now, settle_timeout))))
+                guest is not None and _can_do_nothing(guest, is_waiting(
+                    changed_at, now, settle_timeout))))
+
+
+def _can_do_nothing(guest, has_time):
+    """Whether a guest can do nothing, or may hang when its time is over."""
+    return guest.is_still or guest.is_busy and not has_time

@@ -18,9 +18,9 @@ is newer than the one that it finds first. A host can have a conductor in each
 of several cells: all that were up have to report. The API is not in
 os-services: it is asked for its versions.
 
-With --look it only sees whether it could ask: a cloud that clouds.yaml does
-not have shall not be found out after a restart. It asks nobody, because the
-API may be what is to be repaired.
+With --look it only sees whether it could ask. Otherwise a cloud that is not
+in clouds.yaml would be found out only after a restart. It asks nobody, because
+the API may be what is to be repaired.
 """
 
 import argparse
