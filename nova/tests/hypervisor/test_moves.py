@@ -15,6 +15,7 @@
 import libvirt
 
 from nova.compute import vm_states
+from nova import exception
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures
 from nova.tests.hypervisor import tiny_guest
@@ -211,6 +212,10 @@ class MovesTestCase(two_hosts.TwoHostsTestCase):
             ['vcpus_left'],
             [blocker['code'] for blocker in self.status(server)['blockers']])
         uptime = self.seen(server).uptime
+        self.assertRaises(
+            exception.Invalid,
+            self.computes[self.host].driver.attach_interface,
+            None, self.instance(server), None, None)
         for body, event in (
                 ({'os-migrateLive': {
                     'host': self.other, 'block_migration': 'auto'}},

@@ -163,9 +163,35 @@ class AdjustTest(xloud_adjust_base.AdjustTestBase):
         self._wait_for_server_parameter(
             server, {'status': 'ACTIVE', 'OS-EXT-STS:task_state': None})
 
+        self._assert_keeps_its_devices(server)
+
         self._reboot_server(server, hard=True)
         self._adjust(server, current_vcpus=4)
         self.assert_settled(server, MAXIMUM)
+
+    def _assert_keeps_its_devices(self, server):
+        """Neither a volume nor a port is attached, and both stay free."""
+        path = '/servers/%s/' % server['id']
+        port_id = self.neutron.port_2['id']
+        self.neutron.create_port({'port': self.neutron.port_2})
+        for kind, body in (
+                ('os-volume_attachments', {'volumeAttachment': {
+                    'volumeId': self.cinder.IMAGE_BACKED_VOL}}),
+                ('os-interface', {'interfaceAttachment': {
+                    'port_id': port_id}})):
+            logged = len(self.stdlog.logger.output)
+            # Here casts are calls.
+            self.assertRaises(
+                client.OpenStackApiException, self.api.api_post,
+                path + kind, body)
+            self.assertIn('Reboot the server hard first',
+                          self.stdlog.logger.output[logged:])
+            (attached,) = self.api.api_get(path + kind).body.values()
+            self.assertEqual([], attached)
+        self.assertEqual(
+            [], self.cinder.attachment_ids_for_instance(server['id']))
+        port = self.neutron.show_port(port_id)['port']
+        self.assertFalse(port.get('device_id'))
 
     def test_late_memory(self):
         server = self._elastic_server()

@@ -66,7 +66,7 @@ class ElasticGuests:
 
         :raises: MigrationPreCheckError
         """
-        reason = self._reason_to_stay(instance)
+        reason = self._reason_to_refuse(instance)
         if reason:
             raise exception.MigrationPreCheckError(reason=reason)
 
@@ -75,14 +75,23 @@ class ElasticGuests:
 
         :raises: InstanceFaultRollback, so that the server keeps its state
         """
-        reason = self._reason_to_stay(instance)
+        reason = self._reason_to_refuse(instance)
         if reason:
             raise exception.InstanceFaultRollback(
                 inner_exception=exception.InstanceSuspendFailure(
                     reason=reason))
 
-    def _reason_to_stay(self, instance) -> ty.Optional[str]:
-        """Why the state of a guest must not be saved or sent."""
+    def check_devices(self, instance) -> None:
+        """Check that a device can be attached to or detached from a guest.
+
+        :raises: Invalid
+        """
+        reason = self._reason_to_refuse(instance)
+        if reason:
+            raise exception.Invalid(reason)
+
+    def _reason_to_refuse(self, instance) -> ty.Optional[str]:
+        """Why QEMU would not survive any of these operations."""
         if not size.has_elastic_vcpus(instance.flavor):
             return None
         try:
@@ -95,6 +104,7 @@ class ElasticGuests:
             return None
         if record is None or not record.has_lost_vcpu:
             return None
-        return _('vCPUs were removed from the server, and software emulation '
-                 'fails when it saves or sends the state of such a guest. '
-                 'Reboot the server hard first.')
+        return _('vCPUs were removed from the server. Software emulation can '
+                 'then fail if the server is suspended or migrated live, or '
+                 'if a device is attached or detached. Reboot the server hard '
+                 'first.')

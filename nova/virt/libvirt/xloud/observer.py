@@ -71,7 +71,8 @@ class Record(ty.NamedTuple):
         """Whether QEMU would crash if this guest were changed or saved.
 
         After an emulated vCPU was removed, QEMU 7.2 crashes if one is added
-        again, and if the state of the guest is saved or sent.
+        again, if the state of the guest is saved or sent, and in most tries if
+        a device is attached or detached.
         """
         return self.run.is_emulated and self.run.unplug is not None
 

@@ -114,16 +114,29 @@ class GuestsTest(base.GuestsTestCase):
                 self.assertRaises(
                     exception.InstanceFaultRollback, self.driver.suspend,
                     None, self.instance)
+                self._assert_refuses_devices()
             else:
                 check.check_live_migration(self.instance)
                 check.check_suspend(self.instance)
+                check.check_devices(self.instance)
         self.assertTrue(self.domain.live)
 
+    def _assert_refuses_devices(self):
+        for change, *arguments in (
+                (self.driver.attach_volume, None, None, self.instance, None),
+                (self.driver.detach_volume, None, None, self.instance, None),
+                (self.driver.attach_interface, None, self.instance, None,
+                 None),
+                (self.driver.detach_interface, None, self.instance, None)):
+            error = self.assertRaises(exception.Invalid, change, *arguments)
+            self.assertIn('Reboot the server hard', str(error))
+
     def test_libvirt_cannot_say_whether_vcpus_left(self):
-        """A suspend or a migration does not fail because of that."""
+        """No operation fails because of that."""
         self.useFixture(fixtures.MockPatchObject(
             self.connection, 'domainListGetStats',
             side_effect=fakelibvirt.libvirtError('no')))
         check = self.driver._elastic_guests
         check.check_live_migration(self.instance)
         check.check_suspend(self.instance)
+        check.check_devices(self.instance)
