@@ -144,7 +144,7 @@ class Change:
             was before, unless its task says that the request was accepted
         """
         plan = self._plan()
-        self._memo.forget_request(self._request.token)
+        self._memo.requests.forget_end(self._request.token)
         is_config_current = notes.is_config_current(self.instance)
 
         def record():
@@ -182,7 +182,7 @@ class Change:
         :returns: the Sizes that it leaves
         """
         sizes = situation.sizes_of(self.instance)
-        self._memo.note_request(self._request.token, sizes)
+        self._memo.requests.end(self._request.token, sizes)
         return sizes
 
     def _plan(self):
@@ -192,7 +192,7 @@ class Change:
         if memory_mb is not None and memory.is_unsure(guest, memory_mb):
             guest = self._guest(wait=True, renew=True)
         known = earlier = situation.sizes_of(self.instance)
-        self._before = self._memo.begin_request(self._request.token, known)
+        self._before = self._memo.requests.begin(self._request.token, known)
         if situation.is_start(self.instance, guest):
             earlier = known._replace(desired=known.boot)
         plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier))

@@ -136,8 +136,9 @@ class Executor:
         if drive and plan.may_lack_allocation:
             drive = _only_back(drive, situation.held(known.sizes, guest))
         if plan.is_unasked and not _is_news(instance, was_lacking, plan) and (
-                memo.can_rest(instance, situation.held(known.sizes, guest),
-                              plan.decision.charge)):
+                memo.leisure.can_rest(
+                    instance, situation.held(known.sizes, guest),
+                    plan.decision.charge)):
             if was_current:
                 if not plan.is_given_up(known):
                     self._drive(context, instance, guest, drive,
@@ -163,7 +164,7 @@ class Executor:
         # The second half of a change is not counted again.
         if plan.is_unasked and is_saved and (
                 was_current or not occasion.is_configured):
-            memo.note_unasked(instance, step_mb)
+            memo.leisure.note(instance, step_mb)
         allocated = plan.allocated
         if plan.lacks_allocation:
             self._drive(context, instance, guest, drive,
@@ -173,7 +174,7 @@ class Executor:
                 self.ledger.release(context, instance, allocated,
                                     decision.charge, occasion.task_state)):
             allocated = decision.charge
-            memo.no_room = None
+            memo.room.forget()
         if occasion.allocated is not None:
             # Otherwise there may be more, which the next pass finds.
             memo.verify(instance)
@@ -195,7 +196,7 @@ class Executor:
             is_known = True
         elif self._is_lacking(instance, known):
             is_known = (charge == charged and occasion.task_state is None and
-                        memo.is_without_room())
+                        memo.room.is_short())
         else:
             is_known = memo.is_lacking is not None
         if is_known:
@@ -217,7 +218,7 @@ class Executor:
         memo = self.memos[instance.uuid]
         charged = size.charged(instance)
         held = held_by(instance, guest)
-        wanted = memo.rounded(instance, size.largest(charged, held))
+        wanted = memo.leisure.rounded(instance, size.largest(charged, held))
         allocated = self._allocate_more(
             context, instance, charged, wanted, held)
         charge = size.largest(charged, size.smallest(wanted, allocated))
@@ -229,7 +230,7 @@ class Executor:
                 notes.clear_outcome(instance)
 
         if self.ledger.save(context, instance, record, instance.task_state):
-            memo.note_unasked(instance, charge.memory_mb - charged.memory_mb)
+            memo.leisure.note(instance, charge.memory_mb - charged.memory_mb)
 
     def note_no_allocation(self, context, instance) -> None:
         """Note that Placement has nothing of a server on its host.
@@ -263,9 +264,9 @@ class Executor:
         decision = xloud_decision.decide(known)
         needed = wanted = decision.charge
         if is_unasked:
-            wanted = memo.rounded(instance, needed)
+            wanted = memo.leisure.rounded(instance, needed)
         else:
-            memo.no_room = None
+            memo.room.forget()
         if size.grows(wanted, allocated):
             allocated = self._allocate_more(
                 context, instance, allocated, wanted, needed)
@@ -287,14 +288,14 @@ class Executor:
         """
         memo = self.memos[instance.uuid]
         is_short = size.grows(size.charged(instance), old)
-        if memo.is_without_room() and not is_short:
+        if memo.room.is_short() and not is_short:
             return old
         allocated = self.ledger.allocate_what_fits(
             context, instance, old, size.largest(old, wanted))
         if size.grows(needed, allocated):
-            memo.note_no_room(needed)
+            memo.room.note_short(needed)
         else:
-            memo.no_room = None
+            memo.room.forget()
         return allocated
 
     def _must_wait(self, context, instance, known, plan):

@@ -34,11 +34,11 @@ from nova import rpc
 from nova.xloud import action
 from nova.xloud import allocation
 from nova.xloud import entries
-from nova.xloud import memo
 from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import task
+from nova.xloud import untold
 
 LOG = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class Ledger:
         except Exception as error:
             if task_state != task.TASK and not isinstance(
                     error, exception.InstanceUpdateConflict):
-                self._memos[instance.uuid].unsure = memo.Change(
+                self._memos[instance.uuid].unsure = untold.Change(
                     situation.sizes_of(before), situation.sizes_of(instance),
                     timeutils.utcnow())
             # Nobody must save this half-finished change.

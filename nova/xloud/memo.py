@@ -23,16 +23,14 @@ import typing as ty
 from oslo_utils import timeutils
 
 import nova.conf
+from nova.xloud import limits
 from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
+from nova.xloud import untold
 
 CONF = nova.conf.CONF
 
-# After a change that no user asked for: how long the next one waits. Only a
-# higher charge does not wait.
-_LEISURE_SECONDS = 60
-_MOST_LEISURE_SECONDS = 3600
 # A clock that gains more between two looks was set. One that is corrected
 # slowly gains a few seconds a minute.
 _MOST_GAIN = datetime.timedelta(seconds=10)
@@ -41,38 +39,6 @@ _MOST_GAIN = datetime.timedelta(seconds=10)
 KNOWN_SECONDS = 600
 # A guest that cannot be asked gets its time again once in such a part of it.
 _PARTS = 4
-# How long nova-api may take to record a change after its host has made it.
-_TOLD_SECONDS = 60
-
-
-class _Leisure(ty.NamedTuple):
-    """Limits the writes for a guest that moves its balloon by itself."""
-
-    # When the server was last asked to change
-    asked: ty.Optional[datetime.datetime]
-    # The next change waits for some seconds from then on
-    since: datetime.datetime
-    seconds: int
-    # By how many MiB the charge last rose
-    step_mb: int
-
-
-class _NoRoom(ty.NamedTuple):
-    """Limits the questions to a host that has no room for a server."""
-
-    needed: size.Size
-    # It is not asked for some seconds from then on
-    since: datetime.datetime
-    seconds: int
-
-
-class Change(ty.NamedTuple):
-    """A change of the sizes that an instance action may not have."""
-
-    before: situation.Sizes
-    after: situation.Sizes
-    # Naive UTC
-    when: datetime.datetime
 
 
 class _Unplug(ty.NamedTuple):
@@ -81,16 +47,6 @@ class _Unplug(ty.NamedTuple):
     run: ty.Optional[str]
     vcpus: int
     target: size.Size
-
-
-def _longer(seconds):
-    return min(max(2 * seconds, _LEISURE_SECONDS), _MOST_LEISURE_SECONDS)
-
-
-def _is_waiting(limit):
-    """Whether a limit holds now. It ends if the clock is set back."""
-    return limit is not None and situation.is_waiting(
-        limit.since, timeutils.utcnow(), limit.seconds)
 
 
 class AllAllocations:
@@ -122,11 +78,12 @@ class Memo:
         # None if nobody has asked. The books say only of some servers which of
         # both is why there is no room.
         self.is_lacking: ty.Optional[bool] = None
-        # Why not to ask for more, for some time
-        self.no_room: ty.Optional[_NoRoom] = None
+        self.room = limits.Room()
         # Without a request. It failed when it was saved, and may have been
         # saved nevertheless.
-        self.unsure: ty.Optional[Change] = None
+        self.unsure: ty.Optional[untold.Change] = None
+        self.requests = untold.Requests()
+        self.leisure = limits.Leisure()
         # Whether it was looked at since the service has started
         self._is_known = False
         # The clock less the monotonic one, which nobody sets, at the last look
@@ -136,14 +93,7 @@ class Memo:
         self._was_held_up = False
         # Whether the hypervisor had no time when it was last to ask the guest
         self.is_asked_in_vain = False
-        # How long a change that no user asked for waits
-        self._leisure: ty.Optional[_Leisure] = None
         self._unplug: ty.Optional[_Unplug] = None
-        # The request that changes the server, and its Sizes before that
-        self._request: ty.Optional[ty.Tuple[str, situation.Sizes]] = None
-        # By request: what it has left, as long as nova-api may not have said
-        # so
-        self._untold: ty.Dict[str, Change] = {}
 
     def look_at(self, instance, guest, is_configured=False) -> (
             situation.Situation):
@@ -193,10 +143,7 @@ class Memo:
                     before, now, CONF.xloud.settle_timeout // _PARTS)):
             return
         self._was_held_up = False
-        leisure = self._leisure_of(instance)
-        notes.mark_changed(instance, now)
-        if leisure is not None:
-            self._leisure = leisure._replace(asked=notes.changed_at(instance))
+        self.leisure.mark_changed(instance, now)
 
     # What is allocated
 
@@ -216,17 +163,6 @@ class Memo:
     def verify(self, instance) -> None:
         """Its allocation is what it is charged."""
         self._verified = size.charged(instance)
-
-    # Room
-
-    def is_without_room(self) -> bool:
-        """Whether its host had no room for more, a short time ago."""
-        return _is_waiting(self.no_room)
-
-    def note_no_room(self, needed: size.Size) -> None:
-        """After several times in a row, the host is asked less often."""
-        seconds = _longer(self.no_room.seconds if self.no_room else 0)
-        self.no_room = _NoRoom(needed, timeutils.utcnow(), seconds)
 
     # vCPUs that are asked back
 
@@ -249,84 +185,3 @@ class Memo:
         """Remember that the guest was asked and has not begun."""
         if guest.vcpus > target.vcpus:
             self._unplug = _Unplug(guest.run, guest.vcpus, target)
-
-    # What a request changes
-
-    def begin_request(self, request_id: str, sizes: situation.Sizes) -> (
-            situation.Sizes):
-        """Remember what a server had, unless the request has begun before.
-
-        :returns: what it had before the request
-        """
-        if self._request is None or self._request[0] != request_id:
-            self._request = request_id, sizes
-        return self._request[1]
-
-    def note_request(self, request_id: str, sizes: situation.Sizes) -> None:
-        """Remember what a request leaves, if it has begun here."""
-        if self._request is not None and self._request[0] == request_id:
-            self._untold[request_id] = Change(
-                self._request[1], sizes, timeutils.utcnow())
-
-    def forget_request(self, request_id: str) -> None:
-        """Remember nothing of what a request leaves: it goes on."""
-        self._untold.pop(request_id, None)
-
-    def pop_untold(self) -> ty.List[ty.Tuple[str, Change]]:
-        """What nova-api has had the time to record, the first one first.
-
-        :returns: (id of the request, what it has left)
-        """
-        now = timeutils.utcnow()
-        # A request can add another one at the same time.
-        return [(request_id, self._untold.pop(request_id))
-                for request_id, change in list(self._untold.items())
-                if not situation.is_waiting(change.when, now, _TOLD_SECONDS)]
-
-    # Changes that no user asked for
-
-    def note_unasked(self, instance, step_mb: int) -> None:
-        """Remember such a change. Only from the second on, the next waits."""
-        leisure = self._leisure_of(instance)
-        if self._leisure_now(instance) is not None:
-            since, seconds = leisure.since, leisure.seconds
-        else:
-            seconds = _longer(leisure.seconds) if leisure else 0
-            since = timeutils.utcnow()
-        self._leisure = _Leisure(
-            notes.changed_at(instance), since, seconds, max(step_mb, 0))
-
-    def end_leisure(self) -> None:
-        self._leisure = None
-
-    def rounded(self, instance, charge: size.Size) -> size.Size:
-        """What to charge a guest that takes memory again and again.
-
-        Each step is twice the last one, so that there are only a few.
-        """
-        leisure = self._leisure_now(instance)
-        covered_mb = size.moved(instance).memory_mb
-        if leisure is None or charge.memory_mb <= covered_mb:
-            return charge
-        return charge._replace(memory_mb=max(charge.memory_mb, min(
-            covered_mb + 2 * leisure.step_mb,
-            size.maximum(instance.flavor).memory_mb)))
-
-    def can_rest(self, instance, held: size.Size, charge: size.Size) -> bool:
-        """Whether a change that no user asked for can wait.
-
-        All that the guest holds is charged, or known not to fit.
-        """
-        return (self._leisure_now(instance) is not None and
-                not size.grows(charge, size.charged(instance)) and
-                not size.grows(held, size.moved(instance)))
-
-    def _leisure_of(self, instance):
-        leisure = self._leisure
-        if leisure is None or leisure.asked != notes.changed_at(instance):
-            return None
-        return leisure
-
-    def _leisure_now(self, instance):
-        leisure = self._leisure_of(instance)
-        return leisure if _is_waiting(leisure) else None

@@ -144,7 +144,8 @@ class Reconciler:
             if task.is_running(instance):
                 # A request that has charged the server may still go on.
                 continue
-            for request_id, change in self.memos[instance.uuid].pop_untold():
+            requests = self.memos[instance.uuid].requests
+            for request_id, change in requests.pop_untold():
                 with failures.warned(
                         LOG, 'It is not known whether an instance action '
                         'records that the sizes have changed: %s',
@@ -300,9 +301,9 @@ class Reconciler:
 
     def _look_at(self, context, instance, guest, allocated):
         memo, uuid = self.memos[instance.uuid], instance.uuid
-        if memo.no_room and self._executor.ledger.has_room(
-                context, instance, memo.no_room.needed):
-            memo.no_room = None
+        if memo.room.needed and self._executor.ledger.has_room(
+                context, instance, memo.room.needed):
+            memo.room.forget()
         if not self._is_free(instance):
             self._raise(context, instance, guest)
             return

@@ -40,7 +40,8 @@ class AdjustTestCase(scripted.GuestsTestCase):
         self.later = datetime.timedelta()
         self.passed = 0
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() + self.later)
-        for user in ('change', 'memo', 'reconcile', 'status'):
+        for user in ('change', 'limits', 'memo', 'reconcile', 'status',
+                     'untold'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.xloud.%s.timeutils' % user, clock))
         self.useFixture(fixtures.MonkeyPatch('nova.xloud.memo.time', mock.Mock(

@@ -401,7 +401,7 @@ class Servers(stateful.RuleBasedStateMachine):
                 guest.behaviour = scripted.OBEDIENT
         for compute in self.world.computes.values():
             for memo in compute.manager._elastic.memos.values():
-                memo.end_leisure()
+                memo.leisure.end()
         with mock.patch.object(task, 'PATIENCE', 0):
             self.wait()
             self.wait()

@@ -207,7 +207,8 @@ class UpgradeTestCase(CloudTestCase):
             row['updated_at'] for row in self.old['rows']['instances']))
         before = timeutils.utcnow() - recorded
         clock = mock.Mock(utcnow=lambda: timeutils.utcnow() - before)
-        for user in ('change', 'memo', 'reconcile', 'status'):
+        for user in ('change', 'limits', 'memo', 'reconcile', 'status',
+                     'untold'):
             self.useFixture(fixtures.MonkeyPatch(
                 'nova.xloud.%s.timeutils' % user, clock))
 
