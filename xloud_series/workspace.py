@@ -67,7 +67,7 @@ class Workspace:
                  f'-C {self.repo.root} -c core.fileMode=true diff --summary'))
         self.repo.cache.mkdir(parents=True, exist_ok=True)
         self.lock = (self.repo.cache / 'lock').open('w')
-        now = 0 if os.environ.get(WAIT) else fcntl.LOCK_NB
+        now = 0 if os.environ.get(WAIT) == 'yes' else fcntl.LOCK_NB
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | now)
         except BlockingIOError:
