@@ -116,7 +116,10 @@ class Carry:
 
     def one(self, key: str, step: _stack.Step) -> None:
         mine = self.mine.get(key)
-        if mine and (key not in self.was or self.unchanged(key, step)):
+        # Both look up one patch, so what is written anew fits here as well.
+        shared = self.path.get(key) == self.there.get(key)
+        if mine and (key not in self.was or self.unchanged(key, step) and not (
+                shared and carries(self.was[key], step))):
             if not self.attempt(mine.name, mine.patch):
                 self.merge(mine, (mine.commit,))
             return
@@ -126,8 +129,6 @@ class Carry:
                      if name == key or name in folded]
             self.merge(step, (*forms, step.commit), [])
             return
-        # Both look up one patch, so what is written anew fits here as well.
-        shared = self.path.get(key) == self.there.get(key)
         if shared and self.attempt(step.name, step.patch):
             return
         if mine is None:
@@ -268,6 +269,11 @@ class Carry:
         self.store.fetch(self.scratch.folder,
                          f'+HEAD:{CARRIED}/{self.release.name}')
         return self.store.resolve(f'{CARRIED}/{self.release.name}^{{tree}}')
+
+
+def carries(was: _stack.Step, step: _stack.Step) -> bool:
+    """Whether the patch has a file now that was one of the overlay."""
+    return was.patch.overlay != step.patch.overlay
 
 
 def _edits(step: _stack.Step) -> ty.List[str]:

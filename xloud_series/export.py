@@ -108,7 +108,9 @@ def plan(work: workspace.Workspace, release: layout.Release, base: str,
     names = [step.name for step in mine.steps]
     if follow:
         old = work.build(release)
-        if old.tip != mine.tip:           # else only how it is written, if so
+        # Else only how it is written, if so
+        if old.tip != mine.tip or any(
+                map(_carry.carries, old.steps, mine.steps)):
             for other in others:
                 stacks[other] = _carry.Carry(
                     work, start, other, release, old, mine).run(names)

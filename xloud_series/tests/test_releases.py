@@ -132,6 +132,17 @@ class TestLookup(Three):
         self.has('1.0', 'nova/a.py', 'hook = 66')
         self.ok('check')
 
+    def test_a_patch_carries_what_was_a_file_of_the_overlay(self):
+        """The shared one on all releases that look it up."""
+        self.ok('apply')
+        self.at('1.0')
+        self.ok('export', '--carry', 'nova/xl/one.py')
+        self.assertFalse((self.root / 'nova/xl/one.py').exists())
+        self.ok('check')
+        for release in ('1.0', '2.0', '3.0'):
+            self.has(release, 'nova/xl/one.py', '')
+        self.ok('export', '--check')
+
 
 class TestElsewhere(Three):
     """On another release than that of the patch: unique, or an error."""
