@@ -64,6 +64,15 @@ def refused(text, next=(), detail='') -> SeriesError:
     return SeriesError(Exit.REFUSED, text, next, detail)
 
 
+def few(text: str, most: int = 8) -> str:
+    """For a detail: git names each file that it cannot write."""
+    lines = text.strip().splitlines()
+    if len(lines) <= most:
+        return '\n'.join(lines)
+    return '\n'.join(
+        [*lines[:most], f'... and {len(lines) - most} lines more'])
+
+
 class SeriesErrors(SeriesError):
     """Several at once; the first is the face of it."""
 

@@ -84,7 +84,8 @@ class GitError(errors.SeriesError):
             errors.Exit.INTEGRITY,
             f'git {verb} failed ({result.code}): {last}',
             self.advice(git),
-            detail=result.err.strip() if '\n' in result.err.strip() else '')
+            detail=errors.few(result.err) if '\n' in result.err.strip()
+            else '')
         self.result = result
 
     @staticmethod

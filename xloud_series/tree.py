@@ -110,8 +110,10 @@ class Tree:
     def dirty(self) -> ty.List[str]:
         """Lines as `git status --short` has them."""
         fields = iter(self.git.fields(
-            'status', '--porcelain=v1', '-z', '--untracked-files=all',
-            '--ignore-submodules=none', '--no-ahead-behind', '--renames'))
+            # It need not write, and cannot if the disk is full.
+            '--no-optional-locks', 'status', '--porcelain=v1', '-z',
+            '--untracked-files=all', '--ignore-submodules=none',
+            '--no-ahead-behind', '--renames'))
         found = []
         for field in fields:
             found.append(field)
@@ -219,11 +221,22 @@ class Tree:
             '--no-recurse-submodules', '-B',
             self.release.branch[len('refs/heads/'):], commit)
         if result.code:
-            raise errors.refused(
-                f'{self.release.shown}: git cannot move it: '
-                f'{(result.err.strip().splitlines() or ["?"])[0]}',
-                f'git -C {self.release.shown} status', result.err.strip())
+            raise self.not_moved(result.err.strip())
         self.prepare()
+
+    def not_moved(self, said: str) -> errors.SeriesError:
+        """git refused, or it could not write and has left half of it."""
+        shown = self.release.shown
+        text = (f'{shown}: git cannot move it: '
+                f'{(said.splitlines() or ["?"])[0]}')
+        if not self.dirty():
+            return errors.refused(text, f'git -C {shown} status',
+                                  errors.few(said))
+        return errors.integrity(
+            text, ('make room or correct its permissions',
+                   f'git -C {shown} reset --hard: nothing is lost, what was '
+                   f'there is committed', 'then run this again'),
+            errors.few(said))
 
     def settle(self, base: str, tip: str) -> None:
         self.git.out('update-ref', BASE, base)
@@ -246,7 +259,15 @@ def create(release: layout.Release, store: _git.Git, base: str,
                   f'--initial-branch=xloud/{release.name}')
     (fresh.dot_git / 'info').mkdir(exist_ok=True)
     (fresh.dot_git / 'info' / 'exclude').write_text(EXCLUDE)
-    fresh.take(store, {BASE: base, APPLIED: tip})
-    fresh.move(tip)
+    try:
+        fresh.take(store, {BASE: base, APPLIED: tip})
+        fresh.move(tip)
+    except errors.SeriesError as exc:
+        shutil.rmtree(fresh.path, ignore_errors=True)
+        raise errors.integrity(
+            f'{release.shown} cannot be made: '
+            f'{(exc.detail or exc.text).splitlines()[0]}',
+            ('make room or correct its permissions', 'then run this again'),
+            exc.detail)
     os.replace(fresh.path, release.tree)
     return Tree(release)

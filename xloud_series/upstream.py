@@ -19,6 +19,7 @@ hash is checked again on every run, before anything else is read.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import importlib.util
 import os
@@ -156,10 +157,12 @@ def download(repo: layout.Repo, pin: Pin, path: Path,
         got = [p for p in Path(folder).iterdir() if p.name != 'upstream.txt']
         if done.returncode or len(got) != 1:
             log = done.stdout.decode('utf-8', 'replace').strip()
+            check = 'check the network and pip\'s index'
+            if os.strerror(errno.ENOSPC) in log:
+                check = f'make room here and in {tempfile.gettempdir()}'
             raise errors.integrity(
                 f'cannot fetch {pin.name} {pin.version}: pip failed and '
-                f'{shown} is not there',
-                (f'check the network and pip\'s index, or {by_hand}',),
+                f'{shown} is not there', (f'{check}, or {by_hand}',),
                 detail='\n'.join(log.splitlines()[-6:]))
         actual = sha256_of(got[0])
         if pin.sha256 not in (None, actual):

@@ -69,6 +69,18 @@ class TestPinned(base.Case):
         self.assertIn('has no pip', said)
         self.assertIn('next: install pip', said)
 
+    def test_a_disk_that_is_full_while_pip_fetches(self):
+        self.sdist.unlink()
+        pip = self.folder / 'python/pip'
+        pip.mkdir(parents=True)
+        (pip / '__init__.py').touch()
+        (pip / '__main__.py').write_text(
+            'import sys\nsys.exit("OSError: [Errno 28] No space left on '
+            'device")\n')
+        said = self.expect(4, 'apply', PYTHONPATH=os.pathsep.join(
+            [str(pip.parent), str(base.PACKAGE)]))
+        self.assertIn('next: make room', said)
+
     def test_pip_fetches(self):
         self.sdist.unlink()
         index = self.folder / 'index'

@@ -422,6 +422,35 @@ class TestTrouble(base.Case):
         self.assertEqual(head, self.head())
         self.ok('apply')
 
+    def test_disk_full_while_the_tree_is_written(self):
+        """git has replaced some files, and lists each one that it could not
+        write.
+        """
+        self.change(self.root / 'nova/xl/one.py', 'ONE = 1', 'ONE = 2')
+        fake = self.folder / 'bin'
+        fake.mkdir()
+        (fake / 'git').write_text(
+            '#!/bin/sh\ncase "$*" in *checkout*-B*) rm -f nova/a.py\n'
+            'for i in $(seq 900); do echo "error: unable to write file $i" '
+            '>&2; done; exit 1;; esac\n'
+            f'exec {shutil.which("git")} "$@"\n')
+        (fake / 'git').chmod(0o755)
+        path = f'{fake}:{os.environ["PATH"]}'
+        head = self.head()
+        said = self.expect(4, 'apply', PATH=path)
+        self.assertIn('make room', said)
+        self.assertIn('... and 892 lines more', said)
+        self.assertEqual(head, self.head())
+        base.git(self.tree, 'reset', '--quiet', '--hard')
+        self.ok('apply')
+        shutil.rmtree(self.tree)
+        said = self.expect(4, 'apply', PATH=path)
+        self.assertIn('nova-1.0 cannot be made: error: unable to write file 1',
+                      said)
+        self.assertNotIn('git -C', said)
+        self.assertEqual([], list(self.tree.parent.glob('.nova*')))
+        self.ok('apply')
+
     def test_what_to_do_when_git_fails(self):
         """In a tree it is not the cache; and nobody is told to delete what
         was resolved, which is in it.
