@@ -23,6 +23,7 @@ the cloud cannot be tried.
 """
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 import signal
@@ -150,8 +151,11 @@ class Validation:
         server = self.cloud.compute.create_server(
             name=self.name, flavor_id=self.flavor.id, image_id=image.id,
             networks=networks, **extra)
-        self.server = self.cloud.compute.wait_for_server(
-            server, wait=self.asked.seconds)
+        try:
+            self.server = self.cloud.compute.wait_for_server(
+                server, wait=self.asked.seconds)
+        except _errors() as error:
+            raise Wrong(f'{error}{self._fault(server)}')
         self._expect(1, self.asked.minimum_memory, guest=True)
         return f'on {self._host()}'
 
@@ -354,12 +358,20 @@ class Validation:
     def _host(self):
         return self.cloud.compute.get_server(self.server.id).compute_host
 
+    def _fault(self, server):
+        """What Nova says of it, which nobody can ask when it is deleted."""
+        try:
+            fault = self.cloud.compute.get_server(server.id).fault
+            return f': {fault["message"]}'
+        except (*_errors(), KeyError, TypeError):
+            return ''
+
     def _wait_for_task(self):
         deadline = time.monotonic() + self.asked.seconds
         while True:
             found = self.cloud.compute.get_server(self.server.id)
             if found.status == 'ERROR':
-                raise Wrong('the server is in error')
+                raise Wrong(f'the server is in error{self._fault(found)}')
             if found.status == 'ACTIVE' and not found.task_state:
                 return
             if time.monotonic() > deadline:
@@ -441,6 +453,25 @@ def line(row: Row) -> str:
     return f'{text}: {row.text}' if row.text else text
 
 
+@contextlib.contextmanager
+def _ended_gently():
+    """Take away what was made also if somebody or a lost terminal ends it."""
+    before = {number: signal.getsignal(number) for number in (
+        signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for number, known in before.items():
+            if known != signal.SIG_IGN:  # as of nohup
+                signal.signal(number, _end)
+        yield
+    finally:
+        for number, known in before.items():
+            signal.signal(number, known)
+
+
+def _end(number, _frame):
+    sys.exit(f'validate: ended by {signal.Signals(number).name}')
+
+
 def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         description='Try elastic servers on a cloud, and take away what was '
@@ -475,13 +506,9 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     except Cannot as reason:
         print(f'validate: {reason}', file=sys.stderr)
         return CANNOT
-    # What was made is taken away then, too.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    try:
+    with _ended_gently():
         passed = validation.run(
             lambda row: None if asked.json else print(line(row), flush=True))
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if asked.json:
         print(json.dumps({'passed': passed, 'steps': [
             row._asdict() for row in validation.rows]}, indent=1))

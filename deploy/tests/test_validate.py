@@ -162,17 +162,41 @@ class ValidateTest(unittest.TestCase):
         self.assertTrue(self.deleted)
 
     def test_somebody_ends_it(self):
-        self.addCleanup(signal.signal, signal.SIGTERM,
-                        signal.getsignal(signal.SIGTERM))
-        # Else it would end the tests.
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.deleted, self.size = False, (1, 512)
+            self.cloud.compute.delete_flavor.reset_mock()
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            # Else it would end the tests.
+            signal.signal(number, lambda *_: None)
+            self.cloud.compute.reboot_server.side_effect = (
+                lambda *_: os.kill(os.getpid(), number))
+            with self.assertRaises(SystemExit) as ended, \
+                    contextlib.redirect_stdout(io.StringIO()):
+                validate.main(['cloud', '--seconds', '0'])
+            self.assertIn(f'ended by {number.name}', ended.exception.code)
+            self.assertTrue(self.deleted)
+            self.cloud.compute.delete_flavor.assert_called_once()
+
+    def test_a_terminal_that_nohup_makes_up_for(self):
+        self.addCleanup(signal.signal, signal.SIGHUP,
+                        signal.getsignal(signal.SIGHUP))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.cloud.compute.reboot_server.side_effect = (
-            lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        with self.assertRaises(SystemExit), \
-                contextlib.redirect_stdout(io.StringIO()):
-            validate.main(['cloud', '--seconds', '0'])
-        self.assertTrue(self.deleted)
-        self.cloud.compute.delete_flavor.assert_called_once()
+            lambda *_: os.kill(os.getpid(), signal.SIGHUP))
+        self.assertEqual(0, self.run_it()[0])
+
+    def test_a_server_in_error_says_why(self):
+        compute = self.cloud.compute
+        compute.wait_for_server.side_effect = OSError('it is in error')
+        compute.get_server.side_effect = lambda _: mock.Mock(
+            fault={'message': 'No valid host was found.'})
+        _code, rows = self.run_it()
+        self.assertEqual('it is in error: No valid host was found.',
+                         rows['a server starts with its minimum']['text'])
+        compute.get_server.side_effect = lambda _: mock.Mock(fault=None)
+        _code, rows = self.run_it()
+        self.assertEqual('it is in error',
+                         rows['a server starts with its minimum']['text'])
 
     def test_libvirt_that_does_not_answer(self):
         """It would be taken for the libvirt of another host."""
