@@ -29,6 +29,7 @@
 set -euo pipefail
 
 caller=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "packaging/build.sh"; }

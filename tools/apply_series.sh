@@ -7,6 +7,7 @@
 # first time pip. Options are at "python3 -m xloud_series apply --help".
 set -euo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 die() { printf 'apply_series: %s\n' "$*" >&2; exit 2; }

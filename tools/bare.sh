@@ -11,6 +11,7 @@
 # It needs root and 6 GB below build, where nothing is left.
 set -uo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SUITES=(bookworm trixie)

@@ -31,6 +31,7 @@
 set -euo pipefail
 
 caller=$PWD
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '== %s\n' "$*"; }

@@ -10,6 +10,7 @@
 # README.rst says what the lanes are. As root this installs what is missing.
 set -uo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=build/tox-venv

@@ -21,6 +21,7 @@
 # namespaces of its own.
 set -uo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ENV=build/sandbox/env

@@ -7,6 +7,7 @@
 # is a folder of files, so it needs neither root nor a cloud.
 set -euo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh

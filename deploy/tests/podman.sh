@@ -7,6 +7,7 @@
 # machine. A container runs a service that reports its version in its log.
 set -euo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh

@@ -6,6 +6,7 @@
 # this machine, and Ansible deploys in it to itself.
 set -euo pipefail
 
+unset CDPATH
 here=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/../..")
 cd "$here"
 # shellcheck source=packaging/tests/claims.sh

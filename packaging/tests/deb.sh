@@ -8,6 +8,7 @@
 # that this Debian has of that release, from "apt-get source nova".
 set -euo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh

@@ -6,6 +6,7 @@
 # XLOUD_RELEASE is the release; without it 2024.1 is meant.
 set -euo pipefail
 
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=packaging/tests/claims.sh
 . packaging/tests/claims.sh

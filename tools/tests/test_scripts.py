@@ -126,6 +126,33 @@ class CaseTest(Case):
         self.assertEqual(before, (self.folder / 'machine/cp').read_text())
 
 
+class PlaceTest(unittest.TestCase):
+    def test_the_folders_that_cd_of_a_shell_looks_in(self):
+        """Another clone there must not be what a script works on."""
+        scripts = [
+            path.relative_to(tree.ROOT) for pattern in (
+                '.ci/run', 'tools/*.sh', 'packaging/**/*.sh', 'deploy/**/*.sh')
+            for path in tree.ROOT.glob(pattern)
+            if re.search(r'(?m)^cd "\$', path.read_text())]
+        self.assertGreater(len(scripts), 12)
+        with tempfile.TemporaryDirectory() as folder:
+            for script in scripts:
+                here, other = (
+                    Path(folder, name, script) for name in ('here', 'other'))
+                text = (tree.ROOT / script).read_text()
+                for path in (here, other):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(re.sub(
+                        r'(?m)^(cd .*)$', r'\1; pwd; exit', text, count=1))
+                done = subprocess.run(
+                    ['bash', script], text=True, stdout=subprocess.PIPE,
+                    cwd=Path(folder, 'here'),
+                    env={**os.environ, 'CDPATH': f'{folder}/other'})
+                self.assertEqual(
+                    os.path.realpath(Path(folder, 'here')),
+                    done.stdout.strip(), script)
+
+
 class LanesTest(Case):
     def test_all_lanes(self):
         done = self.run_script(ROOT, 'run_tests.sh', CI='true')
