@@ -151,9 +151,11 @@ def download(repo: layout.Repo, pin: Pin, path: Path,
                    '-r', str(wanted), '-d', folder]
         if pin.sha256:
             command.append('--require-hashes')
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT)
+        # Many have pip refuse to install outside an environment.
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, 'PIP_REQUIRE_VIRTUALENV': '0'})
         got = [p for p in Path(folder).iterdir() if p.name != 'upstream.txt']
         if done.returncode or len(got) != 1:
             log = done.stdout.decode('utf-8', 'replace').strip()

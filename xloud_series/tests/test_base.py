@@ -106,7 +106,7 @@ class TestPinned(base.Case):
             f'nova==1.0 \\\n    --hash=sha256:{sha}\n')
         git = base.git
         git(self.tree, 'reset', '--hard', '--quiet', 'refs/xloud/applied')
-        said = self.ok('apply', **env)
+        said = self.ok('apply', **env, PIP_REQUIRE_VIRTUALENV='1')
         self.assertIn('fetching nova 1.0 with pip', said)
         self.assertTrue(self.sdist.exists())
         said = self.ok('apply', PIP_NO_INDEX='1')
