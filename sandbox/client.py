@@ -43,10 +43,10 @@ def clouds(site: layout.Layout) -> str:
                 'user_domain_id': 'default', 'project_domain_id': 'default'},
             'region_name': layout.REGION,
             'interface': 'public',
+            # Without default_microversion: openstacksdk refuses a command that
+            # is given another version than that.
             'compute_api_version': '2.95',
-            'compute_default_microversion': '2.95',
             'placement_api_version': '1.39',
-            'placement_default_microversion': '1.39',
         } for user in ('admin', *identity.USERS)}}, indent=2) + '\n'
 
 
@@ -61,8 +61,7 @@ def connect(site: layout.Layout, name: str = ADMIN,
     cloud = openstack.config.OpenStackConfig(
         config_files=[str(site.clouds)], load_envvars=False).get_one(name)
     if any_microversion:
-        for option in ('compute_api_version', 'compute_default_microversion'):
-            del cloud.config[option]
+        del cloud.config['compute_api_version']
     return openstack.connection.Connection(config=cloud)
 
 

@@ -250,6 +250,10 @@ class LayoutTest(unittest.TestCase):
         self.assertEqual(0o600, self.mode(site.site / 'settings.json'))
         client.write_clouds(site)
         self.assertEqual(0o600, self.mode(site.clouds))
+        # A command that names another version would be refused.
+        for cloud in json.loads(site.clouds.read_text())['clouds'].values():
+            self.assertEqual([], [key for key in cloud
+                                  if key.endswith('default_microversion')])
 
     def test_secrets_stay_and_are_of_this_sandbox(self):
         site = layout.create(self.folder)
