@@ -61,6 +61,10 @@ class XloudAdjustController(wsgi.Controller):
         """Change the size of a server inside the range of its flavor."""
         vcpus = body.get('current_vcpus')
         memory_mb = body.get('current_memory_mb')
+        # What a schema says of this, nobody understands.
+        if vcpus is None and memory_mb is None:
+            raise exc.HTTPBadRequest(explanation=_(
+                'current_vcpus, current_memory_mb or both are required.'))
         # For the JSON schema of 30.0.0 and later, 4.0 is an integer.
         if isinstance(vcpus, float) or isinstance(memory_mb, float):
             raise exc.HTTPBadRequest(explanation=_(

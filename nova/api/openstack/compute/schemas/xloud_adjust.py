@@ -31,10 +31,6 @@ adjust = {
         'current_memory_mb': _size,
         'persist': parameter_types.boolean,
     },
-    'anyOf': [
-        {'required': ['current_vcpus']},
-        {'required': ['current_memory_mb']},
-    ],
     'additionalProperties': False,
 }
 

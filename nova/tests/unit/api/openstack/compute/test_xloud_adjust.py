@@ -83,11 +83,14 @@ class XloudAdjustControllerTestCase(test.NoDBTestCase):
             adjust, 'wsgi_codes') else adjust.wsgi_code)
 
     def test_malformed(self):
-        for body in ({}, {'persist': False}, {'current_vcpus': 0},
-                     {'current_vcpus': '9' * 11}, {'current_vcpus': 2 ** 31},
+        for body in ({'current_vcpus': 0}, {'current_vcpus': '9' * 11},
+                     {'current_vcpus': 2 ** 31},
                      {'current_vcpus': 4, 'persist': 'maybe'},
                      {'current_vcpus': 4, 'vcpus': 4}):
             self.assertRaises(exception.ValidationError, self._adjust, **body)
+        for body in ({}, {'persist': False}):
+            self.assertIn('or both are required', str(self.assertRaises(
+                exc.HTTPBadRequest, self._adjust, **body)))
         self.get.assert_not_called()
 
     @ddt.data(
