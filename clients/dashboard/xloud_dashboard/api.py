@@ -60,8 +60,8 @@ class NoElasticServers(Error):
 
 def show(request, server_id: str) -> ty.Dict[str, ty.Any]:
     """The status of a server."""
-    return _call(request, 'GET', '%s/%s' % (_COLLECTION, server_id))[
-        'xloud_status']
+    return _call(request, 'xloud_status', 'GET',
+                 '%s/%s' % (_COLLECTION, server_id))['xloud_status']
 
 
 def adjust(
@@ -78,8 +78,8 @@ def adjust(
     body: ty.Dict[str, ty.Any] = {'persist': persist}
     body.update(('current_' + key, value) for key, value in current.items())
     try:
-        answer = _call(request, 'POST', '%s/%s' % (_COLLECTION, server_id),
-                       body)
+        answer = _call(request, 'xloud_status', 'POST',
+                       '%s/%s' % (_COLLECTION, server_id), body)
     except Unanswered:
         # A proxy may have given up while Nova waits for the guest.
         raise Unanswered(_(
@@ -92,8 +92,8 @@ def adjust(
 def actions(request, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
     """The instance actions of a server, the newest first."""
     return _call(
-        request, 'GET', '/servers/%s/os-instance-actions' % server_id)[
-            'instanceActions']
+        request, 'instanceActions', 'GET',
+        '/servers/%s/os-instance-actions' % server_id)['instanceActions']
 
 
 def fleet(request, **filters) -> ty.Tuple[
@@ -102,13 +102,14 @@ def fleet(request, **filters) -> ty.Tuple[
 
     :param filters: condition, host, project_id, limit, marker
     """
-    answer = _call(request, 'GET', _COLLECTION, params={
+    answer = _call(request, 'xloud_servers', 'GET', _COLLECTION, params={
         'all_projects': 'true',
         **{key: value for key, value in filters.items() if value}})
     return answer['xloud_servers'], bool(answer.get('xloud_servers_links'))
 
 
-def _call(request, method, path, body=None, params=None):
+def _call(request, wanted, method, path, body=None, params=None):
+    """The body of an answer, which has the key that is wanted."""
     verify = (False if settings.OPENSTACK_SSL_NO_VERIFY
               else settings.OPENSTACK_SSL_CACERT or True)
     try:
@@ -136,10 +137,13 @@ def _call(request, method, path, body=None, params=None):
         raise (Unanswered if response.status_code in (502, 504) else Error)(
             message)
     try:
-        return response.json()
-    except ValueError:
+        answer = response.json()
+        answer[wanted]
+    except (ValueError, KeyError, TypeError):
+        # Perhaps of a proxy
         raise Error(_('The compute service gave an unknown answer (%s).') %
                     response.status_code)
+    return answer
 
 
 def _message(response):

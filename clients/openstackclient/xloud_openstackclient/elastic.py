@@ -197,7 +197,7 @@ def list_servers(
             exceptions.raise_from_response(response)
         except exceptions.NotFoundException:
             raise NoElasticServers(_NONE_HERE)
-        body = response.json()
+        body = _of_nova(response, 'xloud_servers')
         yield from body['xloud_servers']
         if not body.get('xloud_servers_links'):
             return
@@ -217,7 +217,7 @@ def history(compute, server_id: str) -> ty.List[ty.Dict[str, ty.Any]]:
                            microversion='2.1')
     exceptions.raise_from_response(response)
     changes = []
-    for action in response.json()['instanceActions']:
+    for action in _of_nova(response, 'instanceActions')['instanceActions']:
         if action['action'] not in _ACTIONS:
             continue
         change = {'when': action['start_time'],
@@ -270,9 +270,16 @@ def _status(response):
         if 'Instance' in str(error):
             raise
         raise NoElasticServers(_NONE_HERE)
+    return _of_nova(response, 'xloud_status')['xloud_status']
+
+
+def _of_nova(response, key):
+    """The body of an answer, which has this key."""
     try:
-        return response.json()['xloud_status']
+        body = response.json()
+        body[key]
     except (ValueError, KeyError, TypeError):
         raise exceptions.SDKException(
             'What answered at %s is not the API of Nova. Is there a proxy '
             'between?' % response.url)
+    return body

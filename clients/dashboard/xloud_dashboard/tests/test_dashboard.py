@@ -347,6 +347,10 @@ class FormTest(Case, helpers.TestCase):
                  '503 Too Busy'),
                 ({'status_code': 200, 'text': 'x'},
                  'gave an unknown answer (200).'),
+                ({'status_code': 200, 'json': {'status': 'maintenance'}},
+                 'gave an unknown answer (200).'),
+                ({'status_code': 200, 'json': None},
+                 'gave an unknown answer (200).'),
                 ({'exc': requests.ConnectionError('http://inside')},
                  'The compute service does not answer.'),
                 (nova.status(**nova.FIXED), 'its flavor has no range')):

@@ -217,10 +217,16 @@ class CommandsTest(utils.TestCommand):
         compute = self.app.client_manager.sdk_connection.compute
         for answer in ({'text': '<html>Sign in</html>'}, {'json': {}},
                        {'json': []}):
-            self.http.get(PATH, **answer)
-            error = self.assertRaises(sdk_exceptions.SDKException,
-                                      elastic.show, compute, SERVER)
-            self.assertIn(f'{PATH} is not the API of Nova', str(error))
+            for path, call in (
+                    (PATH, elastic.show),
+                    (f'{URL}/servers/{SERVER}/os-instance-actions',
+                     elastic.history),
+                    (f'{URL}/os-xloud-adjust', lambda compute, _server: list(
+                        elastic.list_servers(compute)))):
+                self.http.get(path, **answer)
+                error = self.assertRaises(sdk_exceptions.SDKException,
+                                          call, compute, SERVER)
+                self.assertIn(f'{path} is not the API of Nova', str(error))
 
     def test_wait_for_an_api_that_does_not_answer(self):
         compute = self.app.client_manager.sdk_connection.compute
