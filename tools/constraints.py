@@ -25,6 +25,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import typing as ty
 import urllib.request
 
 from tools import pythons
@@ -34,6 +35,7 @@ from tools import releases
 RESOLVER = 'uv'
 VENV = releases.ROOT / 'build' / 'uv-venv'
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
+PUBLISHED = re.compile(r'(?m)^[A-Za-z0-9][A-Za-z0-9._-]*===')
 OWN = re.compile(r'([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[.*\])?\s*[<>=!~]')
 
 
@@ -107,7 +109,7 @@ def text_of(place: str) -> str:
     return Path(place).read_text()
 
 
-def main() -> None:
+def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python3 -m tools.constraints', allow_abbrev=False,
         description=__doc__.splitlines()[0])
@@ -116,13 +118,36 @@ def main() -> None:
                         help='the published upper-constraints.txt')
     parser.add_argument('--before', metavar='DATE', default='',
                         help='leave out what was uploaded later')
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
+    try:
+        upper = text_of(asked.upper)
+    except (OSError, ValueError) as error:
+        return fail(f'{asked.upper}: {error}')
+    if not PUBLISHED.search(upper):
+        # A page about the file, for example: it would say nothing.
+        return fail(f'{asked.upper} has no line NAME===VERSION, as '
+                    f'upper-constraints.txt of openstack/requirements has')
+    try:
+        write(asked, upper)
+    except subprocess.CalledProcessError as error:
+        # It has said why.
+        return fail(f'{" ".join(error.cmd[:5])} ... failed; nothing was '
+                    f'written')
+    return 0
+
+
+def fail(text: str) -> int:
+    print(f'constraints: {text}', file=sys.stderr)
+    return 2
+
+
+def write(asked: argparse.Namespace, upper: str) -> None:
     lanes = releases.lanes(asked.release)
     tree = releases.ROOT / 'build' / f'nova-{asked.release}'
     subprocess.run([sys.executable, '-m', 'xloud_series', 'apply',
                     asked.release], cwd=releases.ROOT, check=True)
     old = lanes.constraints.read_text() if lanes.constraints.exists() else ''
-    lock = resolve(lanes, text_of(asked.upper), asked.before,
+    lock = resolve(lanes, upper, asked.before,
                    tree / 'test-requirements.txt')
     lanes.constraints.write_text(comment(old) + lock)
     print(f'{lanes.constraints.relative_to(releases.ROOT)}: '
@@ -130,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

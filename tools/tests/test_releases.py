@@ -11,8 +11,14 @@
 #    under the License.
 """Each release says how it is tested, and its lock is what it asks for."""
 
+import contextlib
+import io
+from pathlib import Path
 import re
+import subprocess
+import tempfile
 import unittest
+from unittest import mock
 
 from tools import constraints
 from tools.lane import suites
@@ -81,3 +87,34 @@ class ConstraintsTest(unittest.TestCase):
     def test_the_head_of_the_file_stays(self):
         self.assertEqual('# a\n#\n', constraints.comment(
             '# a\n#\nb==1\n# not at the head\n'))
+
+    def refusal(self, upper):
+        said = io.StringIO()
+        lock = releases.lanes('2024.1').constraints
+        before = lock.read_bytes()
+        with contextlib.redirect_stderr(said):
+            self.assertEqual(2, constraints.main(
+                ['2024.1', '--upper', str(upper)]))
+        self.assertEqual(before, lock.read_bytes())
+        return said.getvalue()
+
+    def test_what_cannot_be_the_published_versions(self):
+        """It is found out before anything is made."""
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+                subprocess, 'run', side_effect=AssertionError):
+            page = Path(folder, 'page.html')
+            page.write_text('<html>pbr===6.0.0</html>')
+            self.assertIn('NAME===VERSION', self.refusal(page))
+            page.write_bytes(b'\xff')
+            self.assertIn('decode', self.refusal(page))
+            for place in (folder, f'{folder}/none', f'file://{folder}/none'):
+                self.assertIn(f'{place}: ', self.refusal(place))
+
+    def test_a_tree_that_cannot_be_made(self):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+                subprocess, 'run', side_effect=subprocess.CalledProcessError(
+                    5, ['python3', '-m', 'xloud_series', 'apply', '2024.1'])):
+            upper = Path(folder, 'upper-constraints.txt')
+            upper.write_text('pbr===6.0.0\n')
+            self.assertIn('xloud_series apply 2024.1 ... failed',
+                          self.refusal(upper))
