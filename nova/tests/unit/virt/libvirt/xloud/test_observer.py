@@ -26,6 +26,30 @@ from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
 
+class _Clock(fixtures.Fixture):
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        super().__init__()
+        self.slept = 0
+        # How far the clock was set
+        self.offset = 0
+
+    def _setUp(self):
+        now, monotonic = time.time(), time.monotonic()
+        for name, replacement in (
+                ('sleep', self._sleep),
+                ('time', lambda: now + self.slept + self.offset),
+                ('monotonic', lambda: monotonic + self.slept)):
+            self.useFixture(fixtures.MonkeyPatch(
+                'nova.virt.libvirt.xloud.observer.time.' + name, replacement))
+
+    def _sleep(self, seconds):
+        self.slept += seconds
+        if self.slept > 100:
+            raise AssertionError('It waits for ever')
+
+
 @ddt.ddt
 class StateTest(base.GuestsTestCase):
 
@@ -257,6 +281,23 @@ class StateTest(base.GuestsTestCase):
             clock.return_value = now + seconds
             self.domain.reported_at = int(now) - 7
             self.assertEqual(used, self._state().used_memory_mb, seconds)
+
+    def test_clock_is_set_back_while_a_report_is_awaited(self):
+        """An hour, and the balloon of the guest moves all the time."""
+        self._state()
+        clock = self.useFixture(_Clock())
+        renew = self.domain.setMemoryStatsPeriod
+
+        def move_and_set_back(period, flags):
+            clock.offset = -3600
+            self.domain.move_balloon((1024 - clock.slept) * 1024)
+            renew(period, flags)
+
+        self.domain.setMemoryStatsPeriod = move_and_set_back
+        self.domain.reported_at = int(time.time())
+        self.domain.move_balloon(1000 * 1024)
+        self.assertIsNone(self._state(renew=True).used_memory_mb)
+        self.assertLess(clock.slept, 10)
 
     def test_nothing_before_the_first_look_is_believed(self):
         self.domain.reported_at = int(time.time())
