@@ -110,6 +110,8 @@ class Run:
         self._memory: ty.Optional[int] = None
         self._wrong_memory: ty.Optional[int] = None
         self._balloon: ty.Dict[str, int] = {}
+        # The second of a report that the guest made by another clock
+        self._undated_report: ty.Optional[int] = None
         # Since when its QEMU has had no time for a bulk call
         self._busy_since: ty.Optional[float] = None
         # What it had before a reset from which it has not returned yet
@@ -202,7 +204,11 @@ class Run:
         now = time.time()
         # The clock may have been set back.
         self.moved_at = min(self.moved_at, now)
-        return (when > self.moved_at and
+        if when > now + 1:
+            # The clock was set back since. It may be older than the move, and
+            # stays the last one until the guest reports again.
+            self._undated_report = when
+        return (when > self.moved_at and when != self._undated_report and
                 now - self.moved_at >= _UNTOLD_SECONDS)
 
     def renew_statistics(self) -> None:

@@ -211,7 +211,9 @@ class StateTest(base.GuestsTestCase):
         self.domain.reported_at = now + 3600
         state = self._state()
         self.assertIs(is_fresh, state.balloon_active)
-        self.assertEqual(200 if is_fresh else None, state.used_memory_mb)
+        # A report of the future was made before the clock was set back.
+        self.assertEqual(200 if is_fresh and age >= 0 else None,
+                         state.used_memory_mb)
 
     def test_what_the_kernel_keeps_is_needed(self):
         """The total that a guest reports does not include it."""
@@ -263,14 +265,14 @@ class StateTest(base.GuestsTestCase):
             'nova.virt.libvirt.xloud.run._UNTOLD_SECONDS', 1.2))
         self._state()
         self.domain.move_balloon(1023 * 1024)
-        now = time.time()
+        now = float(int(time.time()))
         clock = self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.xloud.run.time.time')).mock
         for seconds, memory, used in (
                 (1.1, 1023, None), (1.1, 512, None), (2.2, 512, None),
                 (2.4, 512, 200)):
             clock.return_value = now + seconds
-            self.domain.reported_at = int(now) + 3
+            self.domain.reported_at = int(now) + 2
             if memory != self.domain.live.memory // 1024:
                 self.domain.move_balloon(memory * 1024)
             state = self._state()
@@ -279,8 +281,26 @@ class StateTest(base.GuestsTestCase):
         # The clock is set back.
         for seconds, used in ((-9, None), (-7, 200)):
             clock.return_value = now + seconds
-            self.domain.reported_at = int(now) - 7
+            self.domain.reported_at = int(now) + seconds
             self.assertEqual(used, self._state().used_memory_mb, seconds)
+
+    def test_report_from_before_the_clock_was_set_back(self):
+        """The balloon has moved since, though its time is an earlier one."""
+        self.domain.used = 1000 * 1024
+        now = float(int(time.time()))
+        clock = self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.xloud.run.time.time', return_value=now)).mock
+        self.domain.reported_at = now
+        self._state()
+        clock.return_value = now - 20
+        self.domain.move_balloon(512 * 1024)
+        for seconds in (-20, -17, 1):
+            clock.return_value = now + seconds
+            state = self._state()
+            self.assertEqual((512, None),
+                             (state.memory_mb, state.used_memory_mb))
+        self.domain.reported_at = now + 1
+        self.assertIsNotNone(self._state().used_memory_mb)
 
     def test_clock_is_set_back_while_a_report_is_awaited(self):
         """An hour, and the balloon of the guest moves all the time."""
