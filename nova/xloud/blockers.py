@@ -139,7 +139,7 @@ def of_guest(guest, flavor) -> ty.List[Blocker]:
         found.append(fixed(guest.fixed_vcpus))
     if guest.cannot_plug:
         found.append(Blocker(VCPUS_LEFT, VCPUS, _(
-            'vCPUs were removed from the server, and under software '
+            'The server was asked to give back vCPUs, and under software '
             'emulation none can be added again before a hard reboot.')))
     if guest.memory_pinned:
         found.append(pinned())

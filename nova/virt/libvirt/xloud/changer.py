@@ -156,8 +156,8 @@ class Changer:
         self._check_count(record, must_know=True)
         if record.has_lost_vcpu:
             raise _refused(_(
-                'vCPUs were removed from it, and software emulation can fail '
-                'if one is added again. Reboot it hard first.'))
+                'it was asked to give back vCPUs, and software emulation can '
+                'fail if one is added again. Reboot it hard first.'))
 
     def _plug(self, guest, instance, record, vcpus):
         self._ask(instance, guest.set_vcpus, vcpus,

@@ -104,7 +104,7 @@ class ElasticGuests:
             return None
         if record is None or not record.has_lost_vcpu:
             return None
-        return _('vCPUs were removed from the server. Software emulation can '
-                 'then fail if the server is suspended or migrated live, or '
-                 'if a device is attached or detached. Reboot the server hard '
-                 'first.')
+        return _('The server was asked to give back vCPUs. Software emulation '
+                 'can then fail if the server is suspended or migrated live, '
+                 'or if a device is attached or detached. Reboot the server '
+                 'hard first.')

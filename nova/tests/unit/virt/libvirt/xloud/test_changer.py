@@ -20,6 +20,7 @@ from nova import exception
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit.virt.libvirt.xloud import base
 from nova.virt.libvirt.xloud import patience
+from nova.xloud import blockers
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
@@ -229,6 +230,24 @@ class ChangeTest(base.GuestsTestCase):
         self.assert_refused('software emulation', base.MAXIMUM)
         self.assertTrue(self._state().cannot_plug)
         self.assertEqual(1024 * 1024, self.domain.live.memory)
+
+    def test_software_emulation_does_not_plug_while_a_vcpu_may_leave(self):
+        """It may never leave, so nobody is told that it has."""
+        self.domain.type = 'qemu'
+        self.domain.unplug = 'late'
+        self._change(size.Size(2, 1024))
+        self.assertEqual(3, self._state().vcpus)
+        asked = 'was asked to give back vCPUs'
+        self.assert_refused(asked, base.MAXIMUM)
+        (blocker,) = blockers.of_guest(self._state(), self.instance.flavor)
+        self.assertIn(asked, blocker.message)
+        for check, error in (
+                (self.driver._elastic_guests.check_live_migration,
+                 exception.MigrationPreCheckError),
+                (self.driver._elastic_guests.check_devices,
+                 exception.Invalid)):
+            self.assertIn(asked, str(self.assertRaises(
+                error, check, self.instance)))
 
     def test_software_emulation_loses_no_vcpu_unnoted(self):
         self.domain.type = 'qemu'
