@@ -305,9 +305,13 @@ class Observer:
         used = None
         if is_fresh and usable is not None and not self._is_outdated(record):
             used = _mib(max(memory - usable, 0))
+        vcpus, online = self._count_vcpus(record), None
+        if run.agent is not None and run.agent.online is not None:
+            # An agent can report any number, and its guest can use no more.
+            online = min(run.agent.online, vcpus)
         return elastic_guest.GuestState(
             running=True,
-            vcpus=self._count_vcpus(record),
+            vcpus=vcpus,
             memory_mb=_mib(memory),
             balloon_active=is_fresh,
             used_memory_mb=used,
@@ -315,7 +319,7 @@ class Observer:
             cannot_plug=record.has_lost_vcpu,
             run=run.name,
             is_returning=run.is_returning,
-            online_vcpus=run.agent and run.agent.online,
+            online_vcpus=online,
             missing_statistic='usable' if is_fresh and usable is None
             else None,
             fixed_vcpus=run.fixed_vcpus,

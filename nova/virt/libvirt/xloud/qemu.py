@@ -74,8 +74,12 @@ def count_online_vcpus(host, domain, seconds: int) -> int:
         seconds, 0, seconds=seconds, ends_itself=True)
     if answer is None or len(answer) > _LONGEST_ANSWER:
         raise ValueError('no usable answer')
-    return len({vcpu['logical-id'] for vcpu in
-                jsonutils.loads(answer)['return'] if vcpu['online']})
+    online = {vcpu['logical-id'] for vcpu in
+              jsonutils.loads(answer)['return'] if vcpu['online']}
+    if not online:
+        # Such as of an agent that cannot read /sys
+        raise ValueError('no vCPU online')
+    return len(online)
 
 
 def _extension(host):

@@ -17,6 +17,7 @@ from unittest import mock
 
 import ddt
 import fixtures
+from oslo_serialization import jsonutils
 
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import xloud_libvirt
@@ -521,7 +522,8 @@ class AgentTest(base.GuestsTestCase):
     def test_nonsense(self):
         vcpu = '{"online": true, "logical-id": 0}'
         for nonsense in (
-                'all of them', '[' * 9999, '{"return": 3}',
+                'all of them', '[' * 9999, '{"return": 3}', '{"return": []}',
+                '{"return": [{"online": false, "logical-id": 0}]}',
                 '{"return": [{"online": true}]}',
                 '{"return": [{"online": true, "logical-id": {}}]}',
                 '{"return": [%s]}' % ', '.join([vcpu] * (1 << 16))):
@@ -531,6 +533,13 @@ class AgentTest(base.GuestsTestCase):
         # No vCPU counts twice.
         self.domain.ask_agent = lambda: '{"return": [%s, %s]}' % (vcpu, vcpu)
         self.assertEqual(1, self._state().online_vcpus)
+
+    def test_agent_that_reports_more_vcpus_than_there_are(self):
+        self.domain.ask_agent = lambda: jsonutils.dumps({'return': [
+            {'online': True, 'logical-id': number} for number in range(5)]})
+        state = self._state()
+        self.assertEqual((3, 3), (state.vcpus, state.online_vcpus))
+        self.assertFalse(state.has_offline_vcpus)
 
     def test_agent_that_hangs_is_left_alone(self):
         self._state()
