@@ -37,6 +37,9 @@ from nova.xloud import task
 
 LOG = logging.getLogger(__name__)
 
+# What Placement has of a server without allocation
+_NOTHING = size.Size(0, 0)
+
 # States in which Nova may change the guest.
 _DRIVEN = (vm_states.ACTIVE, vm_states.STOPPED)
 
@@ -125,17 +128,14 @@ class Executor:
         memo.doubt()
         memo.forget_unplug(guest)
         known = memo.look_at(instance, guest, occasion.is_configured)
-        if occasion.allocated is None and _is_noted_overcommitted(instance):
+        if occasion.allocated is None and known.lacks_allocation:
             occasion = self._ask_placement(context, instance, known, occasion)
         was_current = notes.is_config_current(instance)
-        was_lacking = self._is_lacking(instance, known)
         plan = self._plan(context, instance, known, occasion)
-        if occasion.allocated is not None:
-            memo.is_lacking = plan.lacks_allocation
         drive = plan.decision.drive if occasion.may_drive else None
         if drive and plan.may_lack_allocation:
             drive = _only_back(drive, situation.held(known.sizes, guest))
-        if plan.is_unasked and not _is_news(instance, was_lacking, plan) and (
+        if plan.is_unasked and not _is_news(known, plan) and (
                 memo.leisure.can_rest(
                     instance, situation.held(known.sizes, guest),
                     plan.decision.charge)):
@@ -184,31 +184,17 @@ class Executor:
     def _ask_placement(self, context, instance, known, occasion):
         """Find out whether a server still lacks a part of its charge.
 
-        It may lack that, too, if it holds more than its charge. A guest that
-        moves its balloon does not have this asked each time.
+        A guest that moves its balloon does not have this asked each time.
 
         :returns: the Occasion with what Placement says, if it was asked
         """
-        memo = self.memos[instance.uuid]
-        charge, charged = (
-            xloud_decision.decide(known).charge, known.sizes.charged)
-        if size.grows(charge, charged) and not known.lacks_allocation:
-            is_known = True
-        elif self._is_lacking(instance, known):
-            is_known = (charge == charged and occasion.task_state is None and
-                        memo.room.is_short())
-        else:
-            is_known = memo.is_lacking is not None
-        if is_known:
+        falls = size.grows(
+            known.sizes.charged, xloud_decision.decide(known).charge)
+        if not falls and occasion.task_state is None and (
+                self.memos[instance.uuid].room.is_short()):
             return occasion
         return occasion._replace(allocated=self.ledger.allocated(
             context, [instance]).get(instance.uuid))
-
-    def _is_lacking(self, instance, known):
-        """Whether it is known that Placement has less than its charge."""
-        return known.lacks_allocation or (
-            bool(self.memos[instance.uuid].is_lacking) and
-            _is_noted_overcommitted(instance))
 
     def raise_charge(self, context, instance, guest) -> None:
         """Charge what a guest holds, and leave everything else.
@@ -243,9 +229,8 @@ class Executor:
             notes.set_outcome(instance, condition.OVERCOMMITTED, _(
                 'The server is charged %s and has no allocation of vCPUs and '
                 'memory on its host.') % (charged,))
-            notes.note_excess(instance, charged)
+            notes.note_excess(instance, size.moved(instance), _NOTHING)
 
-        self.memos[instance.uuid].is_lacking = True
         self.ledger.save(context, instance, record, instance.task_state)
 
     def _plan(self, context, instance, known, occasion):
@@ -257,17 +242,18 @@ class Executor:
             known.guest.running and not awaited and
             occasion.task_state is None and not known.has_start_window)
         charged = known.sizes.charged
-        allocated = occasion.allocated or charged
         # It was not asked, did not answer, or has nothing.
-        is_unsure = occasion.allocated is None and (
-            self._is_lacking(instance, known))
+        is_unsure = occasion.allocated is None and known.lacks_allocation
+        allocated = occasion.allocated or charged
+        if is_unsure and known.allocated not in (None, _NOTHING):
+            allocated = size.Size(*known.allocated)
         decision = xloud_decision.decide(known)
         needed = wanted = decision.charge
         if is_unasked:
             wanted = memo.leisure.rounded(instance, needed)
         else:
             memo.room.forget()
-        if size.grows(wanted, allocated):
+        if size.grows(wanted, allocated) and not is_unsure:
             allocated = self._allocate_more(
                 context, instance, allocated, wanted, needed)
         if size.grows(needed, allocated):
@@ -276,8 +262,8 @@ class Executor:
         else:
             decision = decision._replace(charge=size.largest(
                 needed, size.smallest(wanted, allocated)))
-            if is_unsure:
-                decision = decision._replace(outcome=known.outcome)
+        if is_unsure and not size.grows(decision.charge, allocated):
+            decision = decision._replace(outcome=known.outcome)
         return _Plan(
             decision, wanted, allocated, awaited, is_unasked, is_unsure)
 
@@ -322,8 +308,11 @@ class Executor:
         if decision.outcome:
             notes.set_outcome(instance, *decision.outcome)
             if decision.outcome[0] == condition.OVERCOMMITTED:
-                notes.note_excess(instance, size.largest(
-                    plan.wanted, held_by(instance, known.guest)))
+                notes.note_excess(
+                    instance, size.largest(
+                        plan.wanted, held_by(instance, known.guest)),
+                    plan.allocated if plan.lacks_allocation else
+                    known.allocated if plan.is_unsure else None)
         notes.await_guest(
             instance, None if decision.has_ended else plan.awaited)
         if occasion.request_id and (
@@ -453,14 +442,12 @@ def _only_back(target, held):
     return None if target == held else target
 
 
-def _is_news(instance, was_lacking, plan):
+def _is_news(known, plan):
     """Whether its allocation was lost or has come back.
 
     Its guest cannot cause that.
     """
-    if plan.lacks_allocation:
-        return not _is_noted_overcommitted(instance)
-    return was_lacking and not plan.is_unsure
+    return plan.may_lack_allocation != known.lacks_allocation
 
 
 def _warn_once(instance, decision):

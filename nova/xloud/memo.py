@@ -74,10 +74,6 @@ class Memo:
         # Whether Placement has refused a lower charge. Another Placement may
         # accept what one before 14.0.0 refused.
         self.is_release_refused = False
-        # Whether Placement had less than its charge when it last said that,
-        # None if nobody has asked. The books say only of some servers which of
-        # both is why there is no room.
-        self.is_lacking: ty.Optional[bool] = None
         self.room = limits.Room()
         # Without a request. It failed when it was saved, and may have been
         # saved nevertheless.

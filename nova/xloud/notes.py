@@ -26,6 +26,7 @@ _STARTED_AT = entries.PREFIX + 'started_at'
 _STALE_CONFIG = entries.PREFIX + 'stale_config'
 _RUN = entries.PREFIX + 'run'
 _EXCESS = 'excess'
+_ALLOCATED = 'allocated'
 _AWAITED = entries.PREFIX + 'awaited'
 _SETTLING = entries.PREFIX + 'settling'
 # Which request changes the server: see nova.xloud.task.
@@ -129,22 +130,33 @@ def outcome(instance) -> ty.Optional[ty.Tuple[str, str]]:
 def clear_outcome(instance) -> None:
     for key in (OUTCOME, REASON):
         entries.put(instance, key, None)
-    entries.drop_size(instance, _EXCESS)
+    for word in (_EXCESS, _ALLOCATED):
+        entries.drop_size(instance, word)
 
 
-def note_excess(instance, held) -> None:
+def note_excess(instance, held, allocated=None) -> None:
     """Remember what a server holds, if its host had no room for all of it.
 
     It goes with the outcome of :func:`set_outcome`.
 
     :param held: nova.xloud.size.Size
+    :param allocated: what Placement has, if that is less than its charge
     """
     entries.write_size(instance, _EXCESS, held)
+    if allocated is None:
+        entries.drop_size(instance, _ALLOCATED)
+    else:
+        entries.write_size(instance, _ALLOCATED, allocated)
 
 
 def excess(instance) -> ty.Optional[ty.Tuple[int, int]]:
     """The vCPUs and MiB of :func:`note_excess`, if there are any."""
     return entries.read_size(instance, _EXCESS)
+
+
+def allocated(instance) -> ty.Optional[ty.Tuple[int, int]]:
+    """What :func:`note_excess` noted of Placement, if it did."""
+    return entries.read_size(instance, _ALLOCATED)
 
 
 def set_pending(instance, reason: ty.Optional[str]) -> None:

@@ -105,6 +105,8 @@ class Situation(ty.NamedTuple):
     outcome: ty.Optional[ty.Tuple[str, str]] = None
     # What it held or was to be charged when its host had no room for that
     excess: ty.Optional[ty.Tuple[int, int]] = None
+    # What Placement had, if that was noted to be less than its charge
+    allocated: ty.Optional[ty.Tuple[int, int]] = None
     # Why the charge does not fall yet
     pending: ty.Optional[str] = None
     # The reason that was noted if the guest does not use all of its vCPUs
@@ -139,10 +141,12 @@ class Situation(ty.NamedTuple):
     def lacks_allocation(self) -> bool:
         """Whether less than its charge was allocated, and there was no room.
 
-        Otherwise what there was no room for is not charged.
+        Otherwise what there was no room for is not charged, which is all that
+        an older compute service notes.
         """
-        return self.excess is not None and not size.grows(
-            self.excess, self.sizes.charged)
+        return self.excess is not None and (
+            self.allocated is not None or
+            not size.grows(self.excess, self.sizes.charged))
 
     @property
     def has_strayed(self) -> bool:
@@ -183,6 +187,7 @@ def of(instance, guest, now) -> Situation:
         started_at=notes.started_at(instance, latest),
         is_clock_set_back=notes.is_noted_after(instance, latest),
         outcome=notes.outcome(instance), excess=notes.excess(instance),
+        allocated=notes.allocated(instance),
         pending=notes.pending(instance), offline=notes.offline(instance),
         is_settling=notes.is_settling(instance),
         is_config_current=notes.is_config_current(instance),

@@ -223,6 +223,33 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.assertLessEqual(len(saved), 8)
         self.assert_less_in_placement(size.Size(6, 3584))
 
+    def test_placement_has_less_of_a_guest_that_also_holds_more(self):
+        """What it holds does not hide what it lacks, nor the other way."""
+        self.lose_a_part()
+        self.guest.behaviour = scripted.LOST
+        before = self.books(self.server)
+        for memory_mb in (8192, 6144, 8192):
+            self.guest.held = size.Size(6, memory_mb)
+            self.look_at_it()
+            self.assert_less_in_placement(size.Size(6, 3584))
+            self.wait(9)
+        self.compute = self.restart_compute_service(self.compute)
+        for look in 2 * (self.look_at_it, self.reconcile):
+            look()
+            self.assert_less_in_placement(size.Size(6, 3584))
+            self.wait(7200)
+        self.assertNotIn('Not reconciled', self.stdlog.logger.output)
+        books = self.books(self.server)
+        # No look says something else than the one before.
+        self.assertLessEqual(self.count_questions(9, self.look_at_it), 1)
+        self.assertEqual(books, self.books(self.server))
+        self.assertEqual(before[:2], books[:2])
+        self._delete_server(self.other)
+        self.wait(7200)
+        self.look_at_it()
+        self.assert_charged(self.server, size.Size(6, 8192), 'host1')
+        self.assertNotEqual('Overcommitted', self.status()['condition'])
+
     def test_a_guest_that_moves_its_balloon_on_a_host_without_room(self):
         """Placement has its charge, and is not asked for that each time."""
         self.adjust(4, 4096)
@@ -245,9 +272,10 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.lose_a_part()
         self.driver.starts_with_balloon = False
         self._reboot_server(self.server, hard=True)
-        for look in self.look_at_it, self.reconcile:
+        for look in self.look_at_it, self.look_at_it, self.reconcile:
             look()
             self.assert_less_in_placement(size.Size(6, 3584))
+        self.assertNotIn('Not reconciled', self.stdlog.logger.output)
         self.guest.load_balloon()
         for look in self.look_at_it, self.reconcile:
             look()

@@ -100,6 +100,9 @@ class ConditionTestCase(test.NoDBTestCase):
         # It has given back what was not charged.
         self.assertEqual((condition.SETTLED, None), evaluate(
             middle, charged=middle, outcome=outcome, excess=large))
+        self.assertEqual(outcome, evaluate(
+            middle, charged=middle, outcome=outcome, excess=large,
+            allocated=small))
 
     def test_a_balloon_driver_that_comes_back(self):
         self.assertEqual(condition.IN_PROGRESS, evaluate(
