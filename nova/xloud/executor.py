@@ -133,8 +133,8 @@ class Executor:
         was_current = notes.is_config_current(instance)
         plan = self._plan(context, instance, known, occasion)
         drive = plan.decision.drive if occasion.may_drive else None
-        if drive and plan.may_lack_allocation:
-            drive = _only_back(drive, situation.held(known.sizes, guest))
+        if drive and guest.running and plan.may_lack_allocation:
+            drive = _only_back(known, drive)
         if plan.is_unasked and not _is_news(known, plan) and (
                 memo.leisure.can_rest(
                     instance, situation.held(known.sizes, guest),
@@ -434,12 +434,16 @@ def _is_noted_overcommitted(instance):
     return (notes.outcome(instance) or (None,))[0] == condition.OVERCOMMITTED
 
 
-def _only_back(target, held):
-    """What of a request to a guest gives something back, None for nothing."""
-    if not size.grows(target, held):
-        return target
-    target = size.smallest(target, held)
-    return None if target == held else target
+def _only_back(known, target):
+    """What of a request to a guest gives something back, None for nothing.
+
+    Its configuration is written with such a request.
+    """
+    held = situation.held(known.sizes, known.guest)
+    back = size.smallest(target, held)
+    if back == held != target and known.is_config_current:
+        return None
+    return back
 
 
 def _is_news(known, plan):

@@ -318,6 +318,33 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assertEqual(size.Size(4, 3072), self.guest.held)
 
+    def test_placement_has_less_and_a_configuration_is_to_be_written(self):
+        """That takes nothing, and until then all of it stays charged."""
+        self.lose_a_part()
+        self.guest.held = size.Size(6, 3072)
+        self.check_configuration()
+        self.assertEqual(size.Size(6, 3072), self.guest.held)
+        self._stop_server(self.server)
+        self.check_configuration()
+        self.adjust(*base.MINIMUM)
+        self.assert_charged(self.server, base.MINIMUM, 'host1')
+
+    def check_configuration(self):
+        """It is written after a change of it was undone in vain."""
+        def fail(instance, target, boot):
+            self.guest.config = base.MINIMUM
+            raise exception.HypervisorUnavailable(host='host1')
+
+        with fixtures.MockPatchObject(
+                self.driver, 'set_elastic_guest', fail):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, *base.MINIMUM)
+        self.assertIn('will undo the change', error.format_message())
+        self.assertEqual(base.MINIMUM, self.guest.config)
+        self.look_at_it()
+        self.assertEqual(GROWN, self.guest.config)
+        self.assert_less_in_placement(size.Size(6, 3584))
+
     def test_placement_has_nothing_and_no_room(self):
         """That is more than a lack of a part."""
         self.adjust(*GROWN)
