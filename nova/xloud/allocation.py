@@ -39,8 +39,10 @@ from nova.xloud import size
 
 LOG = logging.getLogger(__name__)
 
-# Placement did not answer, or a proxy did, with no JSON or with another one.
-NO_ANSWER = (ks_exc.ClientException, LookupError, ValueError)
+# Placement did not answer, or a proxy did, with no JSON or with another one:
+# that need not be an object, nor have one where Placement has.
+NO_ANSWER = (ks_exc.ClientException, AttributeError, LookupError, TypeError,
+             ValueError)
 _ATTEMPTS = 5
 # Seconds. The caller answers a request.
 _LONGEST_PAUSE = 0.2
@@ -162,7 +164,7 @@ class Account:
         try:
             whole = self._client.get_allocs_for_consumer(
                 self._context, self._instance.uuid)
-            if 'allocations' not in whole:
+            if not isinstance(whole['allocations'], dict):
                 raise LookupError('an answer of somebody else: %s' % whole)
             return whole
         except (*NO_ANSWER,
@@ -322,10 +324,9 @@ def create(context, reportclient, instance, rp_uuid: str) -> bool:
             return False
         _set(resources, fits)
         return _create(context, reportclient, instance, rp_uuid, resources)
-    except (ks_exc.ClientException, exception.AllocationUpdateFailed,
+    except (*NO_ANSWER, exception.AllocationUpdateFailed,
             exception.ConsumerAllocationRetrievalFailed,
-            exception.PlacementAPIConnectFailure, LookupError,
-            ValueError) as error:
+            exception.PlacementAPIConnectFailure) as error:
         LOG.warning('Nothing is allocated again: %s', error, instance=instance)
         return False
 
@@ -409,7 +410,7 @@ def _error(response):
     try:
         error = response.json()['errors'][0]
         return error.get('code'), error.get('detail', '')
-    except (ValueError, LookupError, TypeError):
+    except NO_ANSWER:
         return None, response.text
 
 

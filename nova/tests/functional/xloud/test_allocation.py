@@ -25,6 +25,7 @@ from nova import objects
 from nova.scheduler.client import report
 from nova import test
 from nova.tests.functional import fixtures as func_fixtures
+from nova.tests.unit import fake_requests
 from nova.xloud import allocation
 from nova.xloud import size
 
@@ -240,11 +241,11 @@ class ChargeTestCase(test.TestCase):
         self.assertEqual(SMALL, self.charged())
 
     def test_a_proxy_answers_instead(self):
-        broken = mock.Mock(status_code=502, text='<html>')
-        broken.json.side_effect = ValueError
-        self.answer(broken)
-        self.assertConflict('refused', SMALL, LARGE)
-        self.assertEqual(SMALL, self.charged())
+        for page in ('<html>', '["Maintenance"]', '"Maintenance"',
+                     '{"errors": ["Maintenance"]}'):
+            self.answer(fake_requests.FakeResponse(502, content=page))
+            self.assertConflict('refused', SMALL, LARGE)
+            self.assertEqual(SMALL, self.charged())
 
     def test_charges_of_all_servers(self):
         self.allocate(uuids.neighbour, {uuids.host: LARGE})

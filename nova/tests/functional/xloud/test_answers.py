@@ -262,7 +262,9 @@ class RefusedTestCase(answers_base.AnswersBase):
         self._check_answer_of_proxy('<html>Maintenance</html>')
 
     def test_a_proxy_answers_for_placement_with_json(self):
-        self._check_answer_of_proxy('{"message": "Maintenance"}')
+        for page in ('{"message": "Maintenance"}', '["Maintenance"]',
+                     '"Maintenance"', 'null', '{"allocations": null}'):
+            self._check_answer_of_proxy(page)
 
     def _check_answer_of_proxy(self, page):
         self.adjust(4, 4096)
