@@ -55,6 +55,9 @@ class _Plan(ty.NamedTuple):
     earlier: situation.Sizes
     desired: size.Size
     boot: size.Size
+    # How its last change ended, as of notes.outcome(), unless it has started
+    # since
+    outcome: ty.Optional[ty.Tuple[str, str]]
 
     @property
     def charge(self) -> size.Size:
@@ -192,10 +195,12 @@ class Change:
         if memory_mb is not None and memory.is_unsure(guest, memory_mb):
             guest = self._guest(wait=True, renew=True)
         known = earlier = situation.sizes_of(self.instance)
+        outcome = notes.outcome(self.instance)
         self._before = self._memo.requests.begin(self._request.token, known)
         if situation.is_start(self.instance, guest):
-            earlier = known._replace(desired=known.boot)
-        plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier))
+            earlier, outcome = known._replace(desired=known.boot), None
+        plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier),
+                     outcome)
         for claimed, charged, checked in zip(
                 plan.charge, known.charged, self._request.charged):
             if claimed > charged and charged < checked:
@@ -384,6 +389,8 @@ class Change:
             self._note(plan.guest, plan.earlier.desired, plan.earlier.boot)
             if is_config_current is not None:
                 notes.note_config(self.instance, is_config_current)
+            if plan.outcome:
+                notes.set_outcome(self.instance, *plan.outcome)
             task.note(self.instance, self._request.token, task.REFUSED)
 
         try:

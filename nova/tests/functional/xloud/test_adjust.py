@@ -37,6 +37,7 @@ from nova.xloud import answer
 from nova.xloud import books
 from nova.xloud import guest as elastic_guest
 from nova.xloud import noted
+from nova.xloud import notes
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -410,6 +411,34 @@ class LiveTestCase(adjust_base.AdjustTestCase):
                 self.assert_books(GROWN, GROWN)
                 self.assert_noted('Settled')
                 self.assertEqual('Settled', self.status()['condition'])
+
+    def test_a_change_after_a_partial_one_is_refused(self):
+        """What became of the one before is still to be seen."""
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(2, 2048)
+        self.wait()
+        self.reconcile()
+        outcome = notes.outcome(self.instance(self.server))
+        self.assertEqual('Partial', outcome[0])
+        for behaviour, is_edited in (
+                (scripted.OBEDIENT, True), (scripted.REFUSING, False)):
+            self.guest.behaviour = behaviour
+            self.guest.is_config_edited = is_edited
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, 8)
+            self.assertIn('The change was undone', str(error))
+            self.reconcile()
+            status = self.status()
+            self.assertEqual(outcome, (status['condition'], status['reason']))
+            self.assertEqual(
+                outcome, notes.outcome(self.instance(self.server)))
+        # After a start, it is about another run of the guest.
+        self.guest.behaviour = scripted.OBEDIENT
+        self._reboot_server(self.server, hard=True)
+        self.guest.behaviour = scripted.REFUSING
+        self.assertRaises(exception.ElasticConflict, self.adjust, 8)
+        self.assertEqual('Settled', self.status()['condition'])
 
     def test_hypervisor_goes_away_after_the_claim(self):
         def leave(*args):
