@@ -85,11 +85,16 @@ def base(tree: Path = TREE) -> str:
 def commit() -> ty.Optional[str]:
     """The commit of this repository; None in a source archive.
 
-    That may have been unpacked inside of another repository.
+    That may have been unpacked inside of another repository, or be about to
+    become one of its own.
     """
     if not (ROOT / '.git').exists():
         return None
-    return git('rev-parse', 'HEAD', tree=ROOT).strip()
+    try:
+        return git('rev-parse', '--verify', '--quiet', 'HEAD',
+                   tree=ROOT).strip()
+    except subprocess.CalledProcessError:
+        return None
 
 
 def touched(tree: Path = TREE) -> ty.List[str]:

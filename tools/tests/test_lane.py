@@ -460,7 +460,10 @@ class TreeTest(unittest.TestCase):
         commit = tree.git('rev-parse', 'HEAD', tree=self.tree).strip()
         archive = self.tree / 'packages/series'
         archive.mkdir(parents=True)
-        for root, expected in ((self.tree, commit), (archive, None)):
+        new = self.tree / 'new'
+        subprocess.run(['git', 'init', '--quiet', str(new)], check=True)
+        for root, expected in ((self.tree, commit), (archive, None),
+                               (new, None)):
             with mock.patch.object(tree, 'ROOT', root):
                 self.assertEqual(expected, tree.commit())
 
