@@ -130,13 +130,17 @@ class Changer:
         try:
             guest.set_vcpus(vcpus, live=True)
         except libvirt_guest.libvirt.libvirtError as error:
+            if not _was_asked(error):
+                # Before anything else, which can fail for the same reason
+                self.refusing.discard(instance.uuid)
+            if not patience.was_made(error):
+                record.run.note_unplug(before)
+                raise
             # libvirt removes them one by one, so some may have left.
             is_late = _is_timeout(error) and (
                 patience.lasted(error) < _SECONDS_FOR_JOB)
             if not is_late and not self._has_fewer(instance, record.vcpus):
                 self._forget_unplug(record, before)
-                if not _was_asked(error):
-                    self.refusing.discard(instance.uuid)
                 raise _refusal(instance, error, _(
                     'its guest or its hypervisor refuses to remove vCPUs.'))
             self.refusing.discard(instance.uuid)

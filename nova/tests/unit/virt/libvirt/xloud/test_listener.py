@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import contextlib
 import threading
 import time
 import types
@@ -26,6 +27,7 @@ from nova.virt import event as virtevent
 from nova.virt.libvirt import event as libvirtevent
 from nova.virt.libvirt.xloud import events
 from nova.virt.libvirt.xloud import listener
+from nova.virt.libvirt.xloud import patience
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
@@ -153,14 +155,37 @@ class EventTest(base.GuestsTestCase):
         self._state()
         self.domain.unplug = 'late'
         self._change(size.Size(2, 1024))
+        for others_hang in False, True:
+            self.change_in_vain(others_hang)
+            self.connection.tell_removal_failed(self.domain, 'vcpu2')
+            self.assert_emitted()
+
+    def test_software_emulation_after_it_was_not_asked(self):
+        """No vCPU was removed, so others can be added."""
+        self.domain.type = 'qemu'
+        self._state()
+        for others_hang in False, True:
+            self.change_in_vain(others_hang)
+            self.assertFalse(self._state().cannot_plug)
+
+    def change_in_vain(self, others_hang):
+        """Ask for less, and the call is not made.
+
+        :param others_hang: whether no later call is made either
+        """
         error = fakelibvirt.libvirtError('3 calls have not ended')
         error.was_made = False
-        with mock.patch.object(
-                self.domain, 'setVcpusFlags', side_effect=error):
+        with contextlib.ExitStack() as patches:
+            def fail(*args):
+                if others_hang:
+                    patches.enter_context(mock.patch.object(
+                        patience, 'call', side_effect=error))
+                raise error
+
+            patches.enter_context(mock.patch.object(
+                self.domain, 'setVcpusFlags', fail))
             self.assertRaises(
                 elastic_guest.GuestBusy, self._change, size.Size(2, 1024))
-        self.connection.tell_removal_failed(self.domain, 'vcpu2')
-        self.assert_emitted()
 
     def test_many_at_once(self):
         self._state()
