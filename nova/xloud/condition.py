@@ -70,6 +70,9 @@ def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
                  size.largest(sizes.desired, sizes.boot, actual)):
         return IN_PROGRESS, known.pending or (
             _('The charge of %s is not updated yet.') % (sizes.charged,))
+    if not known.is_config_current:
+        return IN_PROGRESS, _(
+            'The hypervisor was not given the size of the next start yet.')
     return SETTLED, None
 
 

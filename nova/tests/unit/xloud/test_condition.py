@@ -104,6 +104,13 @@ class ConditionTestCase(test.NoDBTestCase):
             middle, charged=middle, outcome=outcome, excess=large,
             allocated=small))
 
+    def test_the_size_of_the_next_start_is_not_written(self):
+        """A start without Nova would give another one."""
+        for held in (middle, NOTHING):
+            found, reason = evaluate(held, is_config_current=False)
+            self.assertEqual(condition.IN_PROGRESS, found)
+            self.assertIn('next start', reason)
+
     def test_a_balloon_driver_that_comes_back(self):
         self.assertEqual(condition.IN_PROGRESS, evaluate(
             large, charged=middle, guest={'is_returning': True})[0])
