@@ -36,7 +36,8 @@ QUICK_TESTS = {
 # lock, a move, and an upgrade from the oldest.
 CORE = (r'^nova\.tests\.functional\.xloud\.test_'
         r'(adjust\.Live|live_migration|task\.(Lock|SeveralAtOnce)|upgrade)')
-SLOW_TOOL_TESTS = r'tools\.tests\.|benchmarks\.'
+SLOW_TOOL_TESTS = (
+    r'tools\.tests\.|benchmarks\.|Killed|TestSame|TestDrift|TestExport')
 
 
 def py3(regexes):
