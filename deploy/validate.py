@@ -42,6 +42,7 @@ PREFIX = 'xloud-validate-'
 _ROUNDING_MIB = 1
 # A host that is busy may not answer for a while.
 _BUSY = ('InProgress', 'Unknown')
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Wrong(Exception):
@@ -71,7 +72,8 @@ class Validation:
         self.asked = asked
         self.name = PREFIX + uuid.uuid4().hex[:8]
         self.rows: ty.List[Row] = []
-        self.flavor: ty.Any = None
+        # Known before it is made: its answer may be lost.
+        self.flavor: ty.Optional[str] = None
         self.server: ty.Any = None
 
     def run(self, show: ty.Callable[[Row], None]) -> bool:
@@ -81,6 +83,7 @@ class Validation:
                 if not self._take(step, show):
                     break
         finally:
+            _stay()
             self._take(Validation.clean_up, show)
         return all(row.result != WRONG for row in self.rows)
 
@@ -118,9 +121,10 @@ class Validation:
     def make_flavor(self):
         """a flavor from 1 to 2 vCPUs"""
         most, least = self.asked.memory, self.asked.minimum_memory
-        self.flavor = self.cloud.compute.create_flavor(
-            name=self.name, vcpus=2, ram=most, disk=self.asked.disk,
-            is_public=False)
+        self.flavor = self.name
+        self.cloud.compute.create_flavor(
+            id=self.flavor, name=self.name, vcpus=2, ram=most,
+            disk=self.asked.disk, is_public=False)
         self.cloud.compute.flavor_add_tenant_access(
             self.flavor, self.cloud.current_project_id)
         self.cloud.compute.create_flavor_extra_specs(self.flavor, {
@@ -130,7 +134,7 @@ class Validation:
     def refuse_a_wrong_flavor(self):
         """minimum_cpu=x is refused"""
         answer = self.cloud.compute.post(
-            f'/flavors/{self.flavor.id}/os-extra_specs',
+            f'/flavors/{self.flavor}/os-extra_specs',
             json={'extra_specs': {'minimum_cpu': 'x'}}, microversion='2.86')
         if answer.status_code != 400:
             self.cloud.compute.create_flavor_extra_specs(
@@ -149,7 +153,7 @@ class Validation:
         if self.asked.host:
             extra['availability_zone'] = f'nova:{self.asked.host}'
         server = self.cloud.compute.create_server(
-            name=self.name, flavor_id=self.flavor.id, image_id=image.id,
+            name=self.name, flavor_id=self.flavor, image_id=image.id,
             networks=networks, **extra)
         try:
             self.server = self.cloud.compute.wait_for_server(
@@ -456,8 +460,7 @@ def line(row: Row) -> str:
 @contextlib.contextmanager
 def _ended_gently():
     """Take away what was made also if somebody or a lost terminal ends it."""
-    before = {number: signal.getsignal(number) for number in (
-        signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in _ENDS}
     try:
         for number, known in before.items():
             if known != signal.SIG_IGN:  # as of nohup
@@ -469,7 +472,21 @@ def _ended_gently():
 
 
 def _end(number, _frame):
-    sys.exit(f'validate: ended by {signal.Signals(number).name}')
+    _stay()
+    name = signal.Signals(number).name
+    with contextlib.suppress(OSError):  # of a terminal that has gone
+        print(f'validate: {name}: what was made is taken away',
+              file=sys.stderr, flush=True)
+    sys.exit(f'validate: ended by {name}')
+
+
+def _stay():
+    """Let nobody end this any more: what was made is taken away next.
+
+    People repeat Ctrl-C, and the end of a session is SIGTERM and SIGHUP.
+    """
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:

@@ -170,12 +170,50 @@ class ValidateTest(unittest.TestCase):
             signal.signal(number, lambda *_: None)
             self.cloud.compute.reboot_server.side_effect = (
                 lambda *_: os.kill(os.getpid(), number))
-            with self.assertRaises(SystemExit) as ended, \
-                    contextlib.redirect_stdout(io.StringIO()):
-                validate.main(['cloud', '--seconds', '0'])
-            self.assertIn(f'ended by {number.name}', ended.exception.code)
-            self.assertTrue(self.deleted)
-            self.cloud.compute.delete_flavor.assert_called_once()
+            self._assert_ends_clean(number)
+
+    def _assert_ends_clean(self, number):
+        with self.assertRaises(SystemExit) as ended, \
+                contextlib.redirect_stdout(io.StringIO()), \
+                contextlib.redirect_stderr(io.StringIO()) as said:
+            validate.main(['cloud', '--seconds', '0'])
+        self.assertIn(f'ended by {number.name}', ended.exception.code)
+        self.assertIn(f'{number.name}: what was made', said.getvalue())
+        self.assertTrue(self.deleted)
+        self.cloud.compute.delete_flavor.assert_called_once()
+
+    def test_somebody_ends_it_twice(self):
+        """Also the end: what was made is taken away all the same."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, lambda *_: None)
+
+        def kill(*_):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+        self.cloud.compute.reboot_server.side_effect = lambda *_: os.kill(
+            os.getpid(), signal.SIGTERM)
+        self.cloud.compute.delete_server.side_effect = kill
+        self._assert_ends_clean(signal.SIGTERM)
+        self.assertNotIn(signal.SIG_IGN, map(signal.getsignal, (
+            signal.SIGTERM, signal.SIGINT, signal.SIGHUP)))
+        self.cloud.compute.reboot_server.side_effect = None
+        self.deleted, self.size = False, (1, 512)
+        self.assertEqual(0, self.run_it()[0])
+
+    def test_somebody_ends_it_while_the_flavor_is_made(self):
+        """Nobody knows whether it was."""
+        self.addCleanup(signal.signal, signal.SIGINT,
+                        signal.getsignal(signal.SIGINT))
+        self.cloud.compute.create_flavor.side_effect = lambda **_: os.kill(
+            os.getpid(), signal.SIGINT)
+        self.cloud.compute.find_server.return_value = None
+        with self.assertRaises(SystemExit), \
+                contextlib.redirect_stdout(io.StringIO()), \
+                contextlib.redirect_stderr(io.StringIO()):
+            validate.main(['cloud', '--seconds', '0'])
+        self.cloud.compute.delete_flavor.assert_called_once_with(
+            self.cloud.compute.create_flavor.call_args[1]['id'])
 
     def test_a_terminal_that_nohup_makes_up_for(self):
         self.addCleanup(signal.signal, signal.SIGHUP,
