@@ -160,7 +160,9 @@ def download(repo: layout.Repo, pin: Pin, path: Path,
         if done.returncode or len(got) != 1:
             log = done.stdout.decode('utf-8', 'replace').strip()
             check = 'check the network and pip\'s index'
-            if os.strerror(errno.ENOSPC) in log:
+            # Python's number too: pip speaks the caller's language.
+            if any(f'[Errno {code}]' in log or os.strerror(code) in log
+                   for code in (errno.ENOSPC, errno.EDQUOT)):
                 check = f'make room here and in {tempfile.gettempdir()}'
             raise errors.integrity(
                 f'cannot fetch {pin.name} {pin.version}: pip failed and '

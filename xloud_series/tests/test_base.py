@@ -74,12 +74,15 @@ class TestPinned(base.Case):
         pip = self.folder / 'python/pip'
         pip.mkdir(parents=True)
         (pip / '__init__.py').touch()
-        (pip / '__main__.py').write_text(
-            'import sys\nsys.exit("OSError: [Errno 28] No space left on '
-            'device")\n')
-        said = self.expect(4, 'apply', PYTHONPATH=os.pathsep.join(
-            [str(pip.parent), str(base.PACKAGE)]))
-        self.assertIn('next: make room', said)
+        for text in ('No space left on device',
+                     'OSError: [Errno 28] Auf dem Gerät ist kein '
+                     'Speicherplatz mehr verfügbar',
+                     'OSError: [Errno 122] Disk quota exceeded'):
+            (pip / '__main__.py').write_text(
+                f'import sys\nsys.exit({ascii(text)})\n')
+            said = self.expect(4, 'apply', PYTHONPATH=os.pathsep.join(
+                [str(pip.parent), str(base.PACKAGE)]))
+            self.assertIn('next: make room', said)
 
     def test_pip_fetches(self):
         self.sdist.unlink()
