@@ -96,8 +96,9 @@ class GitError(errors.SeriesError):
         if git.git_dir.name != layout.STORE:
             return ()
         # Not rm: conflicts that a person has resolved are in it.
-        return (f'if that is damaged: mv {git.git_dir} elsewhere, and run '
-                f'this again',)
+        return ('if the disk is full: make room, and run this again',
+                f'if the cache is damaged: mv {git.git_dir} elsewhere, and '
+                f'run this again')
 
 
 def environment(**extra: str) -> ty.Dict[str, str]:

@@ -221,10 +221,10 @@ class Tree:
             '--no-recurse-submodules', '-B',
             self.release.branch[len('refs/heads/'):], commit)
         if result.code:
-            raise self.not_moved(result.err.strip())
+            raise self.not_moved(commit, result.err.strip())
         self.prepare()
 
-    def not_moved(self, said: str) -> errors.SeriesError:
+    def not_moved(self, commit: str, said: str) -> errors.SeriesError:
         """git refused, or it could not write and has left half of it."""
         shown = self.release.shown
         text = (f'{shown}: git cannot move it: '
@@ -232,10 +232,12 @@ class Tree:
         if not self.dirty():
             return errors.refused(text, f'git -C {shown} status',
                                   errors.few(said))
+        # Not back to HEAD: the files that are new there would stay, and would
+        # be taken for somebody's work.
         return errors.integrity(
             text, ('make room or correct its permissions',
-                   f'git -C {shown} reset --hard: nothing is lost, what was '
-                   f'there is committed', 'then run this again'),
+                   f'git -C {shown} reset --hard {commit}: nothing is lost, '
+                   f'what was there is committed', 'then run this again'),
             errors.few(said))
 
     def settle(self, base: str, tip: str) -> None:
@@ -253,21 +255,25 @@ def create(release: layout.Release, store: _git.Git, base: str,
         raise errors.refused(
             f'{release.shown} is there but is no git repository',
             f'mv {release.shown} elsewhere, and run this again')
-    fresh.path.mkdir(parents=True)
-    # An empty template: hooks and excludes of a site are not ours.
-    fresh.git.out('init', '--quiet', '--template=',
-                  f'--initial-branch=xloud/{release.name}')
-    (fresh.dot_git / 'info').mkdir(exist_ok=True)
-    (fresh.dot_git / 'info' / 'exclude').write_text(EXCLUDE)
     try:
+        fresh.path.mkdir(parents=True)
+        # An empty template: hooks and excludes of a site are not ours.
+        fresh.git.out('init', '--quiet', '--template=',
+                      f'--initial-branch=xloud/{release.name}')
+        (fresh.dot_git / 'info').mkdir(exist_ok=True)
+        (fresh.dot_git / 'info' / 'exclude').write_text(EXCLUDE)
         fresh.take(store, {BASE: base, APPLIED: tip})
         fresh.move(tip)
-    except errors.SeriesError as exc:
+    except (errors.SeriesError, OSError) as exc:
+        # It can be what fills the disk.
         shutil.rmtree(fresh.path, ignore_errors=True)
+        if isinstance(exc, OSError):
+            raise
         raise errors.integrity(
             f'{release.shown} cannot be made: '
             f'{(exc.detail or exc.text).splitlines()[0]}',
-            ('make room or correct its permissions', 'then run this again'),
+            ('make room or correct its permissions, and run this again',
+             *_git.GitError.advice(store)),
             exc.detail)
     os.replace(fresh.path, release.tree)
     return Tree(release)

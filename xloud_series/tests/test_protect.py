@@ -20,6 +20,7 @@ import functools
 import io
 import os
 from pathlib import Path
+import re
 import shutil
 import signal
 import subprocess
@@ -423,14 +424,17 @@ class TestTrouble(base.Case):
         self.ok('apply')
 
     def test_disk_full_while_the_tree_is_written(self):
-        """git has replaced some files, and lists each one that it could not
-        write.
+        """git has replaced and made some files, and lists each one that it
+        could not write.
         """
-        self.change(self.root / 'nova/xl/one.py', 'ONE = 1', 'ONE = 2')
+        (self.root / 'nova/xl/two.py').write_text('TWO = 2\n')
+        self.change(self.patch('first-hook-call-one'), 'nova/xl/one.py',
+                    'nova/xl/one.py\nOverlay: nova/xl/two.py')
         fake = self.folder / 'bin'
         fake.mkdir()
         (fake / 'git').write_text(
             '#!/bin/sh\ncase "$*" in *checkout*-B*) rm -f nova/a.py\n'
+            'mkdir -p nova/xl; echo "TWO = 2" > nova/xl/two.py\n'
             'for i in $(seq 900); do echo "error: unable to write file $i" '
             '>&2; done; exit 1;; esac\n'
             f'exec {shutil.which("git")} "$@"\n')
@@ -441,7 +445,9 @@ class TestTrouble(base.Case):
         self.assertIn('make room', said)
         self.assertIn('... and 892 lines more', said)
         self.assertEqual(head, self.head())
-        base.git(self.tree, 'reset', '--quiet', '--hard')
+        # As it says.
+        base.git(self.tree, 'reset', '--quiet', '--hard',
+                 re.findall('reset --hard ([0-9a-f]{40}):', said)[0])
         self.ok('apply')
         shutil.rmtree(self.tree)
         said = self.expect(4, 'apply', PATH=path)
@@ -449,6 +455,23 @@ class TestTrouble(base.Case):
                       said)
         self.assertNotIn('git -C', said)
         self.assertEqual([], list(self.tree.parent.glob('.nova*')))
+        self.change(fake / 'git', '*checkout*-B*', '*init*')
+        said = self.expect(4, 'apply', PATH=path)
+        self.assertIn('make room', said)
+        self.assertNotIn('git -C', said)
+        self.assertEqual([], list(self.tree.parent.glob('.nova*')))
+        self.ok('apply')
+
+    def test_a_tree_of_a_damaged_cache(self):
+        """It is not for want of room."""
+        shutil.rmtree(self.tree)
+        store = self.root / 'build/.cache/store.git'
+        one = base.git(self.root, 'hash-object', 'nova/xl/one.py').strip()
+        (store / 'objects' / one[:2] / one[2:]).unlink()
+        said = self.expect(4, 'apply')
+        self.assertIn('unable to read', said)
+        self.assertIn(f'damaged: mv {store} elsewhere', said)
+        store.rename(self.folder / 'elsewhere')
         self.ok('apply')
 
     def test_what_to_do_when_git_fails(self):
@@ -467,7 +490,7 @@ class TestTrouble(base.Case):
         store = self.root / 'build/.cache/store.git'
         shutil.rmtree(store / 'objects')
         said = self.expect(4, 'apply')
-        self.assertIn(f'if that is damaged: mv {store} elsewhere', said)
+        self.assertIn(f'if the cache is damaged: mv {store} elsewhere', said)
         self.assertNotIn('rm ', said)
         store.rename(self.folder / 'elsewhere')
         self.ok('apply')
