@@ -19,6 +19,7 @@ constraints.in gives a version of its own is free of the published one.
 """
 
 import argparse
+import http.client
 import os
 from pathlib import Path
 import re
@@ -121,7 +122,7 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         upper = text_of(asked.upper)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return fail(f'{asked.upper}: {error}')
     if not PUBLISHED.search(upper):
         # A page about the file, for example: it would say nothing.

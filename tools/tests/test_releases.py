@@ -12,6 +12,7 @@
 """Each release says how it is tested, and its lock is what it asks for."""
 
 import contextlib
+import http.client
 import io
 from pathlib import Path
 import re
@@ -109,6 +110,10 @@ class ConstraintsTest(unittest.TestCase):
             self.assertIn('decode', self.refusal(page))
             for place in (folder, f'{folder}/none', f'file://{folder}/none'):
                 self.assertIn(f'{place}: ', self.refusal(place))
+            with mock.patch.object(
+                    constraints.urllib.request, 'urlopen',
+                    side_effect=http.client.IncompleteRead(b'pbr===6')):
+                self.assertIn('IncompleteRead', self.refusal('http://here'))
 
     def test_a_tree_that_cannot_be_made(self):
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(
