@@ -42,6 +42,8 @@ PREFIX = 'xloud-validate-'
 _ROUNDING_MIB = 1
 # A host that is busy may not answer for a while.
 _BUSY = ('InProgress', 'Unknown')
+# How long an API can be at work on a request whose answer was lost
+_LOST = 10
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -75,6 +77,8 @@ class Validation:
         # Known before it is made: its answer may be lost.
         self.flavor: ty.Optional[str] = None
         self.server: ty.Any = None
+        # Whether a server was asked for, and nobody said which
+        self.is_unanswered = False
 
     def run(self, show: ty.Callable[[Row], None]) -> bool:
         """Take all steps, and take away what they made in any case."""
@@ -152,9 +156,11 @@ class Validation:
         extra = {}
         if self.asked.host:
             extra['availability_zone'] = f'nova:{self.asked.host}'
+        self.is_unanswered = True
         server = self.cloud.compute.create_server(
             name=self.name, flavor_id=self.flavor, image_id=image.id,
             networks=networks, **extra)
+        self.is_unanswered = False
         try:
             self.server = self.cloud.compute.wait_for_server(
                 server, wait=self.asked.seconds)
@@ -251,7 +257,7 @@ class Validation:
     def _end_server(self):
         if self.server is None and self.flavor is not None:
             # Its creation may have been accepted and then have failed.
-            self.server = self.cloud.compute.find_server(self.name)
+            self.server = self._find_server()
         if self.server is None:
             return
         self.cloud.compute.delete_server(self.server)
@@ -261,6 +267,15 @@ class Validation:
         while self._allocations():
             if time.monotonic() > deadline:
                 raise Wrong('left: its allocation in Placement')
+            time.sleep(1)
+
+    def _find_server(self):
+        """The server, for which nova-api may still be at work."""
+        deadline = time.monotonic() + (_LOST if self.is_unanswered else 0)
+        while True:
+            found = self.cloud.compute.find_server(self.name)
+            if found is not None or time.monotonic() >= deadline:
+                return found
             time.sleep(1)
 
     # What everybody says

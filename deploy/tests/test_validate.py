@@ -215,6 +215,17 @@ class ValidateTest(unittest.TestCase):
         self.cloud.compute.delete_flavor.assert_called_once_with(
             self.cloud.compute.create_flavor.call_args[1]['id'])
 
+    def test_somebody_ends_it_while_the_server_is_made(self):
+        """nova-api goes on with that, and has it a moment later."""
+        self.addCleanup(signal.signal, signal.SIGINT,
+                        signal.getsignal(signal.SIGINT))
+        self.cloud.compute.create_server.side_effect = lambda **_: os.kill(
+            os.getpid(), signal.SIGINT)
+        self.cloud.compute.find_server.side_effect = [
+            None, mock.Mock(id='uuid')]
+        with mock.patch.object(validate.time, 'sleep'):
+            self._assert_ends_clean(signal.SIGINT)
+
     def test_a_terminal_that_nohup_makes_up_for(self):
         self.addCleanup(signal.signal, signal.SIGHUP,
                         signal.getsignal(signal.SIGHUP))
