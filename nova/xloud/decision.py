@@ -106,8 +106,11 @@ def decide(known: situation.Situation,
         desired, outcome = _accept(known, case)
         if room is None:
             drive = _give_up(known, case, desired)
-    elif case.held != desired and can_ask:
-        drive = _request(known, case)
+    elif case.held != desired:
+        # A change is being undone. That is not the end of the one before.
+        outcome = None
+        if can_ask:
+            drive = _request(known, case)
     if drive is None and not known.is_config_current and can_ask:
         drive = memory.target(
             known.guest, desired, known.memory_reserve_mb)

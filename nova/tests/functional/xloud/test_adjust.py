@@ -440,6 +440,39 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.assertRaises(exception.ElasticConflict, self.adjust, 8)
         self.assertEqual('Settled', self.status()['condition'])
 
+    def test_a_change_after_a_partial_one_is_undone_late(self):
+        """Its guest has the time for that, and nobody says that it ended."""
+        self.adjust(6, 6144)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(2, 2048)
+        self.wait()
+        self.reconcile()
+        self.assert_noted('Partial')
+
+        def plug(guest, target):
+            guest.held = size.Size(8, 6144)
+            fail.cleanUp()
+            raise exception.ElasticGuestRefused(reason='It has no memory.')
+
+        fail = fixtures.MonkeyPatch(
+            'nova.tests.functional.xloud.scripted.Guest.ask', plug)
+        fail.setUp()
+        self.assertRaises(
+            exception.ElasticConflict, self.adjust, 8, 8192)
+        self.guest.is_still = True
+        for _ in range(2):
+            self.assert_noted('InProgress')
+            self.assertEqual('InProgress', self.status()['condition'])
+            self.reconcile()
+            self.wait()
+        self.guest.is_still = False
+        self.reconcile()
+        self.assertEqual(size.Size(6, 6144), size.desired(
+            self.instance(self.server)))
+        self.guest.follow()
+        self.reconcile()
+        self.assert_books(size.Size(6, 6144), base.MINIMUM)
+
     def test_hypervisor_goes_away_after_the_claim(self):
         def leave(*args):
             self.driver.is_away = True
