@@ -447,11 +447,12 @@ def _only_back(known, target):
 
 
 def _is_news(known, plan):
-    """Whether its allocation was lost or has come back.
+    """Whether a part of its allocation was lost or has come back.
 
     Its guest cannot cause that.
     """
-    return plan.may_lack_allocation != known.lacks_allocation
+    return plan.may_lack_allocation != known.lacks_allocation or (
+        plan.lacks_allocation and plan.allocated != known.allocated)
 
 
 def _warn_once(instance, decision):

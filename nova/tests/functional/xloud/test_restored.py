@@ -223,6 +223,18 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.assertLessEqual(len(saved), 8)
         self.assert_less_in_placement(size.Size(6, 3584))
 
+    def test_placement_has_still_less(self):
+        """That is noted at once, also if its guest has made changes."""
+        self.lose_a_part()
+        for memory_mb in (3072, 6144, 3072, 6144):
+            self.guest.held = size.Size(6, memory_mb)
+            self.reconcile()
+        for memory_mb in (3000, 2500):
+            self.change_allocation(VCPU=6, MEMORY_MB=memory_mb)
+            self.fill(3584 - memory_mb - (584 if memory_mb == 2500 else 0))
+            self.reconcile()
+            self.assert_less_in_placement(size.Size(6, memory_mb))
+
     def test_placement_has_less_of_a_guest_that_also_holds_more(self):
         """What it holds does not hide what it lacks, nor the other way."""
         self.lose_a_part()
