@@ -244,8 +244,9 @@ class Executor:
         charged = known.sizes.charged
         # It was not asked, did not answer, or has nothing.
         is_unsure = occasion.allocated is None and known.lacks_allocation
+        is_noted = is_unsure and known.allocated not in (None, _NOTHING)
         allocated = occasion.allocated or charged
-        if is_unsure and known.allocated not in (None, _NOTHING):
+        if is_noted:
             allocated = size.Size(*known.allocated)
         decision = xloud_decision.decide(known)
         needed = wanted = decision.charge
@@ -262,7 +263,7 @@ class Executor:
         else:
             decision = decision._replace(charge=size.largest(
                 needed, size.smallest(wanted, allocated)))
-        if is_unsure and not size.grows(decision.charge, allocated):
+        if is_unsure and not is_noted:
             decision = decision._replace(outcome=known.outcome)
         return _Plan(
             decision, wanted, allocated, awaited, is_unasked, is_unsure)

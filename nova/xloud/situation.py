@@ -144,9 +144,11 @@ class Situation(ty.NamedTuple):
         Otherwise what there was no room for is not charged, which is all that
         an older compute service notes.
         """
-        return self.excess is not None and (
-            self.allocated is not None or
-            not size.grows(self.excess, self.sizes.charged))
+        if self.excess is None:
+            return False
+        if self.allocated is not None:
+            return size.grows(self.sizes.charged, self.allocated)
+        return not size.grows(self.excess, self.sizes.charged)
 
     @property
     def has_strayed(self) -> bool:

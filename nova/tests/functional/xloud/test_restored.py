@@ -235,6 +235,15 @@ class RestoredTestCase(capacity_base.CapacityBase):
             self.reconcile()
             self.assert_less_in_placement(size.Size(6, memory_mb))
 
+    def test_placement_has_less_and_does_not_say_what(self):
+        """It has enough for what the server gives back to."""
+        self.lose_a_part()
+        with fixtures.MonkeyPatch('nova.xloud.allocation.charges', mock.Mock(
+                side_effect=ks_exc.ConnectFailure('by the test'))):
+            self.adjust(*base.MINIMUM)
+            self.assert_books(base.MINIMUM, base.MINIMUM)
+            self.assertEqual('Settled', self.status()['condition'])
+
     def test_placement_has_less_of_a_guest_that_also_holds_more(self):
         """What it holds does not hide what it lacks, nor the other way."""
         self.lose_a_part()

@@ -103,6 +103,10 @@ class ConditionTestCase(test.NoDBTestCase):
         self.assertEqual(outcome, evaluate(
             middle, charged=middle, outcome=outcome, excess=large,
             allocated=small))
+        # It is charged less since.
+        self.assertEqual((condition.SETTLED, None), evaluate(
+            middle, charged=middle, outcome=outcome, excess=middle,
+            allocated=large))
 
     def test_the_size_of_the_next_start_is_not_written(self):
         """A start without Nova would give another one."""
