@@ -130,12 +130,13 @@ def _reported(context, traits):
         response = report.report_client_singleton().get(
             '/traits?associated=true&name=in:' + ','.join(sorted(traits)),
             version='1.6', global_request_id=context.global_id)
-    except ks_exc.ClientException as error:
-        LOG.warning('Could not ask Placement for elastic hosts: %s', error)
-        return traits
-    if response.status_code != 200:
+        if response.status_code == 200:
+            return set(response.json()['traits'])
         LOG.warning('Placement did not say whether there are elastic hosts: '
                     '%s', response.text)
-        # The scheduler asks Placement next, and reports what is wrong.
-        return traits
-    return set(response.json()['traits'])
+    except (ks_exc.ClientException, LookupError, TypeError,
+            ValueError) as error:
+        # The last three if a proxy answers.
+        LOG.warning('Could not ask Placement for elastic hosts: %s', error)
+    # The scheduler asks Placement next, and reports what is wrong.
+    return traits

@@ -14,7 +14,6 @@
 
 import typing as ty
 
-from keystoneauth1 import exceptions as ks_exc
 from oslo_upgradecheck import upgradecheck
 
 from nova.api.validation.extra_specs import validators
@@ -24,6 +23,7 @@ from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.scheduler.client import report
+from nova.xloud import allocation
 from nova.xloud import compatibility
 from nova.xloud import fleet
 from nova.xloud import size
@@ -133,7 +133,7 @@ def _computes(context, silent):
             try:
                 found = ours & placement.get_provider_traits(
                     context, node.uuid).traits
-            except (ks_exc.ClientException,
+            except (*allocation.NO_ANSWER,
                     exception.ResourceProviderTraitRetrievalFailed):
                 unknown.append(node.hypervisor_hostname)
             else:

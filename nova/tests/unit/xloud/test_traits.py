@@ -94,8 +94,13 @@ class RequestFilterTestCase(test.NoDBTestCase):
     def test_placement_out_of_order(self):
         for failure in (
                 {'side_effect': ks_exc.ConnectFailure},
-                {'return_value': fake_requests.FakeResponse(503)}):
-            self.client.get.configure_mock(**failure)
+                {'return_value': fake_requests.FakeResponse(503)},
+                *({'return_value': fake_requests.FakeResponse(
+                    200, content=page)} for page in (
+                        '<html>Maintenance</html>', '["Maintenance"]',
+                        'null', '{"traits": null}'))):
+            self.client.get.configure_mock(
+                **{'side_effect': None, **failure})
             _, spec = self._filter(fakes.flavor(cpu=2))
             self.assertEqual({traits.ELASTIC_VCPU}, spec.root_required)
 
