@@ -309,12 +309,14 @@ def create(context, reportclient, instance, rp_uuid: str) -> bool:
 
     :returns: whether that was done
     """
+    if _has_other_parts(instance):
+        return False
+    resources = scheduler_utils.resources_from_flavor(
+        instance, instance.flavor)
     try:
         held = reportclient.get_allocs_for_consumer(context, instance.uuid)
-        if held['allocations'] or _has_other_parts(instance):
+        if held['allocations']:
             return False
-        resources = scheduler_utils.resources_from_flavor(
-            instance, instance.flavor)
         if _create(context, reportclient, instance, rp_uuid, resources):
             return True
         charged = size.charged(instance)

@@ -247,6 +247,13 @@ class ChargeTestCase(test.TestCase):
             self.assertConflict('refused', SMALL, LARGE)
             self.assertEqual(SMALL, self.charged())
 
+    def test_a_fault_of_ours_is_not_taken_for_no_answer(self):
+        with mock.patch.object(
+                allocation, '_has_other_parts', side_effect=TypeError):
+            self.assertRaises(
+                TypeError, allocation.create, self.context, self.client,
+                self.instance, uuids.host)
+
     def test_charges_of_all_servers(self):
         self.allocate(uuids.neighbour, {uuids.host: LARGE})
         self.request('put', '/allocations/' + uuids.no_server, {
