@@ -211,9 +211,15 @@ class Executor:
 
         def record():
             size.settle(instance, charge)
-            if _is_noted_overcommitted(instance) and (
-                    not size.grows(held, charge)):
+            if not _is_noted_overcommitted(instance):
+                return
+            if not size.grows(held, charge):
                 notes.clear_outcome(instance)
+            elif charge != charged:
+                known = memo.look_at(instance, guest)
+                notes.set_outcome(instance, *xloud_decision.decide(
+                    known, room=charge).outcome)
+                notes.note_excess(instance, held)
 
         if self.ledger.save(context, instance, record, instance.task_state):
             memo.leisure.note(instance, charge.memory_mb - charged.memory_mb)

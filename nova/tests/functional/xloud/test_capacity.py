@@ -409,6 +409,26 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.assertIsNone(notes.outcome(self.instance(self.server)))
         self.assertNotEqual('Overcommitted', self.status()['condition'])
 
+    def test_some_room_while_something_else_happens(self):
+        """What is noted is about the charge of now."""
+        other = self.fill(28672)
+        self.take(8, 4096)
+        self.set_state(task_state='image_uploading')
+        self._delete_server(other)
+        self.fill(26624)
+        self.guest.held = size.Size(8, 8192)
+        self.wait()
+        for _ in range(2):
+            self.reconcile()
+        self.assert_charged(self.server, size.Size(8, 5632), 'host1')
+        reason = ('The server holds 8 vCPUs, 8192 MiB, is charged 8 vCPUs, '
+                  '5632 MiB and its host has no room for more.')
+        self.assertEqual(('Overcommitted', reason), notes.outcome(
+            self.instance(self.server)))
+        self.assertEqual(reason, self.status()['reason'])
+        self.guest.held = size.Size(8, 5000)
+        self.assertNotEqual('Overcommitted', self.status()['condition'])
+
     def test_as_much_as_fits_in_steps(self):
         """A host can allow only multiples of some amount."""
         self.change_inventory('MEMORY_MB', step_size=2048)
