@@ -166,18 +166,15 @@ class Executor:
                 was_current or not occasion.is_configured):
             memo.leisure.note(instance, step_mb)
         allocated = plan.allocated
-        if plan.lacks_allocation:
-            self._drive(context, instance, guest, drive,
-                        occasion.allocated and allocated)
-            return
-        if decision.charge != allocated and not plan.is_pending and (
-                self.ledger.release(context, instance, allocated,
-                                    decision.charge, occasion.task_state)):
-            allocated = decision.charge
-            memo.room.forget()
-        if occasion.allocated is not None:
-            # Otherwise there may be more, which the next pass finds.
-            memo.verify(instance)
+        if not plan.lacks_allocation:
+            if decision.charge != allocated and not plan.is_pending and (
+                    self.ledger.release(context, instance, allocated,
+                                        decision.charge, occasion.task_state)):
+                allocated = decision.charge
+                memo.room.forget()
+            if occasion.allocated is not None:
+                # Otherwise there may be more, which the next pass finds.
+                memo.verify(instance)
         self._drive(context, instance, guest, drive,
                     occasion.allocated and allocated)
 
