@@ -51,6 +51,10 @@ class Answer:
 
 class ValidateTest(unittest.TestCase):
     def setUp(self):
+        # In the background these may be ignored, and others end the tests.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, lambda *_: None)
         self.cloud = mock.MagicMock()
         self.size = (1, 512)
         self.condition = 'Settled'
@@ -165,9 +169,6 @@ class ValidateTest(unittest.TestCase):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.deleted, self.size = False, (1, 512)
             self.cloud.compute.delete_flavor.reset_mock()
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
-            # Else it would end the tests.
-            signal.signal(number, lambda *_: None)
             self.cloud.compute.reboot_server.side_effect = (
                 lambda *_: os.kill(os.getpid(), number))
             self._assert_ends_clean(number)
@@ -184,10 +185,6 @@ class ValidateTest(unittest.TestCase):
 
     def test_somebody_ends_it_twice(self):
         """Also the end: what was made is taken away all the same."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
-            signal.signal(number, lambda *_: None)
-
         def kill(*_):
             os.kill(os.getpid(), signal.SIGHUP)
 
@@ -203,8 +200,6 @@ class ValidateTest(unittest.TestCase):
 
     def test_somebody_ends_it_while_the_flavor_is_made(self):
         """Nobody knows whether it was."""
-        self.addCleanup(signal.signal, signal.SIGINT,
-                        signal.getsignal(signal.SIGINT))
         self.cloud.compute.create_flavor.side_effect = lambda **_: os.kill(
             os.getpid(), signal.SIGINT)
         self.cloud.compute.find_server.return_value = None
@@ -217,8 +212,6 @@ class ValidateTest(unittest.TestCase):
 
     def test_somebody_ends_it_while_the_server_is_made(self):
         """nova-api goes on with that, and has it a moment later."""
-        self.addCleanup(signal.signal, signal.SIGINT,
-                        signal.getsignal(signal.SIGINT))
         self.cloud.compute.create_server.side_effect = lambda **_: os.kill(
             os.getpid(), signal.SIGINT)
         self.cloud.compute.find_server.side_effect = [
@@ -227,8 +220,6 @@ class ValidateTest(unittest.TestCase):
             self._assert_ends_clean(signal.SIGINT)
 
     def test_a_terminal_that_nohup_makes_up_for(self):
-        self.addCleanup(signal.signal, signal.SIGHUP,
-                        signal.getsignal(signal.SIGHUP))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.cloud.compute.reboot_server.side_effect = (
             lambda *_: os.kill(os.getpid(), signal.SIGHUP))
