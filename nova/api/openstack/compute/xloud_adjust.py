@@ -61,7 +61,7 @@ class XloudAdjustController(wsgi.Controller):
         """Change the size of a server inside the range of its flavor."""
         vcpus = body.get('current_vcpus')
         memory_mb = body.get('current_memory_mb')
-        # What a schema says of this, nobody understands.
+        # Nobody understands what a schema says about this.
         if vcpus is None and memory_mb is None:
             raise exc.HTTPBadRequest(explanation=_(
                 'current_vcpus, current_memory_mb or both are required.'))

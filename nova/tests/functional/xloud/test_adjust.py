@@ -412,13 +412,17 @@ class LiveTestCase(adjust_base.AdjustTestCase):
                 self.assert_noted('Settled')
                 self.assertEqual('Settled', self.status()['condition'])
 
-    def test_a_change_after_a_partial_one_is_refused(self):
-        """What became of the one before is still to be seen."""
+    def _become_partial(self):
+        """It keeps 6 vCPUs and 6144 MiB of which it was to give back."""
         self.adjust(6, 6144)
         self.guest.behaviour = scripted.LOST
         self.adjust(2, 2048)
         self.wait()
         self.reconcile()
+
+    def test_a_change_after_a_partial_one_is_refused(self):
+        """What became of the one before is still to be seen."""
+        self._become_partial()
         outcome = notes.outcome(self.instance(self.server))
         self.assertEqual('Partial', outcome[0])
         for behaviour, is_edited in (
@@ -442,21 +446,17 @@ class LiveTestCase(adjust_base.AdjustTestCase):
 
     def test_a_change_after_a_partial_one_is_undone_late(self):
         """Its guest has the time for that, and nobody says that it ended."""
-        self.adjust(6, 6144)
-        self.guest.behaviour = scripted.LOST
-        self.adjust(2, 2048)
-        self.wait()
-        self.reconcile()
+        self._become_partial()
         self.assert_noted('Partial')
 
         def plug(guest, target):
             guest.held = size.Size(8, 6144)
-            fail.cleanUp()
             raise exception.ElasticGuestRefused(reason='It has no memory.')
 
-        fail = fixtures.MonkeyPatch(
-            'nova.tests.functional.xloud.scripted.Guest.ask', plug)
-        fail.setUp()
+        steps, ask = iter([plug]), scripted.Guest.ask
+        self.useFixture(fixtures.MockPatchObject(
+            scripted.Guest, 'ask', lambda guest, target: next(steps, ask)(
+                guest, target)))
         self.assertRaises(
             exception.ElasticConflict, self.adjust, 8, 8192)
         self.guest.is_still = True

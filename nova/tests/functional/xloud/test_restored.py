@@ -229,9 +229,9 @@ class RestoredTestCase(capacity_base.CapacityBase):
         for memory_mb in (3072, 6144, 3072, 6144):
             self.guest.held = size.Size(6, memory_mb)
             self.reconcile()
-        for memory_mb in (3000, 2500):
+        for before, memory_mb in ((3584, 3000), (3000, 2500)):
             self.change_allocation(VCPU=6, MEMORY_MB=memory_mb)
-            self.fill(3584 - memory_mb - (584 if memory_mb == 2500 else 0))
+            self.fill(before - memory_mb)
             self.reconcile()
             self.assert_less_in_placement(size.Size(6, memory_mb))
 
