@@ -22,6 +22,8 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
 
 # shellcheck source=tools/lanes.sh
 . tools/lanes.sh
+# shellcheck source=tools/lane.sh
+. tools/lane.sh
 # shellcheck source=tools/guests.sh
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
@@ -59,74 +61,6 @@ why_not() {
         XLOUD_RELEASE=$newest python3 tools/pythons.py 2>&1 >/dev/null
         ;;
     esac
-}
-
-# The closing line of a lane: "unit: 3 passed, 0 failed, 1 skipped".
-closing_line() {
-    grep -E "^$1: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$" \
-        "$LOGS/$1.log" | tail -n 1
-}
-
-# Run a lane while others run. BESIDE says which, and why.
-start_beside() {
-    local lane=$1 after=()
-    [ "$lane" = hypervisor ] || after=("${after_guests[@]}")
-    # A process group, which is ended whole if this script is.
-    set -m
-    {
-        "${after[@]}" tox run -q -e "$lane" >"$LOGS/$lane.log" 2>&1 </dev/null
-        status=$?
-        printf '%s\n' "$SECONDS" >"$LOGS/$lane.ended"
-        exit "$status"
-    } &
-    beside[$lane]=$!
-    set +m
-}
-
-# Show what it says, from the start, until it ends.
-await_beside() {
-    local lane=$1 status
-    tail -n +1 -f --pid="${beside[$lane]}" "$LOGS/$lane.log"
-    wait "${beside[$lane]}"
-    status=$?
-    unset "beside[$lane]"
-    return "$status"
-}
-
-end_beside() {
-    local pid
-    for pid in "${beside[@]}"; do
-        kill -- "-$pid" 2>/dev/null
-    done
-}
-
-run_lane() {
-    local lane=$1 started=$SECONDS ended status line took
-    shift
-    say "$lane"
-    if [ "${beside[$lane]:-}" ]; then
-        await_beside "$lane"
-        status=$? started=$beside_started ended=$(<"$LOGS/$lane.ended")
-    else
-        "${after_guests[@]}" tox run -q -e "$lane" -- "$@" 2>&1 |
-            tee "$LOGS/$lane.log"
-        status=${PIPESTATUS[0]} ended=$SECONDS
-    fi
-    line=$(closing_line "$lane")
-    # A lane that died before it could count is one failure.
-    [ -n "$line" ] || line="$lane: 0 passed, 1 failed, 0 skipped"
-    took=$(sed -n "s/^$lane took \(.* s\) of the processors$/, CPU \1/p" \
-        "$LOGS/$lane.log" | tail -n 1)
-    summary+=("$line  ($((ended - started)) s$took)")
-    # What failed, and passed when it ran again with nothing beside it.
-    while read -r line_alone; do
-        summary+=("    $line_alone")
-    done < <(grep '^passed alone: ' "$LOGS/$lane.log")
-    read -r _ p _ f _ s _ <<<"$line"
-    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
-        f=1
-    fi
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
 # All releases, one after another: each as if it were named alone.
@@ -191,23 +125,20 @@ make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"
 ! is_one_of hypervisor "${lanes[@]}" || provide_kernel
-passed=0 failed=0 skipped=0 summary=()
-declare -A beside=()
-after_guests=() beside_started=$SECONDS
+trap end_lanes EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 if [ ${#lanes[@]} -gt 1 ]; then
-    # The guests take longest.  The other lanes have what they leave.
     ! is_one_of hypervisor "${lanes[@]}" || after_guests=(nice -n 5)
     export XLOUD_LANES_LOCK="$PWD/build/lanes.lock" XLOUD_SERIES_WAIT=yes
-    trap end_beside EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
     for lane in "${BESIDE[@]}"; do
-        ! is_one_of "$lane" "${lanes[@]}" || start_beside "$lane"
+        ! is_one_of "$lane" "${lanes[@]}" || start_lane "$lane"
     done
 fi
 for lane in "${lanes[@]}"; do
     run_lane "$lane" "${lane_arguments[@]}"
 done
+finish_lanes
 
 if [ ${#left_out[@]} -gt 0 ]; then
     summary+=("${left_out[@]}")

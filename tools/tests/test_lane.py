@@ -10,12 +10,14 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import fcntl
 import os
 from pathlib import Path
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
@@ -273,13 +275,27 @@ class RunStestrTest(unittest.TestCase):
         run = running.run_stestr
         with mock.patch.dict(os.environ, {running.LOCK: str(lock)}), \
                 mock.patch.object(running, 'run_stestr', run_stestr):
+            # With none beside it, it says to nobody that it waits.
             self.run_lane('Flaky')
         self.assertEqual([(True, False), (False, False)], seen)
 
+    def test_it_says_that_it_waits_for_the_lanes_beside_it(self):
+        lock, waits = self.folder / 'lock', self.folder / 'waits'
+        with mock.patch.dict(os.environ, {running.LOCK: str(lock),
+                                          running.WAITS: str(waits)}):
+            with open(lock, 'a') as other:
+                fcntl.flock(other, fcntl.LOCK_SH)
+                waited = threading.Thread(target=lambda: (
+                    wait_for(waits.exists), other.close()))
+                waited.start()
+                self.run_lane('Flaky')
+                waited.join()
+
     def test_a_lane_in_a_test_does_not_wait_for_that_of_the_test(self):
-        self.assertNotIn(running.LOCK, os.environ)
-        with mock.patch.dict(os.environ, {running.LOCK: 'x'}):
-            self.assertNotIn(running.LOCK, running._test_environ())
+        for name in (running.LOCK, running.WAITS):
+            self.assertNotIn(name, os.environ)
+            with mock.patch.dict(os.environ, {name: 'x'}):
+                self.assertNotIn(name, running._test_environ())
 
     def test_no_worker_outlives_a_lane_that_is_stopped(self):
         package = self.folder / 'suite'
