@@ -336,6 +336,18 @@ class Validation:
         return (None if xml.get('type') == 'qemu' else counted,
                 int(xml.findtext('currentMemory', '0')) // 1024)
 
+    def look_for_rights(self):
+        """See that this is an administrator, of Nova and of Placement.
+
+        :raises: Cannot
+        """
+        for service, path in ((self.cloud.compute, '/os-services'),
+                              (self.cloud.placement, '/resource_providers')):
+            answer = service.get(path)
+            if answer.status_code == 403:
+                raise Cannot(f'{self.asked.cloud} names no administrator: '
+                             f'GET {path}: {_message(answer)}')
+
     def look_for_libvirt(self):
         """See that it answers, as later its silence means another host.
 
@@ -434,8 +446,10 @@ STEPS = (
 def _message(answer):
     try:
         (found,) = answer.json().values()
+        if isinstance(found, list):  # as Placement has it
+            return found[0]['detail']
         return found['message']
-    except (ValueError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, LookupError, TypeError):
         return answer.text[:200]
 
 
@@ -533,6 +547,7 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
                      f'be at least 1 and less than --memory, {asked.memory}')
     try:
         validation = Validation(connect(asked.cloud), asked)
+        validation.look_for_rights()
         if asked.virsh:
             validation.look_for_libvirt()
     except Cannot as reason:

@@ -238,6 +238,23 @@ class ValidateTest(unittest.TestCase):
         self.assertEqual('it is in error',
                          rows['a server starts with its minimum']['text'])
 
+    def test_a_member(self):
+        """It can be told from a cloud on which elastic servers fail."""
+        refused = (
+            (self.cloud.compute, Answer(403, forbidden={
+                'message': 'Not os-services'})),
+            (self.cloud.placement, Answer(403, errors=[
+                {'detail': 'Not resource_providers'}])))
+        for service, answer in refused:
+            with self.subTest(answer.text), mock.patch.object(
+                    service, 'get', side_effect=lambda *_, **__: answer), \
+                    contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(2, validate.main(['cloud']))
+                self.assertRegex(
+                    said.getvalue(),
+                    'cloud names no administrator: GET /(.*): Not \\1$')
+        self.cloud.compute.create_flavor.assert_not_called()
+
     def test_libvirt_that_does_not_answer(self):
         """It would be taken for the libvirt of another host."""
         for command in ('false', '/nonexistent/virsh -c x'):
