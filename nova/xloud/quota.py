@@ -74,9 +74,8 @@ def check(context, instance, growth, is_charged=False):
 
 
 def _check_unified_limits(context, project_id, growth, is_charged):
-    deltas = _deltas('class:' + orc.VCPU, 'class:' + orc.MEMORY_MB, growth)
-    if is_charged:
-        deltas = dict.fromkeys(deltas, 0)
+    asked = _deltas('class:' + orc.VCPU, 'class:' + orc.MEMORY_MB, growth)
+    deltas = dict.fromkeys(asked, 0) if is_charged else asked
     # Upstream's own check counts the whole flavor.
     enforcer = placement_limits._get_enforcer(context, project_id)
     try:
@@ -85,7 +84,19 @@ def _check_unified_limits(context, project_id, growth, is_charged):
         # Since 31.0.0 a limit that nobody set may be ignored.
         should_enforce = getattr(limit_utils, 'should_enforce', None)
         if should_enforce is None or should_enforce(error):
+            if is_charged:
+                error = _without(error, asked)
             raise exception.TooManyInstances(str(error))
+
+
+def _without(error, asked):
+    """What was said of a usage that includes the growth, without it."""
+    return limit_exceptions.ProjectOverLimit(error.project_id, [
+        limit_exceptions.OverLimitInfo(
+            info.resource_name, info.limit,
+            info.current_usage - asked[info.resource_name],
+            asked[info.resource_name])
+        for info in error.over_limit_info_list])
 
 
 def _check_legacy_quota(context, instance, growth, is_charged):

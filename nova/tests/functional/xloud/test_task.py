@@ -561,7 +561,8 @@ class QuotaTestCase(task_base.TaskBase):
         self.useFixture(limit_fixture.LimitFixture(
             {'class:VCPU': 10, 'class:MEMORY_MB': 65536, 'servers': 9,
              'class:DISK_GB': 99}, {}))
-        self.check_two_at_once()
+        self.assertIn('limit of 10 due to current usage 10 and delta 6',
+                      self.check_two_at_once())
 
     def test_not_checked_again(self):
         self.flags(recheck_quota=False, group='quota')
