@@ -16,6 +16,7 @@ What is refused has changed nothing: not the books, the allocation or the
 guest.
 """
 
+import datetime
 from unittest import mock
 
 import fixtures
@@ -25,6 +26,7 @@ from oslo_limit import exception as limit_exceptions
 from oslo_limit import fixture as limit_fixture
 from oslo_messaging._drivers import impl_fake
 from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import timeutils
 from placement import db_api as placement_db
 import sqlalchemy
 
@@ -642,6 +644,29 @@ class TracesTestCase(answers_base.AnswersBase):
         self.guest.follow()
         self.reconcile()
         self.assertEqual([GROWN], told())
+
+
+    def test_usage_of_a_period_that_ended_before_the_change(self):
+        """The audit tells what is charged when it runs."""
+        # Nova asks who was launched before that, cut to whole seconds.
+        instance = self.instance(self.server)
+        instance.launched_at -= datetime.timedelta(seconds=1)
+        instance.save()
+        ended = timeutils.utcnow()
+        period = (ended - datetime.timedelta(hours=1), ended)
+        self.flags(instance_usage_audit=True)
+        self.post(202, current_vcpus=6)
+        with mock.patch('nova.utils.last_completed_audit_period',
+                        return_value=period), self.cell() as cell:
+            self.compute.manager._instance_usage_audit(cell)
+        (before, audited) = [
+            (message.payload['vcpus'], message.payload['audit_period_ending'])
+            for message in self.notifier.notifications
+            if message.event_type == 'compute.instance.exists']
+        self.assertEqual((2, 6), (before[0], audited[0]))
+        # So whoever sorts by that bills the change for before it.
+        self.assertEqual(str(ended), audited[1])
+        self.assertLess(audited[1], before[1])
 
 
 class CostTestCase(answers_base.AnswersBase):
