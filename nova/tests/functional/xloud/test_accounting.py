@@ -14,6 +14,7 @@
 
 import datetime
 import io
+from unittest import mock
 
 import fixtures
 from oslo_limit import fixture as limit_fixture
@@ -21,6 +22,7 @@ from oslo_utils import timeutils
 
 from nova.cmd import manage
 from nova import context
+from nova import exception
 from nova.limit import local as local_limit
 from nova import quota
 from nova.tests.functional.xloud import accounting_base
@@ -127,6 +129,28 @@ class LegacyQuotaTestCase(accounting_base.AccountingTestCase):
         server = self._unshelve_server(server)
         self.assertEqual(charge, self.get_used())
         self.assert_charged(server, charge, 'host1')
+
+
+    def test_a_server_that_its_host_could_not_start(self):
+        """Nothing is allocated, and the database counts its minimum."""
+        with mock.patch.object(
+                self.computes['host1'].manager.driver, 'spawn',
+                side_effect=exception.NovaException('by the test')):
+            server = self._create_server(
+                flavor_id=self.flavor, networks='none',
+                expected_state='ERROR')
+        self.assertEqual({}, self.allocated(server['id']))
+        self.assert_used(host1=NOTHING)
+        self.assertEqual(
+            NOTHING if self.twice else base.MINIMUM, self.get_used())
+        (listed,) = self.admin_api.api_get(
+            '/os-xloud-adjust').body['xloud_servers']
+        self.assertEqual(
+            (server['id'], None, *base.MINIMUM),
+            (listed['id'], listed['host'], listed['allocated_vcpus'],
+             listed['allocated_memory_mb']))
+        self._delete_server(server)
+        self.assertEqual(NOTHING, self.get_used())
 
 
 class ResizeQuotaTestCase(accounting_base.AccountingTestCase):
