@@ -29,10 +29,12 @@ from oslo_log import log as logging
 from oslo_utils import timeutils
 
 from nova.compute import instance_actions
+from nova.compute import utils as compute_utils
 import nova.context
 from nova.db.main import api as db
 from nova import exception
 from nova import objects
+from nova import rpc
 from nova.xloud import failures
 from nova.xloud import situation
 from nova.xloud import size
@@ -136,7 +138,23 @@ def record_flavor(instance, flavor) -> None:
     after.vcpus, after.memory_mb = size.change_flavor(after, flavor)
     # The books are about the new flavor already.
     after.flavor = flavor
+    if size.charged(after) != size.charged(instance):
+        # Nova did so when the move began, perhaps hours ago.
+        close_billing_period(
+            instance._context or nova.context.get_admin_context(), instance,
+            instance.host)
     settled(instance, situation.sizes_of(instance), situation.sizes_of(after))
+
+
+def close_billing_period(context, instance, host: str) -> None:
+    """Report what a server was charged until now. The caller changes that."""
+    try:
+        compute_utils.notify_usage_exists(
+            rpc.get_notifier('compute', host), context, instance, host,
+            current_period=True)
+    except Exception:
+        LOG.exception('The notification of the usage so far failed.',
+                      instance=instance)
 
 
 def make_up(instance, request_id, before, after, when) -> None:

@@ -26,11 +26,9 @@ import typing as ty
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
-from nova.compute import utils as compute_utils
 from nova import exception
 from nova.i18n import _
 from nova import objects
-from nova import rpc
 from nova.xloud import action
 from nova.xloud import allocation
 from nova.xloud import entries
@@ -201,7 +199,8 @@ class Ledger:
         before = instance.obj_clone()
         record()
         if size.charged(instance) != charged:
-            _close_billing_period(context, before, self._compute.host)
+            action.close_billing_period(
+                context, before, self._compute.host)
         elif entries.of(instance) == entries.of(before):
             # Drop the sign of a writer, too.
             instance.system_metadata = before.system_metadata
@@ -266,13 +265,3 @@ class Ledger:
         # Do not use any provider with an allocation of the server: after an
         # evacuation, that can be the one that it left.
         return self._compute.rt.compute_nodes[instance.node].uuid
-
-
-def _close_billing_period(context, instance, host):
-    try:
-        compute_utils.notify_usage_exists(
-            rpc.get_notifier('compute', host), context, instance, host,
-            current_period=True)
-    except Exception:
-        LOG.exception('The notification of the usage so far failed.',
-                      instance=instance)

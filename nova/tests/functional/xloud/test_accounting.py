@@ -394,6 +394,28 @@ class UsageTestCase(accounting_base.AccountingTestCase):
         self.audit()
         self.assertEqual((3, 1536), self.get_notified(plain, 'exists'))
 
+    def test_the_period_ends_when_a_resize_changes_the_charge(self):
+        """Its disks may take hours from the host that it begins on."""
+        self.start_host('host2')
+        server = self.create_server(self.flavor)
+        charge = self.change_sizes(server, size.Size(5, 6144))
+        new = size.Size(1, 512)
+
+        def told(after, before):
+            types = [notification.event_type.split('.', 2)[-1]
+                     for notification in self.notifier.notifications]
+            self.assertIn('exists', types[
+                types.index(after):types.index(before)])
+            found = self.get_notified(server, 'exists')
+            self.notifier.notifications.clear()
+            return found
+
+        server = self._resize_server(
+            server, self.create_elastic_flavor(minimum=new))
+        self.assertEqual(charge, told('resize.end', 'finish_resize.start'))
+        server = self._revert_resize(server)
+        self.assertEqual(new, told('resize.revert.start', 'resize.revert.end'))
+
 
 class HealTestCase(accounting_base.AccountingTestCase):
     """nova-manage placement heal_allocations"""
