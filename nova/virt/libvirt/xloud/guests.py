@@ -47,8 +47,10 @@ class ElasticGuests:
     def states(self, instances, wait=False, renew=False) -> ty.Dict[
             str, elastic_guest.GuestState]:
         """As ComputeDriver.get_elastic_guests()."""
+        states = self._observer.states(instances, wait, renew)
+        # Not before that: it would wait for a libvirtd that hangs.
         self._boot_sizes.mend(instances)
-        return self._observer.states(instances, wait, renew)
+        return states
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
         """As ComputeDriver.set_elastic_guest()."""

@@ -230,14 +230,16 @@ class Observer:
             self.runs.pop(uuid, None)
 
     def _connect(self):
-        connection = self._host.get_connection()
+        # Nova tries the connection each time, and a libvirtd that hangs never
+        # answers that.
+        connection = patience.call(self._host.get_connection)
         if connection is not self._connection:
             # Ids and events belong to a connection, too.
             self._connection = connection
             self.domains, self.runs = {}, {}
             self._hears_devices = False
             try:
-                events.register(connection, self._host)
+                patience.call(events.register, connection, self._host)
                 self._hears_devices = True
             except libvirt_guest.libvirt.libvirtError as error:
                 LOG.warning('libvirt does not report when devices of elastic '
@@ -249,7 +251,8 @@ class Observer:
         libvirt = libvirt_guest.libvirt
         self.domains = {
             domain.UUIDString(): domain
-            for domain in connection.listAllDomains(
+            for domain in patience.call(
+                connection.listAllDomains,
                 libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE |
                 libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)}
         # Another thread may add a run meanwhile.

@@ -13,7 +13,8 @@
 """Calls of libvirt that end in time.
 
 A QEMU that is stopped or hangs never answers, and a call that asks it never
-returns. libvirt lets later calls wait 30 seconds for the first one.
+returns. libvirt lets later calls wait 30 seconds for the first one. If
+libvirtd itself hangs, no call returns.
 
 libvirt serves five calls of one client at the same time, and reads no other
 call while they last. So if several QEMUs hang, such as with their storage,

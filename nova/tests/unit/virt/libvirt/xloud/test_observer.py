@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import contextlib
 import functools
 import threading
 import time
@@ -172,13 +173,32 @@ class StateTest(base.GuestsTestCase):
         error = self.assertRaises(fakelibvirt.libvirtError, self._state)
         self.assertIn('no answer within 0.01 seconds', str(error))
 
+    def test_libvirtd_hangs(self):
+        """Nova tries its connection before it asks anything."""
+        self._let_hang(self.driver._host, 'get_connection')
+        mend = self.useFixture(fixtures.MockPatchObject(
+            self.driver._boot_sizes, 'mend')).mock
+        error = self.assertRaises(fakelibvirt.libvirtError, self._state)
+        self.assertIn('no answer within 0.01 seconds', str(error))
+        # It would wait, too.
+        mend.assert_not_called()
+        self.assertRaises(
+            elastic_guest.GuestBusy, self._change, size.Size(2, 1024))
+
+    @ddt.data('listAllDomains', 'domainEventRegisterAny')
+    def test_libvirtd_hangs_at_the_first_look(self, name):
+        self._let_hang(self.connection, name)
+        with contextlib.suppress(fakelibvirt.libvirtError):
+            self._state()
+
     def _let_hang(self, owner, name):
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.xloud.patience.SECONDS', 0.01))
         released = threading.Event()
         self.addCleanup(released.set)
         self.useFixture(fixtures.MockPatchObject(
-            owner, name, side_effect=lambda *args: released.wait(10)))
+            owner, name, side_effect=lambda *args: (
+                released.wait(10) or self.fail('It was waited for'))))
 
     @ddt.data('XMLDesc', 'setMetadata', 'memoryStats')
     def test_qemu_hangs_when_a_run_is_looked_at(self, name):
