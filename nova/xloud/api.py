@@ -74,7 +74,8 @@ def adjust(compute_api, context, instance, vcpus, memory_mb, persist):
     # What has changed since has a record of its own.
     action.finish(context, instance, action.changes(
         before, reply.left or situation.sizes_of(instance)))
-    return xloud_status.of_elastic(context, instance, reply.guest, blocked)
+    return xloud_status.of_elastic(
+        context, instance, reply.guest, _unknown(reply) or blocked)
 
 
 @db.pick_context_manager_reader
@@ -202,14 +203,20 @@ def _ask_guest(compute_api, context, instance):
             _('The host of the server cannot change its size.'))
     except exception.Invalid:
         return None, _silent()
+    unknown = _unknown(reply)
+    if unknown:
+        return None, unknown
+    return reply.guest, blockers.of_host(compute_api, context, instance)
+
+
+def _unknown(reply):
+    """Why it is not known what a guest holds, as blockers."""
     if reply.is_missing:
-        return None, blockers.both(
+        return blockers.both(
             blockers.GUEST_MISSING,
             _('The server should run, but its host has no running guest of '
               'it.'))
-    if reply.guest is None:
-        return None, _silent()
-    return reply.guest, blockers.of_host(compute_api, context, instance)
+    return _silent() if reply.guest is None else []
 
 
 def _silent():

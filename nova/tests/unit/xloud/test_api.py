@@ -208,7 +208,19 @@ class AdjustTestCase(test.NoDBTestCase):
         self.calls.rpc.side_effect = rpcapi.HostSilent(
             instance_uuid='', reason='')
         self.calls.give_back.return_value = True
-        self.assertEqual('Unknown', self._adjust().condition)
+        self._assert_unknown('host_silent')
+
+    def test_accepted_and_the_guest_has_stopped(self):
+        self.calls.rpc.return_value = answer.Answer(is_missing=True)
+        self._assert_unknown('guest_missing')
+
+    def _assert_unknown(self, code):
+        """The blockers say why, as in the status right after it."""
+        status = self._adjust()
+        self.assertEqual('Unknown', status.condition)
+        self.assertEqual(
+            [(code, 'vcpus'), (code, 'memory_mb')],
+            [blocker[:2] for blocker in status.blockers])
 
     def test_lock(self):
         self.instance.locked = True
