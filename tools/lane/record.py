@@ -54,10 +54,13 @@ def _record(name, anew):
     with tempfile.TemporaryDirectory() as folder:
         recorded = hooks.Record(folder)
         os.environ.update(recorded.environ(str(tree.TREE), tree.base()))
-        outcome = running.run_lane(
-            'record', tree.TREE, f'./nova/tests/{name}',
-            selection.as_regex(files), '--exclude-regex',
-            selection.REPETITIONS)
+        outcome = counting.Outcome()
+        # Some hooks are for native threads alone, others for green ones.
+        for _mode in suites.in_each_mode(name, tree.LANES.concurrency):
+            outcome.add(running.run_lane(
+                'record', tree.TREE, f'./nova/tests/{name}',
+                selection.as_regex(files), '--exclude-regex',
+                selection.REPETITIONS))
         met = recorded.hooks_met()
     if outcome.failures:
         counting.show(f'{file} stays as it is: tests failed')

@@ -65,13 +65,23 @@ def suite(name, regexes, workers=running.WORKERS,
     Once for each way in which this release runs requests at once.
     """
     total = counting.Outcome()
-    asked = os.environ.get('XLOUD_CONCURRENCY', '').split()
-    for mode in asked or modes:
+    for _mode in in_each_mode(name, chosen(modes)):
+        total.add(_suite(name, regexes, workers))
+    return total
+
+
+def chosen(modes):
+    """Those that XLOUD_CONCURRENCY names, or else these."""
+    return os.environ.get('XLOUD_CONCURRENCY', '').split() or modes
+
+
+def in_each_mode(name, modes):
+    """Let what runs tests run them in one way after the other."""
+    for mode in modes:
         if len(tree.LANES.concurrency) > 1:
             counting.show(f'\n{name}, {mode}:')
         running.TEST_ENVIRON[CONCURRENCY_VARIABLE] = CONCURRENCY[mode]
-        total.add(_suite(name, regexes, workers))
-    return total
+        yield mode
 
 
 def _suite(name, regexes, workers):

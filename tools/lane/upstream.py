@@ -22,6 +22,14 @@ def upstream(arguments):
     """All of a suite; only what fails with us and not without us counts."""
     name = arguments.pop(0) if arguments[:1] and (
         arguments[0] in suites.SUITES) else 'unit'
+    total = counting.Outcome()
+    for _mode in suites.in_each_mode(
+            name, suites.chosen(tree.LANES.concurrency)):
+        total.add(_upstream(name, arguments))
+    return total
+
+
+def _upstream(name, arguments):
     test_path = f'./nova/tests/{name}'
     outcome = running.run_lane('upstream', tree.TREE, test_path, *arguments)
     regexes = sorted(filter(None, map(running.as_regex, outcome.failures)))

@@ -10,6 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import dataclasses
 import fcntl
 import os
 from pathlib import Path
@@ -26,6 +27,7 @@ from tools.lane import checks
 from tools.lane import command
 from tools.lane import counting
 from tools.lane import projects
+from tools.lane import record
 from tools.lane import running
 from tools.lane import suites
 from tools.lane import upstream
@@ -410,6 +412,55 @@ class UpstreamTest(unittest.TestCase):
             [both, ours, 'process-returncode'], base=[both])
         self.assertEqual([ours, 'process-returncode'], failures)
         self.assertEqual(3, len(verdicts))
+
+
+class ModeTest(unittest.TestCase):
+    """Which ways of running requests at once the tests are run in."""
+
+    def setUp(self):
+        def run_lane(*_args, **_kwargs):
+            self.modes.append(
+                running.TEST_ENVIRON[suites.CONCURRENCY_VARIABLE])
+            return counting.Outcome(passed=1)
+
+        self.modes = []
+        both = dataclasses.replace(
+            tree.LANES, concurrency=('threading', 'eventlet'))
+        for target, name, new in (
+                (tree, 'LANES', both),
+                (running, 'run_lane', run_lane),
+                (running, 'TEST_ENVIRON', dict(running.TEST_ENVIRON)),
+                (counting, 'show', lambda text: None)):
+            patched = mock.patch.object(target, name, new)
+            patched.start()
+            self.addCleanup(patched.stop)
+
+    def test_upstream(self):
+        self.assertEqual(2, upstream.upstream([]).passed)
+        self.assertEqual(['true', 'false'], self.modes)
+
+    def test_upstream_in_one(self):
+        with mock.patch.dict(os.environ, XLOUD_CONCURRENCY='eventlet'):
+            self.assertEqual(1, upstream.upstream(['functional']).passed)
+        self.assertEqual(['false'], self.modes)
+
+    def test_record(self):
+        """Who calls a hook that only one of them has is known, too."""
+        with mock.patch.object(hooks, 'in_tree', lambda *args: {'a.py:b'}), (
+                mock.patch.object(tree, 'base')), (
+                mock.patch.object(tree, 'touched', lambda: [])), (
+                mock.patch.object(tree, 'added', lambda: [])), (
+                mock.patch.object(hooks, 'Record')) as recorded, (
+                mock.patch.object(selection, 'callers_of',
+                                  lambda *args: ['nova/tests/unit/test_a.py'])
+                ), mock.patch.object(
+                    selection.Callers, 'save') as save, (
+                mock.patch.dict(os.environ, XLOUD_CONCURRENCY='eventlet')):
+            recorded.return_value.environ.return_value = {}
+            recorded.return_value.hooks_met.return_value = {}
+            self.assertEqual(2, record.record(['unit']).passed)
+        self.assertEqual(['true', 'false'], self.modes)
+        save.assert_called_once()
 
 
 class TreeTest(unittest.TestCase):
