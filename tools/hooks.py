@@ -31,7 +31,7 @@ import sys
 import typing as ty
 
 # What tells the processes of a recorded run that they are recorded.
-VARIABLE = 'XLOUD_RECORD'
+VARIABLE = 'XLOUD_RECORD_HOOKS'
 _MET = '__hook_is_met__'
 _HUNK = re.compile(r'^@@ -\S+ \+(\d+)(?:,(\d+))? @@', re.M)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

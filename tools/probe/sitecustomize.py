@@ -20,7 +20,7 @@ if os.environ.get('XLOUD_LANE'):
     # of them as often as by default takes a sixth of the time of a lane.
     gc.set_threshold(*gc.get_threshold()[:2], 300)
 
-if os.environ.get('XLOUD_RECORD'):
+if os.environ.get('XLOUD_RECORD_HOOKS'):
     from tools import hooks
 
     hooks.start_recording(os.environ[hooks.VARIABLE])
