@@ -111,14 +111,14 @@ def _suite(name, regexes, workers):
 
 def pick(name):
     return selection.pick(name, str(tree.TREE), tree.base(), tree.touched(),
-                          selection.Callers.load(_known_callers(name)))
+                          selection.Callers.load(known_callers(name)))
 
 
 def callers_file(name, release=tree.RELEASE):
     return str(tree.ROOT / 'tools' / 'callers' / f'{release}-{name}.txt')
 
 
-def _known_callers(name):
+def known_callers(name):
     """What is recorded of this release, or else of the nearest older one.
 
     Most tests have the same name there.  A function that has another name is

@@ -444,23 +444,44 @@ class ModeTest(unittest.TestCase):
             self.assertEqual(1, upstream.upstream(['functional']).passed)
         self.assertEqual(['false'], self.modes)
 
-    def test_record(self):
-        """Who calls a hook that only one of them has is known, too."""
-        with mock.patch.object(hooks, 'in_tree', lambda *args: {'a.py:b'}), (
+    def record(self, in_tree, known=''):
+        """What is saved, where an older release has recorded something."""
+        def save(callers, path):
+            saved.append((callers, path))
+
+        saved = []
+        with tempfile.NamedTemporaryFile('w') as older, (
+                mock.patch.object(hooks, 'in_tree', lambda *args: in_tree)), (
                 mock.patch.object(tree, 'base')), (
-                mock.patch.object(tree, 'touched', lambda: [])), (
-                mock.patch.object(tree, 'added', lambda: [])), (
+                mock.patch.object(tree, 'touched', list)), (
+                mock.patch.object(tree, 'added', list)), (
                 mock.patch.object(hooks, 'Record')) as recorded, (
                 mock.patch.object(selection, 'callers_of',
                                   lambda *args: ['nova/tests/unit/test_a.py'])
-                ), mock.patch.object(
-                    selection.Callers, 'save') as save, (
-                mock.patch.dict(os.environ, XLOUD_CONCURRENCY='eventlet')):
+                ), mock.patch.object(selection.Callers, 'save', save), (
+                mock.patch.object(suites, 'known_callers',
+                                  lambda name: older.name)):
+            older.write(known)
+            older.flush()
             recorded.return_value.environ.return_value = {}
-            recorded.return_value.hooks_met.return_value = {}
-            self.assertEqual(2, record.record(['unit']).passed)
+            recorded.return_value.hooks_met.return_value = {
+                'nova.new': set(in_tree)}
+            record.record(['unit'])
+        [(callers, path)] = saved
+        self.assertEqual(suites.callers_file('unit'), path)
+        return callers
+
+    def test_record(self):
+        """Who calls a hook that only one of them has is known, too."""
+        with mock.patch.dict(os.environ, XLOUD_CONCURRENCY='eventlet'):
+            self.record({'a.py:b'})
         self.assertEqual(['true', 'false'], self.modes)
-        save.assert_called_once()
+
+    def test_record_goes_on_from_what_the_lane_knows(self):
+        callers = self.record({'a.py:b', 'c.py:d'}, known=(
+            'hook a.py:b\nhook gone.py:e\ntest nova.older\n'))
+        self.assertEqual({'a.py:b', 'c.py:d'}, callers.hooks)
+        self.assertEqual({'nova.older', 'nova.new'}, callers.tests)
 
 
 class TreeTest(unittest.TestCase):
