@@ -78,14 +78,15 @@ def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
 
 def _of_running(known, actual):
     """The condition of a guest that is not as it should be, or None."""
-    sizes, outcome, online = (
-        known.sizes, known.outcome, known.guest.online_vcpus)
+    sizes, online = known.sizes, known.guest.online_vcpus
+    # How the last change of an earlier run ended says nothing about this one.
+    outcome = None if known.is_start else known.outcome
     noted = outcome[0] if outcome else None
     has_time = known.is_held_up and known.is_settling or situation.is_waiting(
         known.changed_at, known.now, known.settle_timeout)
     # Reconcile looks at what a guest does by itself before this judges.
     is_starting = (
-        known.guest.is_returning or
+        known.is_start or known.guest.is_returning or
         not known.is_settling and outcome is None or
         situation.is_waiting(
             known.started_at, known.now, known.settle_timeout))

@@ -71,6 +71,15 @@ class ConditionTestCase(test.NoDBTestCase):
         self.assertEqual((condition.SETTLED, None),
                          evaluate(middle, boot=small))
 
+    def test_new_run_that_nobody_has_looked_at(self):
+        for noted in (condition.PARTIAL, condition.OVERCOMMITTED):
+            outcome = noted, 'so'
+            # Its balloon driver has not loaded yet.
+            self.assertEqual(condition.IN_PROGRESS, evaluate(
+                large, charged=middle, outcome=outcome, is_start=True)[0])
+            self.assertEqual(condition.SETTLED, evaluate(
+                middle, outcome=outcome, is_start=True)[0])
+
     def test_a_mib_of_rounding_counts_as_reached(self):
         for memory_mb, expected in ((2046, condition.PARTIAL),
                                     (2047, condition.SETTLED),
