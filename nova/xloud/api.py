@@ -212,10 +212,7 @@ def _ask_guest(compute_api, context, instance):
 def _unknown(reply):
     """Why it is not known what a guest holds, as blockers."""
     if reply.is_missing:
-        return blockers.both(
-            blockers.GUEST_MISSING,
-            _('The server should run, but its host has no running guest of '
-              'it.'))
+        return blockers.missing()
     return _silent() if reply.guest is None else []
 
 

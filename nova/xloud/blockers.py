@@ -163,6 +163,11 @@ def _no_statistics(guest) -> ty.Optional[str]:
              'can be added but not taken.')
 
 
+def missing() -> ty.List[Blocker]:
+    return both(GUEST_MISSING, _(
+        'The server should run, but its host has no running guest of it.'))
+
+
 def fixed(vcpus: int) -> Blocker:
     """Its configuration was made without a range of vCPUs."""
     return Blocker(VCPUS_FIXED, VCPUS, _(

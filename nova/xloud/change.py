@@ -213,8 +213,10 @@ class Change:
         """The desired and the boot size that the request leads to."""
         request, instance = self._request, self.instance
         is_active = instance.vm_state == vm_states.ACTIVE
+        if elastic_guest.is_missing(instance, guest.running):
+            raise self._conflict(blockers.missing()[0].message)
         if guest.running != is_active:
-            raise self._conflict(_('its guest has just started or stopped.'))
+            raise self._conflict(_('its guest has just started.'))
         if not is_active and not request.persist:
             raise self._conflict(_(
                 'it is shut off, so only the size of its next start can '

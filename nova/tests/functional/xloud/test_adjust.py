@@ -847,7 +847,8 @@ class StartTestCase(adjust_base.AdjustTestCase):
             ('Unknown', None, {'guest_missing'}),
             (status['condition'], status['actual_vcpus'],
              {blocker['code'] for blocker in status['blockers']}))
-        self.assert_refused('just started or stopped', 4, 4096)
+        # The same that the status says
+        self.assert_refused(status['blockers'][0]['message'], 4, 4096)
 
         self.api.post_server_action(self.server['id'], {'os-stop': None})
         self._wait_for_state_change(self.server, 'SHUTOFF')
