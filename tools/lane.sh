@@ -11,7 +11,7 @@ start_lane() {
     shift
     # The guests take longest. The other lanes have what they leave.
     [ "$lane" = hypervisor ] || after=("${after_guests[@]}")
-    rm -f "$LOGS/$lane.waits"
+    rm -f "$LOGS/$lane.waits" "$LOGS/$lane.ended"
     : >"$log"
     exec {shown}<"$log"
     printed[$lane]=$shown began[$lane]=$SECONDS
@@ -20,22 +20,25 @@ start_lane() {
     {
         XLOUD_LANE_WAITS=$PWD/$LOGS/$lane.waits \
             "${after[@]}" tox run -q -e "$lane" -- "$@" >>"$log" 2>&1 </dev/null
-        status=$?
-        printf '%s\n' "$SECONDS" >"$LOGS/$lane.ended"
-        exit "$status"
+        printf '%s %s\n' "$?" "$SECONDS" >"$LOGS/$lane.ended"
     } &
     running[$lane]=$!
     set +m
 }
 
-is_running() { kill -0 "${running[$1]}" 2>/dev/null; }
+# Another process may have the number of a lane that has ended. Then "wait" no
+# longer knows the lane, either.
+has_said_how() { [ -s "$LOGS/$1.ended" ]; }
+is_running() {
+    ! has_said_how "$1" && kill -0 "${running[$1]}" 2>/dev/null
+}
 
 # Show what it prints, from where this was left, until it ends or a file is
 # there: LANE [FILE]
 follow() {
     while is_running "$1" && [ ! -e "${2:-}" ]; do
         cat <&"${printed[$1]}"
-        sleep 0.2
+        sleep 0.5
     done
     cat <&"${printed[$1]}"
 }
@@ -65,9 +68,9 @@ finish_lanes() {
 }
 
 end_lanes() {
-    local pid
-    for pid in "${running[@]}"; do
-        kill -- "-$pid" 2>/dev/null
+    local lane
+    for lane in "${!running[@]}"; do
+        has_said_how "$lane" || kill -- "-${running[$lane]}" 2>/dev/null
     done
 }
 
@@ -80,13 +83,14 @@ closing_line() {
 # Add what a lane that has ended said.
 count_lane() {
     local lane=$1 status line took ended p f s
-    wait "${running[$lane]}"
-    status=$?
     unset "running[$lane]"
+    # What it said after follow saw that it waits.
+    cat <&"${printed[$lane]}"
+    # One that was killed has not said it.
+    read -r status ended <"$LOGS/$lane.ended" || status=1 ended=$SECONDS
     line=$(closing_line "$lane")
     # A lane that died before it could count is one failure.
     [ -n "$line" ] || line="$lane: 0 passed, 1 failed, 0 skipped"
-    ended=$(cat "$LOGS/$lane.ended")
     took=$(sed -n "s/^$lane took \(.* s\) of the processors$/, CPU \1/p" \
         "$LOGS/$lane.log" | tail -n 1)
     summary+=("$line  ($((ended - began[$lane])) s$took)")

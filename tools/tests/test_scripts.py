@@ -257,6 +257,42 @@ class LanesTest(Case):
         process = Path('/proc', started[1].read_text().strip())
         wait_for(lambda: not process.exists())
 
+    def test_no_other_release_begins_in_a_run_that_is_ended(self):
+        for release in ('2024.1', '2026.2'):
+            self.write(f'patches/{release}/lanes.ini', '')
+        # Ctrl-C does the same, but in the background nobody hears that.
+        self.write('build/tox-venv/bin/tox', 'echo begun >>begun\n'
+                   'script=$(sed -n "s/^PPid:.//p" /proc/$PPID/status)\n'
+                   'kill -TERM $script\nexec sleep 60')
+        done = self.run_script(ROOT, 'run_tests.sh', '--release', 'all',
+                               'unit')
+        self.assertEqual(143, done.returncode, done.stdout)
+        self.assertEqual('begun\n', (self.folder / 'begun').read_text())
+
+    def test_the_number_of_a_lane_that_has_ended_is_used_again(self):
+        """The script itself starts enough for that in an hour."""
+        (self.folder / 'logs').mkdir()
+        self.write('bin/say', '')
+        self.write('bin/tox', 'echo "$4: 1 passed, 0 failed, 0 skipped"')
+        self.write('bin/forget', '''
+            set -u
+            LOGS=logs
+            . tools/lane.sh
+            start_lane pep8
+            wait
+            # It has another number now, of a process that is none of ours
+            # and goes on.
+            running[pep8]=$PPID
+            run_lane pep8
+            end_lanes
+            echo "$passed passed, $failed failed"''')
+        done = subprocess.run(
+            ['bash', 'bin/forget'], text=True, cwd=self.folder, timeout=60,
+            env={'PATH': f'{self.folder}/bin'}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        self.assertEqual('pep8: 1 passed, 0 failed, 0 skipped\n'
+                         '1 passed, 0 failed\n', done.stdout)
+
     def test_a_machine_without_a_kernel_unpacks_one(self):
         shutil.rmtree(self.folder / 'kernels')
         done = self.run_script(DEBIAN, 'run_tests.sh', 'hypervisor')
