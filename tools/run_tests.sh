@@ -65,10 +65,14 @@ why_not() {
 
 # All releases, one after another: each as if it were named alone.
 run_every_release() {
-    local release lines=() failed=0
+    local release lines=() failed=0 status
     for release in "${releases[@]}"; do
         say "release $release"
-        "tools/${BASH_SOURCE[0]##*/}" --release "$release" "$@" || failed=1
+        status=0
+        "tools/${BASH_SOURCE[0]##*/}" --release "$release" "$@" || status=$?
+        # Somebody has ended it.
+        [ "$status" -lt 128 ] || exit "$status"
+        [ "$status" -eq 0 ] || failed=1
         while read -r line; do
             lines+=("$release  $line")
         done < <(cat "$LOGS/$release/summary" 2>/dev/null ||
