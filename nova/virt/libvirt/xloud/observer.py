@@ -242,6 +242,10 @@ class Observer:
                 patience.call(events.register, connection, self._host)
                 self._hears_devices = True
             except libvirt_guest.libvirt.libvirtError as error:
+                if not patience.was_made(error):
+                    # The next look tries it again.
+                    self._connection = None
+                    raise
                 LOG.warning('libvirt does not report when devices of elastic '
                             'servers change, so Nova looks at each server '
                             'every time: %s', error)

@@ -24,6 +24,7 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import xloud_libvirt
 from nova.tests.unit.virt.libvirt.xloud import base
 from nova.tests.unit.virt.libvirt.xloud import fakes
+from nova.virt.libvirt.xloud import patience
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
 
@@ -190,6 +191,29 @@ class StateTest(base.GuestsTestCase):
         self._let_hang(self.connection, name)
         with contextlib.suppress(fakelibvirt.libvirtError):
             self._state()
+
+    def test_others_hang_at_the_first_look(self):
+        """The connection reports devices all the same, later."""
+        connect = self.driver._host.get_connection
+        others = [object() for _ in range(patience._MOST_OPEN)]
+
+        def then_others_hang():
+            connection = connect()
+            for other in others:
+                patience._calls._open.add(other)
+                patience._calls.abandon(other)
+            return connection
+
+        with mock.patch.object(
+                self.driver._host, 'get_connection', then_others_hang):
+            error = self.assertRaises(fakelibvirt.libvirtError, self._state)
+        self.assertIn('calls have not ended', str(error))
+        for other in others:
+            patience._calls.end(other)
+        register = self.useFixture(fixtures.MockPatchObject(
+            self.connection, 'domainEventRegisterAny')).mock
+        self._state()
+        register.assert_called()
 
     def _let_hang(self, owner, name):
         self.useFixture(fixtures.MonkeyPatch(
