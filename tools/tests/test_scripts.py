@@ -38,7 +38,8 @@ COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
           'release.sh', 'run_tests.sh', 'sandbox.sh')
 TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'cmp', 'comm', 'cp', 'cut',
               'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice',
-              'rm', 'sed', 'sh', 'sleep', 'sort', 'tail', 'tr', 'true', 'xargs')
+              'rm', 'sed', 'sh', 'sleep', 'sort', 'tail', 'tr', 'true',
+              'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
@@ -192,7 +193,8 @@ class LanesTest(Case):
                 sleep 0.1
             done
             echo "$4: 1 passed, 0 failed, 0 skipped"''')
-        done = self.run_script(ROOT, 'run_tests.sh', 'pep8', 'packages', 'hypervisor')
+        done = self.run_script(ROOT, 'run_tests.sh', 'pep8', 'packages',
+                               'hypervisor')
         self.assertEqual(0, done.returncode, done.stdout)
         self.assertEqual(
             ['pep8 starts, yes', 'packages starts, yes',

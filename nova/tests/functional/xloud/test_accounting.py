@@ -130,7 +130,6 @@ class LegacyQuotaTestCase(accounting_base.AccountingTestCase):
         self.assertEqual(charge, self.get_used())
         self.assert_charged(server, charge, 'host1')
 
-
     def test_a_server_that_its_host_could_not_start(self):
         """Nothing is allocated, and the database counts its minimum."""
         with mock.patch.object(

@@ -645,7 +645,6 @@ class TracesTestCase(answers_base.AnswersBase):
         self.reconcile()
         self.assertEqual([GROWN], told())
 
-
     def test_usage_of_a_period_that_ended_before_the_change(self):
         """The audit tells what is charged when it runs."""
         # Nova asks who was launched before that, cut to whole seconds.
