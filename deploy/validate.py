@@ -343,7 +343,10 @@ class Validation:
         """
         for service, path in ((self.cloud.compute, '/os-services'),
                               (self.cloud.placement, '/resource_providers')):
-            answer = service.get(path)
+            try:
+                answer = service.get(path)
+            except _errors() as error:
+                raise Cannot(f'{self.asked.cloud}: GET {path}: {error}')
             if answer.status_code == 403:
                 raise Cannot(f'{self.asked.cloud} names no administrator: '
                              f'GET {path}: {_message(answer)}')

@@ -255,6 +255,16 @@ class ValidateTest(unittest.TestCase):
                     'cloud names no administrator: GET /(.*): Not \\1$')
         self.cloud.compute.create_flavor.assert_not_called()
 
+    def test_a_service_that_cannot_be_reached(self):
+        """No step has failed then, and nothing was made."""
+        for service in (self.cloud.compute, self.cloud.placement):
+            with mock.patch.object(
+                    service, 'get', side_effect=OSError('gone')), \
+                    contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(2, validate.main(['cloud']))
+            self.assertRegex(said.getvalue(), 'cloud: GET /.*: gone$')
+        self.cloud.compute.create_flavor.assert_not_called()
+
     def test_libvirt_that_does_not_answer(self):
         """It would be taken for the libvirt of another host."""
         for command in ('false', '/nonexistent/virsh -c x'):
