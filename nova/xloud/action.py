@@ -30,6 +30,7 @@ from oslo_utils import timeutils
 
 from nova.compute import instance_actions
 from nova.compute import utils as compute_utils
+import nova.conf
 import nova.context
 from nova.db.main import api as db
 from nova import exception
@@ -39,6 +40,7 @@ from nova.xloud import failures
 from nova.xloud import situation
 from nova.xloud import size
 
+CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 SETTLE = 'compute_settle'
@@ -142,12 +144,15 @@ def record_flavor(instance, flavor) -> None:
         # Nova did so when the move began, perhaps hours ago.
         close_billing_period(
             instance._context or nova.context.get_admin_context(), instance,
-            instance.host)
+            CONF.host)
     settled(instance, situation.sizes_of(instance), situation.sizes_of(after))
 
 
 def close_billing_period(context, instance, host: str) -> None:
-    """Report what a server was charged until now. The caller changes that."""
+    """Report what a server was charged until now. The caller changes that.
+
+    :param host: which reports it
+    """
     try:
         compute_utils.notify_usage_exists(
             rpc.get_notifier('compute', host), context, instance, host,

@@ -399,6 +399,8 @@ class UsageTestCase(accounting_base.AccountingTestCase):
         server = self.create_server(self.flavor)
         charge = self.change_sizes(server, size.Size(5, 6144))
         new = size.Size(1, 512)
+        # All hosts of this test have one configuration.
+        self.flags(host='sender')
 
         def told(after, before):
             types = [notification.event_type.split('.', 2)[-1]
@@ -406,6 +408,11 @@ class UsageTestCase(accounting_base.AccountingTestCase):
             self.assertIn('exists', types[
                 types.index(after):types.index(before)])
             found = self.get_notified(server, 'exists')
+            # Not the host that the server is about to leave.
+            self.assertIn(
+                ('compute.instance.exists', 'compute.sender'),
+                [(notification.event_type, notification.publisher_id)
+                 for notification in self.notifier.notifications])
             self.notifier.notifications.clear()
             return found
 
