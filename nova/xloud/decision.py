@@ -179,6 +179,12 @@ def _accept(known, case):
     if case.outcome and accepted == case.desired:
         # Nothing has changed: it holds less than its minimum.
         return case.desired, case.outcome
+    if case.outcome:
+        # Nobody has asked it since for more than to keep what it held.
+        return accepted, (condition.PARTIAL, _(
+            'The guest holds %(held)s. It had %(desired)s when its last '
+            'change was given up.') % {
+                'held': case.held, 'desired': case.desired})
     return accepted, (condition.PARTIAL, _refusal(known, case))
 
 

@@ -377,6 +377,16 @@ class DecideTestCase(test.NoDBTestCase):
             decide(fake_sizes(), fake_guest(MINIMUM),
                    outcome=decision.outcome).outcome)
 
+    def test_a_vcpu_leaves_after_it_was_given_up(self):
+        before, left = size.Size(3, 1024), size.Size(2, 1024)
+        decision = decide(
+            fake_sizes(desired=before), fake_guest(left),
+            outcome=(condition.PARTIAL, 'It did not give back vCPUs.'))
+        found, reason = decision.outcome
+        self.assertEqual((left, condition.PARTIAL), (decision.desired, found))
+        self.assertIn('had %s' % (before,), reason)
+        self.assertNotIn('did not take', reason)
+
     def test_one_mib_of_rounding_is_reached(self):
         for memory_mb in (1023, 1025):
             self.assertEqual(
