@@ -36,9 +36,11 @@ is_running() {
 # Show what it prints, from where this was left, until it ends or a file is
 # there: LANE [FILE]
 follow() {
+    local pause=0.1
     while is_running "$1" && [ ! -e "${2:-}" ]; do
         cat <&"${printed[$1]}"
-        sleep 0.5
+        sleep "$pause"
+        pause=1
     done
     cat <&"${printed[$1]}"
 }

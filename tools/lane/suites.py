@@ -35,7 +35,8 @@ QUICK_TESTS = {
 # What the newest release has to pass each time: an adjust, its events and its
 # lock, a move, and an upgrade from the oldest.
 CORE = (r'^nova\.tests\.functional\.xloud\.test_'
-        r'(adjust\.Live|live_migration|task\.(Lock|SeveralAtOnce)|upgrade)')
+        r'(adjust\.Live|task\.(Lock|SeveralAtOnce)|upgrade|'
+        r'live_migration\.MovingBalloonTestCase\.test_(aborted|completed)$)')
 SLOW_TOOL_TESTS = (
     r'tools\.tests\.|benchmarks\.|Killed|TestSame|TestDrift|TestExport')
 
