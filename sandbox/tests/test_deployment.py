@@ -10,8 +10,10 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -191,4 +193,4 @@ class KilledTest(unittest.TestCase):
                                  deployment.descendants(started.pid))
                 self.assertEqual([], deployment.descendants(child))
             finally:
-                subprocess.run(['kill', str(child)], check=True)
+                os.kill(child, signal.SIGTERM)
