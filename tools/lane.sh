@@ -1,5 +1,5 @@
 # Run lanes, show what they print and count what they say. For scripts that
-# have LOGS, say and the functions of lanes.sh.
+# have LOGS and the function say.
 
 declare -A running=() began=() printed=()
 postponed=() after_guests=()
