@@ -162,6 +162,24 @@ def close_billing_period(context, instance, host: str) -> None:
                       instance=instance)
 
 
+def learn_charge(context, instance) -> None:
+    """Have a host report what another has charged a server meanwhile.
+
+    The host that a server has left reports last that it has moved.
+    """
+    if not size.is_elastic(instance.flavor):
+        return
+    with failures.warned(
+            LOG, 'The notification of a move has what was charged when the '
+            'move began: %s', instance=instance):
+        charge = size.charged(objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=[]))._asdict()
+        for field, value in charge.items():
+            setattr(instance, field, value)
+        # The other host has saved it.
+        instance.obj_reset_changes(charge)
+
+
 def make_up(instance, request_id, before, after, when) -> None:
     """Record what a request has changed if its action does not say so.
 

@@ -19,6 +19,7 @@ import ddt
 import fixtures
 
 from nova import exception
+from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
@@ -103,6 +104,35 @@ class MovingBalloonTestCase(adjust_base.AdjustTestCase):
         self.assert_settled('host2', HALFWAY)
         self.guest.held = base.MINIMUM
         self.assert_settled('host2', base.MINIMUM)
+
+    def test_last_notification(self):
+        """The host that it has left reports what was charged on arrival."""
+        self.end('host1', 'completed', HALFWAY)
+        self._live_migrate(self.server)
+        self.assertEqual(HALFWAY, size.charged(self.instance(self.server)))
+        self.assertEqual(
+            [HALFWAY],
+            [size.Size(message.payload['vcpus'], message.payload['memory_mb'])
+             for message in self.notifier.notifications
+             if message.event_type ==
+             'compute.instance.live_migration._post.end'])
+
+    def test_last_notification_without_database(self):
+        """It is sent all the same, and the migration ends."""
+        self.end('host1', 'completed', HALFWAY)
+        real = objects.Instance.get_by_uuid
+
+        def get_by_uuid(context, uuid, expected_attrs=None, **kwargs):
+            if expected_attrs == []:
+                raise exception.InternalError('no database')
+            return real(context, uuid, expected_attrs, **kwargs)
+
+        with mock.patch.object(objects.Instance, 'get_by_uuid', get_by_uuid):
+            self._live_migrate(self.server)
+        self.assertIn('what was charged when the move began: no database',
+                      self.stdlog.logger.output)
+        self._run_periodics()
+        self.assert_settled('host2', HALFWAY)
 
     def test_it_takes_longer_than_the_guest_has(self):
         self.end('host1', 'completed', HALFWAY)
