@@ -25,6 +25,8 @@ from nova.tests.hypervisor import fixtures
 from nova.tests.hypervisor import tiny_guest
 from nova.virt.libvirt.xloud import events
 from nova.xloud import action
+from nova.xloud import guest as elastic_guest
+from nova.xloud import memory
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -91,6 +93,11 @@ class RecoveryTestCase(base.HypervisorTestCase):
             instance = objects.Instance.get_by_uuid(
                 cell, server['id'],
                 expected_attrs=['flavor', 'system_metadata'])
+            # Nobody asks again, as self.adjust() does.
+            fixtures.wait_for(
+                lambda: not memory.is_unsure(
+                    elastic_guest.ask(driver, instance), wanted.memory_mb),
+                120, 'the guest reports what it needs')
             request = rpcapi.Request.about(
                 instance, cell.request_id, *wanted, persist=True)
             task.take(cell, instance, request.token)
