@@ -159,7 +159,7 @@ class Reconciler:
                 self._executor.doubt(instance)
         unsure = [instance for uuid, instance in servers.items()
                   if not self.memos[uuid].is_verified(instance) and
-                  self._is_quiet(instance)]
+                  self._is_free(instance)]
         for instance in unsure:
             self.memos[instance.uuid].is_asked = True
         allocated = self._executor.ledger.allocated(context, unsure)
@@ -331,9 +331,11 @@ class Reconciler:
         try:
             with task.locked_now(instance.uuid):
                 instance.refresh()
-                if not self._is_quiet(instance):
+                if not self._is_free(instance):
                     return False
-                if ledger.take_back(context, instance) or (
+                # One in error may be where its allocation is.
+                if self._is_quiet(instance) and (
+                        ledger.take_back(context, instance) or
                         ledger.allocate_again(context, instance)):
                     return True
                 self._executor.note_no_allocation(context, instance)

@@ -34,6 +34,7 @@ from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
 from nova.xloud import guest as elastic_guest
+from nova.xloud import noted
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -254,6 +255,59 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self._live_migrate(
                 self.server, migration_expected_state='failed')
         self._check_that_it_is_taken_back()
+
+    def test_a_live_migration_that_leaves_it_in_error(self):
+        """Its allocation is not where it is, and nobody moves that yet."""
+        self.start_host('host2')
+        self.adjust(4, 4096)
+        self.reconcile()
+        with mock.patch.object(self.driver, 'live_migration',
+                               side_effect=exception.NovaException('test')):
+            self.admin_api.post_server_action(
+                self.server['id'], {'os-migrateLive': {
+                    'host': None, 'block_migration': 'auto'}})
+            self._wait_for_migration_status(self.server, ['error'])
+        self._wait_for_assert(lambda: self.assertEqual(
+            'error', self.instance(self.server).vm_state))
+        allocated = {'host2': size.Size(4, 4096)}
+        for _ in range(2):
+            self.reconcile()
+            self.assertEqual(allocated, self.allocated(self.server['id']))
+            self.assert_no_allocation()
+        self.reset_state('active')
+        self._check_that_it_is_settled()
+
+    def test_an_allocation_of_a_server_in_error_that_somebody_deletes(self):
+        self.adjust(4, 4096)
+        self.reconcile()
+        self.reset_state('error')
+        self._delete_server_allocations(self.server['id'])
+        for _ in range(2):
+            self.reconcile()
+            self.assertEqual({}, self.allocated(self.server['id']))
+            self.assert_no_allocation()
+        with fixtures.MonkeyPatch('sys.stdout', io.StringIO()):
+            manage.PlacementCommands().heal_allocations(
+                instance_uuid=self.server['id'])
+        # It is seen although its state stays.
+        for _ in range(2):
+            self.reconcile()
+        self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+        self.assertEqual('Settled', self.status()['condition'])
+
+    def reset_state(self, state):
+        self.admin_api.post_server_action(
+            self.server['id'], {'os-resetState': {'state': state}})
+
+    def assert_no_allocation(self):
+        """The status of the server says so, as the list does."""
+        status = self.status()
+        found = status['condition'], status['reason']
+        self.assertEqual(found, noted.of(
+            self.instance(self.server).system_metadata))
+        self.assertEqual(
+            ('Overcommitted', 'The server is charged 4 vCPUs, 4096 MiB and '
+             'has no allocation of vCPUs and memory on its host.'), found)
 
     def _revert_where_placement_refuses(self):
         self.start_host('host2')

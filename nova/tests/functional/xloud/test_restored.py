@@ -303,7 +303,6 @@ class RestoredTestCase(capacity_base.CapacityBase):
             self.assert_less_in_placement(size.Size(6, 3584))
 
     def test_placement_has_less_of_a_server_in_error(self):
-        """A pass does not ask what such a server has."""
         self.lose_a_part()
         for state in ('error', 'active'):
             self.admin_api.post_server_action(
