@@ -84,14 +84,17 @@ def _of_running(known, actual):
     noted = outcome[0] if outcome else None
     has_time = known.is_held_up and known.is_settling or situation.is_waiting(
         known.changed_at, known.now, known.settle_timeout)
-    # Reconcile looks at what a guest does by itself before this judges.
+    is_over = _exceeds(actual, sizes.charged)
+    # Reconcile looks at what a guest does by itself before this judges, and
+    # whether there is room for what a start has left.
+    is_unseen = outcome is None and (
+        not known.is_settling or
+        is_over and known.changed_at == known.started_at)
     is_starting = (
-        known.is_start or known.guest.is_returning or
-        not known.is_settling and outcome is None or
+        known.is_start or known.guest.is_returning or is_unseen or
         situation.is_waiting(
             known.started_at, known.now, known.settle_timeout))
-    if _exceeds(actual, sizes.charged) and (
-            not is_starting or noted == OVERCOMMITTED):
+    if is_over and (not is_starting or noted == OVERCOMMITTED):
         return OVERCOMMITTED, _noted(outcome, OVERCOMMITTED) or (
             _('The server holds %(actual)s and is charged %(charged)s.') %
             {'actual': actual, 'charged': sizes.charged})

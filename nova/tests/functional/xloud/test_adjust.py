@@ -1330,6 +1330,8 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.driver.starts_with_balloon = False
         self.reboot()
         self.wait()
+        # Nobody has looked for room yet.
+        self.assertEqual('InProgress', self.status()['condition'])
         full = size.Size(2, base.MAXIMUM.memory_mb)
         # 512 of 32768 MiB are for the host itself.
         fits = size.Size(2, 3584)

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import datetime
 import time
 
 import fixtures
@@ -436,7 +437,9 @@ class StatusTestCase(api_base.AdjustTestBase):
         server = self._create_elastic()
         self.endpoint.actual = MINIMUM._replace(memory_mb=4096)
         instance = self._instance(server)
-        notes.mark_changed(instance, timeutils.utcnow())
+        # It was asked to change after that.
+        notes.mark_changed(
+            instance, timeutils.utcnow() + datetime.timedelta(seconds=1))
         notes.note_settling(instance, True)
         instance.save()
         status = self._status(server)

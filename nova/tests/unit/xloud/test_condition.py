@@ -25,6 +25,7 @@ from nova.xloud import size
 NOW = datetime.datetime(2024, 5, 1, 12)
 TIMEOUT = 300
 EARLIER = NOW - datetime.timedelta(seconds=TIMEOUT)
+LONG_AGO = NOW - datetime.timedelta(seconds=2 * TIMEOUT)
 JUST_NOW = NOW - datetime.timedelta(seconds=TIMEOUT - 1)
 
 NOTHING = size.Size(0, 0)
@@ -199,9 +200,13 @@ class ConditionTestCase(test.NoDBTestCase):
     def test_overcommitted(self):
         for actual in (large, middle._replace(vcpus=3),
                        middle._replace(memory_mb=2050)):
-            found, reason = evaluate(actual, charged=middle)
+            found, reason = evaluate(
+                actual, charged=middle, started_at=LONG_AGO)
             self.assertEqual(condition.OVERCOMMITTED, found)
             self.assertIn(str(actual), reason)
+            # Nobody has looked yet whether there is room.
+            self.assertEqual(
+                condition.IN_PROGRESS, evaluate(actual, charged=middle)[0])
         self.assertEqual(
             (condition.OVERCOMMITTED, 'why'),
             evaluate(large, charged=middle,
@@ -227,7 +232,8 @@ class ConditionTestCase(test.NoDBTestCase):
 
     def test_pinned_memory_is_held(self):
         found, reason = evaluate(
-            middle, charged=middle, guest={'memory_pinned': True})
+            middle, charged=middle, guest={'memory_pinned': True},
+            started_at=LONG_AGO)
         self.assertEqual(condition.OVERCOMMITTED, found)
         self.assertIn(str(1 << 20), reason)
 
@@ -266,9 +272,10 @@ class ConditionTestCase(test.NoDBTestCase):
                 near, [small, middle], [middle, large], outcomes,
                 (JUST_NOW, EARLIER), [None, NOTHING] + near):
             desired, boot, charged, outcome, changed_at, actual = case
+            started_at = LONG_AGO if changed_at == EARLIER else JUST_NOW
             answer, reason = evaluate(
                 actual, desired, boot, charged, outcome=outcome,
-                changed_at=changed_at)
+                changed_at=changed_at, started_at=started_at)
             found.add(answer)
             self.assertEqual(answer == condition.SETTLED, reason is None)
             self._check(case, answer)
