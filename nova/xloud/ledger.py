@@ -40,11 +40,12 @@ from nova.xloud import untold
 
 LOG = logging.getLogger(__name__)
 
-# How a move ends after which the server is where it was before. The last two
-# are left by a compute service that died in a cold migration. The next one
-# takes the server back and does not touch the migration.
+# How a move ends after which the server is where it was before. The others are
+# left by a compute service that died, in a cold migration or before a live one
+# was running. The next one takes the server back and does not touch the
+# migration.
 _UNDONE = ['reverted', 'cancelled', 'failed', 'error',
-           'pre-migrating', 'migrating']
+           'pre-migrating', 'migrating', 'queued', 'preparing']
 
 
 class Ledger:

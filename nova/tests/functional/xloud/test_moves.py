@@ -74,6 +74,26 @@ class LiveMigrationTestCase(moves_base.GuestsMoveTestCase):
             self.server, migration_expected_state='failed')
         self.assert_settled()
 
+    def test_a_compute_service_dies(self):
+        """Nova ends the migration only if it was running."""
+        for owner, method, status, left in (
+                ('manager', '_do_live_migration', 'queued', 'queued'),
+                ('manager', '_do_pre_live_migration_from_source', 'preparing',
+                 'preparing'),
+                ('driver', 'live_migration', 'running', 'error')):
+            manager = self.computes['host1'].manager
+            with fixtures.MockPatchObject(
+                    getattr(manager, owner, manager), method,
+                    side_effect=killed_base.Killed) as dies:
+                self.act('os-migrateLive', {
+                    'host': None, 'block_migration': 'auto'})
+                self._wait_for_assert(dies.mock.assert_called_once)
+                self._wait_for_migration_status(self.server, [status])
+            self.computes['host1'] = self.restart_compute_service(
+                self.computes['host1'])
+            self._wait_for_migration_status(self.server, [left])
+            self.assert_settled()
+
 
 class EvacuateTestCase(moves_base.GuestsMoveTestCase):
 
