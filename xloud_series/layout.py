@@ -27,6 +27,7 @@ from xloud_series import errors
 PATCHES = 'patches'
 # All that the tool has built or that was resolved, as a git repository.
 STORE = 'store.git'
+ON_BASE = '-on-base'
 # A release's name is also that of a branch, of which git asks more.
 NAME = re.compile(r'(?!.*\.\.)(?!.*\.(lock)?$)[A-Za-z0-9][A-Za-z0-9._-]*')
 
@@ -127,8 +128,7 @@ class Repo:
                 raise errors.usage(
                     f'{name} is the series of {release.name} on another base; '
                     f'only its own tree is exported',
-                    f'bring the commit to {release.shown}: git fetch, git '
-                    f'cherry-pick')
+                    release.on_base.bring('COMMIT'))
         raise errors.usage(f'unknown release {name!r}; known are: {names}',
                            f'a new one starts with {self.patches}/{name}/'
                            f'upstream.txt'
@@ -163,7 +163,18 @@ class Release:
     @property
     def on_base(self) -> Release:
         """Its series on a base that is not its own: a tree, no folder."""
-        return Release(self.repo, f'{self.name}-on-base')
+        return Release(self.repo, self.name + ON_BASE)
+
+    @property
+    def is_on_base(self) -> bool:
+        return self.name.endswith(ON_BASE) and not (
+            self.repo.root / self.upstream).exists()
+
+    def bring(self, commits: str) -> str:
+        """How these go from a tree on another base to that of the series."""
+        git = f'git -C {self.shown[:-len(ON_BASE)]}'
+        return (f'{git} fetch ../{self.tree.name} HEAD && {git} cherry-pick '
+                f'{commits}')
 
     @property
     def rebase_state(self) -> Path:

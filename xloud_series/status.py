@@ -80,8 +80,7 @@ def status_one(work: workspace.Workspace,
     if dirty:
         state, step = 'dirty', f'git -C {release.shown} commit'
     elif not tree.on_branch:
-        state = 'not on its branch'
-        step = f'git -C {release.shown} checkout xloud/{release.name}'
+        state, step = 'not on its branch', tree.back()[0]
     elif ahead and moved:
         state, step = 'diverged', verb % 'apply'
     elif ahead and tip != tree.head:

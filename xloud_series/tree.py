@@ -103,6 +103,11 @@ class Tree:
         return self.git.resolve(APPLIED)
 
     @property
+    def branch(self) -> str:
+        """As a person types it."""
+        return self.release.branch[len('refs/heads/'):]
+
+    @property
     def on_branch(self) -> bool:
         result = self.git.run('symbolic-ref', '--quiet', 'HEAD')
         return result.out.decode().strip() == self.release.branch
@@ -125,7 +130,7 @@ class Tree:
         """What git has to know of this tree; done each time, as a tree may
         be older than this tool.
         """
-        branch = 'branch.' + self.release.branch[len('refs/heads/'):]
+        branch = f'branch.{self.branch}'
         if not self.git.ok('config', '--local', f'{branch}.merge'):
             self.git.out('config', '--local', f'{branch}.remote', '.')
             self.git.out('config', '--local', f'{branch}.merge', BASE)
@@ -176,26 +181,47 @@ class Tree:
             raise errors.refused(
                 f'{shown}: {operation} is not finished; {why}',
                 f'git -C {shown} status')
-        drop = f'drop: git -C {shown} reset --hard {APPLIED}'
         dirty = self.dirty()
         if dirty:
+            export = 'run this again' if self.release.is_on_base else (
+                f'{command} export {self.release.name}')
+            # Not to APPLIED: there may be commits that are saved nowhere.
             raise errors.refused(
                 f'{shown}: uncommitted work; {why}',
                 (f'save: git -C {shown} add -A && git -C {shown} commit, then '
-                 f'{command} export {self.release.name}',
-                 drop + ' (an untracked file: rm it)'),
+                 f'{export}',
+                 f'drop: git -C {shown} reset --hard (an untracked file: rm '
+                 f'it)'),
                 detail='\n'.join(dirty))
         work = self.unexported()
-        if work or not self.on_branch:
-            branch = self.release.branch[len('refs/heads/'):]
-            detail = '\n'.join(work)
-            if not self.on_branch:
-                raise errors.refused(
-                    f'{shown}: HEAD is not on the branch {branch}; {why}',
-                    (f'git -C {shown} checkout {branch}',), detail)
+        if not self.on_branch:
+            raise errors.refused(
+                f'{shown}: HEAD is not on the branch {self.branch}; {why}',
+                self.back(), '\n'.join(work))
+        if work:
+            save = f'save: {command} export {self.release.name}'
+            if self.release.is_on_base:
+                save = 'save: ' + self.release.bring(
+                    f'{(self.applied or "")[:12]}..FETCH_HEAD')
             raise errors.refused(
                 f'{shown}: commits that are not exported; {why}',
-                (f'save: {command} export {self.release.name}', drop), detail)
+                (save, f'drop: git -C {shown} reset --hard {APPLIED}'),
+                '\n'.join(work))
+
+    def back(self) -> ty.Tuple[str, ...]:
+        """How a person gets to the branch with what is committed beside it.
+        """
+        git = f'git -C {self.release.shown}'
+        if not self.git.resolve(self.release.branch):
+            return (f'{git} checkout -b {self.branch}',)
+        checkout = f'{git} checkout {self.branch}'
+        beside = f'{self.release.branch}..HEAD'
+        if not self.git.out('rev-list', '--max-count=1', beside):
+            return (checkout,)
+        head = ty.cast(str, self.head)
+        return (f'take its commits along: {checkout} && {git} cherry-pick '
+                f'{self.branch}..{head[:12]}',
+                f'or leave them out: {checkout}')
 
     def take(self, store: _git.Git, refs: ty.Dict[str, str]) -> None:
         """Fetch commits under these refs; nothing of the tree's own moves."""
@@ -219,7 +245,7 @@ class Tree:
         result = self.git.run(
             'checkout', '--quiet', '--no-overwrite-ignore', '--no-track',
             '--no-recurse-submodules', '-B',
-            self.release.branch[len('refs/heads/'):], commit)
+            self.branch, commit)
         if result.code:
             raise self.not_moved(commit, result.err.strip())
         self.prepare()

@@ -19,6 +19,7 @@ import io
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -88,17 +89,21 @@ def sdist(path: Path, version: str, files: ty.Dict[str, str]) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+# What git needs to know; nothing of the machine's.
+PERSON = {'PATH': os.environ['PATH'], 'HOME': '/nonexistent',
+          'GIT_CONFIG_NOSYSTEM': '1',
+          'GIT_AUTHOR_NAME': 'Nguyễn Văn A',
+          'GIT_AUTHOR_EMAIL': 'dev@xloud.invalid',
+          'GIT_AUTHOR_DATE': '@1750000000 +0700',
+          'GIT_COMMITTER_NAME': 'Dev', 'GIT_EDITOR': 'true',
+          'GIT_COMMITTER_EMAIL': 'dev@xloud.invalid'}
+
+
 def git(where: Path, *args: str, **env: str) -> str:
     return subprocess.run(
         ['git', '-C', str(where), *args], check=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={'PATH': os.environ['PATH'], 'HOME': '/nonexistent',
-             'GIT_CONFIG_NOSYSTEM': '1',
-             'GIT_AUTHOR_NAME': 'Nguyễn Văn A',
-             'GIT_AUTHOR_EMAIL': 'dev@xloud.invalid',
-             'GIT_AUTHOR_DATE': '@1750000000 +0700',
-             'GIT_COMMITTER_NAME': 'Dev', 'GIT_EDITOR': 'true',
-             'GIT_COMMITTER_EMAIL': 'dev@xloud.invalid', **env}).stdout
+        env={**PERSON, **env}).stdout
 
 
 class Done(ty.NamedTuple):
@@ -235,6 +240,12 @@ class Case(unittest.TestCase):
 
     def ok(self, *args: str, **env: str) -> str:
         return self.expect(0, *args, **env)
+
+    def follow(self, said: str, advice: str):
+        """Type what the tool says, where a person is: in the repository."""
+        subprocess.run(re.search(advice, said)[1], shell=True, check=True,
+                       cwd=self.root, env=PERSON, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE)
 
     def json(self, *args: str) -> ty.Any:
         return json.loads(self.run_verb(*args, '--json').out)

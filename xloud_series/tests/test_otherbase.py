@@ -68,6 +68,18 @@ class TestOtherBase(base.Case):
         self.assertIn('only its own tree is exported',
                       self.expect(2, 'export', '1.0-on-base'))
 
+    def test_a_commit_goes_to_the_own_tree(self):
+        self.put()
+        (self.new / 'nova/b.py').write_text(self.text('nova/b.py') + 'Y = 1\n')
+        self.assertIn('run this again', self.put(5))
+        base.git(self.new, 'commit', '--quiet', '--all', '-m', 'Y\n\nWhy.')
+        said = self.put(5)
+        self.assertNotIn('export', said.partition('next:')[2])
+        for what in ('save', 'drop'):
+            self.follow(said, f'{what}: (.*)')
+        self.assertIn('wrote patches/y.patch', self.ok('export'))
+        self.assertIn('the series on', self.put())
+
     def test_same_ids_everywhere(self):
         self.put()
         tip = base.git(self.new, 'rev-parse', 'HEAD')

@@ -54,7 +54,16 @@ class TestRefuse(base.Case):
     def test_uncommitted(self):
         self.edit('nova/a.py', 'mine = 1\n')
         self.refuse('uncommitted work', ' M nova/a.py', 'git -C', 'commit',
-                    'reset --hard refs/xloud/applied')
+                    'reset --hard (an untracked file')
+
+    def test_uncommitted_work_is_dropped_alone(self):
+        self.edit('nova/c.py', 'C = 1\n')
+        self.commit('C\n\nWhy.')
+        head = self.head()
+        self.edit('nova/a.py', 'mine = 1\n')
+        self.follow(self.expect(5, 'apply'), 'drop: (.*) \\(an untracked')
+        self.assertEqual(head, self.head())
+        self.ok('export')
 
     def test_staged_and_untracked(self):
         self.edit('nova/a.py', 'mine = 1\n')
@@ -138,6 +147,25 @@ class TestRefuse(base.Case):
     def test_detached(self):
         base.git(self.tree, 'checkout', '--quiet', '--detach', 'HEAD~')
         self.refuse('not on the branch xloud/1.0', 'checkout xloud/1.0')
+
+    def test_commits_beside_the_branch_are_taken_along(self):
+        for start in ('--detach', '-bmine'):
+            with self.subTest(start):
+                base.git(self.tree, 'checkout', '--quiet', start)
+                self.edit('nova/a.py', self.text('nova/a.py') + start[2:])
+                self.commit(f'More: {start[2:]}\n\nWhy.')
+                self.refuse('not on the branch', 'or leave them out: git -C')
+                said = self.expect(5, 'export')
+                self.assertIn(re.search('take its .*', said)[0],
+                              self.ok('status'))
+                self.follow(said, 'take its commits along: (.*)')
+                self.assertIn(f'wrote patches/more-{start[2:]}.patch',
+                              self.ok('export'))
+
+    def test_branch_of_another_name(self):
+        base.git(self.tree, 'branch', '--move', 'mine')
+        self.follow(self.expect(5, 'export'), 'next: (.*)')
+        self.ok('export')
 
     def test_operation_in_progress(self):
         self.edit('nova/a.py', 'x = 1\n')
