@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import os
 import re
 import sys
@@ -453,6 +454,8 @@ class Compiled:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
                 compile(data, path, 'exec', dont_inherit=True)
+                # Up to 3.11 a comment can have any bytes, since 3.12 none.
+                importlib.util.decode_source(data)
         except SyntaxError as exc:
             return f'line {exc.lineno}: {exc.msg}'
         except ValueError as exc:

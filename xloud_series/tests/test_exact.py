@@ -93,9 +93,13 @@ class TestCompiles(base.Case):
         self.assertEqual(before, self.snapshot())
 
     def test_overlay_file(self):
-        (self.root / 'nova/xl/one.py').write_text('ONE = (\n')
-        self.assertIn('nova/xl/one.py does not compile',
-                      self.expect(4, 'apply'))
+        for text in (b'ONE = (\n', b'ONE = 1  # caf\xe9\n'):
+            (self.root / 'nova/xl/one.py').write_bytes(text)
+            self.assertIn('nova/xl/one.py does not compile',
+                          self.expect(4, 'apply'))
+        (self.root / 'nova/xl/one.py').write_bytes(
+            b'# -*- coding: latin-1 -*-\nONE = 1  # caf\xe9\n')
+        self.ok('apply')
 
 
 class TestPatchFile(unittest.TestCase):
