@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing as ty
 
 from xloud_series import errors
@@ -52,6 +53,10 @@ class Commit:
         subject, body = message.tidy(self.message)
         found = patchfile.CHANGE_ID.findall(body.split('\n\n')[-1])
         return found[-1] if found else subject
+
+
+# By the commit that adds it: what a later one changes of an overlay file.
+Late = ty.Dict[str, ty.Tuple[Commit, ty.List[_git.Change]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +100,7 @@ class Splitter:
         self.added: ty.Set[str] = set()
         self.root = root              # the base, as the developer types it
         self.problems: ty.List[errors.SeriesError] = []
+        self.is_late = False          # one has to move lines to another
 
     def split(self, base: str, head: str) -> Split:
         owner: ty.Dict[str, Commit] = {}
@@ -109,7 +115,8 @@ class Splitter:
                         f'{_name(commit)} is a merge, or does not stand in '
                         f'one line on the base',
                         f'git rebase {self.root}, in the tree')
-                patches.append(self.commit(commit, owner, blobs))
+                patches.append(self.commit(commit, owner, blobs,
+                                           commit.id == head))
                 parent = commit.id
             overlay = {path: layout.File(self.reader.read(change.blob) or b'',
                                          change.mode == '100755')
@@ -133,7 +140,8 @@ class Splitter:
         self.problems.append(errors.findings(text, next))
 
     def commit(self, commit: Commit, owner: ty.Dict[str, Commit],
-               blobs: ty.Dict[str, _git.Change]) -> patchfile.Patch:
+               blobs: ty.Dict[str, _git.Change],
+               is_last: bool) -> patchfile.Patch:
         parent = commit.parents[0]
         subject, body = message.tidy(commit.message)
         body = message.with_change_id(
@@ -145,13 +153,16 @@ class Splitter:
         changes = self.store.changed(parent, commit.id, '--find-renames=50%',
                                      '-l0')
         overlay = []
+        late: Late = {}
         if not changes:
             self.problem(f'{_name(commit)} changes nothing',
                          f'git rebase -i {self.root}: drop it')
         for change in changes:
             if change.status == 'A':
                 self.added.add(change.path)
-            if self.later(commit, change, owner):
+            first = owner.get(change.before) or owner.get(change.path)
+            if first:
+                late.setdefault(first.id, (first, []))[1].append(change)
                 continue
             if change.status == 'D':
                 self.problem(
@@ -183,6 +194,9 @@ class Splitter:
                     blobs[change.path] = change
             if change.status == 'A':
                 self.shippable(commit, change)
+        if late and not self.is_late:     # the ids of a second one change
+            self.is_late = True
+            self.later(commit, late, is_last, len(changes))
         patch = dataclasses.replace(
             patch, overlay=tuple(sorted(overlay)),
             files=diff(self.store, parent, commit.id, overlay))
@@ -206,21 +220,30 @@ class Splitter:
                 f'--fixup={commit.id[:10]}, git rebase -i --autosquash '
                 f'{self.root}')
 
-    def later(self, commit: Commit, change: _git.Change,
-              owner: ty.Dict[str, Commit]) -> bool:
+    def later(self, commit: Commit, late: Late, is_last: bool,
+              changes: int) -> None:
         """An overlay file is added whole by one commit, and stays as it is.
+
+        :param changes: how many files the commit changes
         """
-        first = owner.get(change.before) or owner.get(change.path)
-        if first is None:
-            return False
+        short = commit.id[:10]
+        owned, folds = [], []
+        for first, files in late.values():
+            changes -= len(files)
+            paths = list(dict.fromkeys(
+                path for one in files for path in (one.before, one.path)))
+            owned.append(f'{", ".join(paths)}, which {_name(first)} adds')
+            folds.append(f'git commit --fixup={first.id[:10]} -- '
+                         f'{shlex.join(paths)}')
         self.problem(
-            f'{_name(commit)} changes {change.before}, which {_name(first)} '
-            f'adds: a whole file belongs to one commit',
-            f'git reset --soft {commit.id[:10]}^ && git commit '
-            f'--fixup={first.id[:10]} -- {change.before}, commit the rest '
-            f'again with `git commit -C {commit.id[:10]}`',
+            f'{_name(commit)} changes {", and ".join(owned)}: a whole file '
+            f'belongs to one commit',
+            *([] if is_last else [f'git rebase -i {short}^: mark the line of '
+                                  f'{short[:7]} "edit"']),
+            f'git reset --soft {short}^', *folds,
+            *([f'git commit -C {short}: the rest'] if changes else []),
+            *([] if is_last else ['git rebase --continue']),
             f'git rebase -i --autosquash {self.root}')
-        return True
 
 
 def _name(commit: Commit) -> str:
