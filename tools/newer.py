@@ -28,6 +28,8 @@ import typing as ty
 from tools import releases
 
 _VERSION = re.compile(r'\d+(\.\d+)+')
+# What drift ends with; anything else says that it could not look.
+_FITS = {0: 'the series fits', 1: 'it needs hands, see above'}
 _PINNED = re.compile(r'^nova==(\S+)', re.MULTILINE)
 
 
@@ -54,7 +56,10 @@ def published() -> str:
 
 
 def versions(said: str) -> ty.List[str]:
-    """The versions in what pip says; it names no release candidates."""
+    """The versions in what pip says; it names no release candidates.
+
+    :raises: ValueError if it lists none, as where PIP_QUIET is set
+    """
     (listed,) = re.findall('^Available versions: (.*)$', said, re.MULTILINE)
     return [word for word in listed.split(', ') if _VERSION.fullmatch(word)]
 
@@ -87,11 +92,12 @@ def find(out: ty.Iterable[str], known: ty.Dict[str, str]) -> ty.List[Newer]:
     return found
 
 
-def fits(newer: Newer) -> bool:
-    """Whether no hunk needs hands; what does is printed."""
-    return not subprocess.run(
+def fits(newer: Newer) -> str:
+    """Whether hunks need hands; which ones is printed."""
+    code = subprocess.run(
         [sys.executable, '-m', 'xloud_series', 'drift', '--to',
          newer.version, newer.release], cwd=releases.ROOT).returncode
+    return _FITS.get(code, 'nobody knows whether the series fits, see above')
 
 
 def _numbers(version):
@@ -103,20 +109,19 @@ def main() -> int:
         prog='python3 -m tools.newer', allow_abbrev=False,
         description=__doc__.splitlines()[0]).parse_args()
     try:
-        said = published()
-    except subprocess.CalledProcessError:
+        out = versions(published())
+    except (subprocess.CalledProcessError, ValueError):
         print('the index does not say which versions of nova there are')
         return 2
     known = pinned()
-    found = find(versions(said), known)
+    found = find(out, known)
     if not found:
         print('nothing newer than ' + ', '.join(known.values()))
         return 0
     lines = []
     for newer in found:
         print(f'== {newer}', flush=True)
-        lines.append(f'{newer}: ' + (
-            'the series fits' if fits(newer) else 'it needs hands, see above'))
+        lines.append(f'{newer}: {fits(newer)}')
     print('\n'.join(['', *lines]))
     return 1
 

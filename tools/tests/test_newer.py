@@ -10,7 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import contextlib
+import io
+import subprocess
 import unittest
+from unittest import mock
 
 from tools import newer
 
@@ -26,6 +30,30 @@ class NewerTestCase(unittest.TestCase):
     def test_what_pip_says(self):
         self.assertEqual(['34.0.0', '33.0.2', '33.0.1', '32.2.1', '29.4.0'],
                          newer.versions(SAID))
+
+    def test_an_index_that_does_not_say(self):
+        for said in ('', subprocess.CalledProcessError(1, 'pip')):
+            with self.subTest(said), mock.patch.object(
+                    newer, 'published', side_effect=[said]), mock.patch(
+                    'sys.argv', ['newer']):
+                self.assertEqual((2, 'the index does not say which versions '
+                                  'of nova there are\n'), self.main())
+
+    def test_a_drift_that_could_not_look(self):
+        for code, text in ((0, 'the series fits'), (1, 'it needs hands'),
+                           (4, 'nobody knows whether the series fits')):
+            with self.subTest(code), mock.patch.object(
+                    newer, 'published', return_value=SAID.replace(
+                        'ons: ', 'ons: 99.0.0, ')), mock.patch.object(
+                    newer.subprocess, 'run', return_value=mock.Mock(
+                        returncode=code)), mock.patch('sys.argv', ['newer']):
+                result, said = self.main()
+                self.assertEqual(1, result)
+                self.assertRegex(said, f'\nnova 99.0.0 .*: {text}')
+
+    def main(self):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            return newer.main(), out.getvalue()
 
     def test_nothing(self):
         self.assertEqual([], newer.find(newer.versions(SAID), KNOWN))
