@@ -30,9 +30,11 @@ set -euo pipefail
 
 caller=$PWD
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script=${BASH_SOURCE[0]}
+[ ! -L "$script" ] || script=$(readlink -f "$script")
+cd "$(dirname "$script")/.."
 
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "packaging/build.sh"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "packaging/${script##*/}"; }
 die() { printf 'build: %s\n' "$*" >&2; usage >&2; exit 2; }
 
 what=
@@ -53,7 +55,7 @@ while [ $# -gt 0 ]; do
         ;;
     --dsc | --distgit)
         [ "${2:-}" ] || die "$1 needs a path"
-        input=("$1" "$(cd "$caller" && realpath "$2")")
+        input=("$1" "$(cd "$caller" && realpath -m "$2")")
         [ -e "${input[1]}" ] || die "there is no $2"
         shift
         ;;

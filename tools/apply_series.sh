@@ -8,10 +8,12 @@
 set -euo pipefail
 
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script=${BASH_SOURCE[0]}
+[ ! -L "$script" ] || script=$(readlink -f "$script")
+cd "$(dirname "$script")/.."
 
 die() { printf 'apply_series: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 
 project=()
 if [ "${1:-}" = --project ]; then

@@ -12,7 +12,9 @@
 set -uo pipefail
 
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script=${BASH_SOURCE[0]}
+[ ! -L "$script" ] || script=$(readlink -f "$script")
+cd "$(dirname "$script")/.."
 
 SUITES=(bookworm trixie)
 COMMANDS=(sandbox tests)
@@ -25,7 +27,7 @@ APT_OPTIONS='^Acquire::(https?|ForceIPv[46]|Retries|Check-[A-Za-z-]+)\b'
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'bare: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 
 # shellcheck source=tools/lanes.sh
 . tools/lanes.sh

@@ -32,11 +32,13 @@ set -euo pipefail
 
 caller=$PWD
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script=${BASH_SOURCE[0]}
+[ ! -L "$script" ] || script=$(readlink -f "$script")
+cd "$(dirname "$script")/.."
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'deploy_to_containers: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 
 ENV=build/deploy-env
 ALL='nova_conductor nova_scheduler nova_api nova_compute'

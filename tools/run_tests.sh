@@ -11,14 +11,16 @@
 set -uo pipefail
 
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script=${BASH_SOURCE[0]}
+[ ! -L "$script" ] || script=$(readlink -f "$script")
+cd "$(dirname "$script")/.."
 
 VENV=build/tox-venv
 LOGS=build/logs
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'run_tests: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 
 # shellcheck source=tools/lanes.sh
 . tools/lanes.sh
@@ -69,7 +71,7 @@ run_every_release() {
     for release in "${releases[@]}"; do
         say "release $release"
         status=0
-        "tools/${BASH_SOURCE[0]##*/}" --release "$release" "$@" || status=$?
+        "tools/${script##*/}" --release "$release" "$@" || status=$?
         # Somebody has ended it.
         [ "$status" -lt 128 ] || exit "$status"
         [ "$status" -eq 0 ] || failed=1

@@ -22,7 +22,9 @@
 set -uo pipefail
 
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+script=${BASH_SOURCE[0]}
+[ ! -L "$script" ] || script=$(readlink -f "$script")
+cd "$(dirname "$script")/.."
 
 ENV=build/sandbox/env
 RELEASE=${XLOUD_RELEASE:-2024.1}
@@ -30,7 +32,7 @@ TREE_ENV=build/env-$RELEASE
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'sandbox: %s\n' "$*" >&2; exit 2; }
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${BASH_SOURCE[0]##*/}"; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 
 # shellcheck source=tools/guests.sh
 . tools/guests.sh

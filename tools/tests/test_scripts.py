@@ -38,8 +38,8 @@ COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
           'release.sh', 'run_tests.sh', 'sandbox.sh')
 TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'cmp', 'comm', 'cp', 'cut',
               'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice',
-              'rm', 'sed', 'sh', 'sleep', 'sort', 'tail', 'tr', 'true',
-              'xargs')
+              'readlink', 'rm', 'sed', 'sh', 'sleep', 'sort', 'tail', 'tr',
+              'true', 'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
@@ -510,6 +510,22 @@ class UsageTest(Case):
                 self.assertNotIn('#', done.stdout)
                 self.assertNotIn('set -', done.stdout)
                 self.assertNotIn('AN ACTION', done.stdout)
+
+    def test_a_script_is_called_by_a_link(self):
+        scripts = [tree.ROOT / 'tools' / script for script in self.SCRIPTS]
+        for script in [*scripts, tree.ROOT / 'packaging' / 'build.sh']:
+            with self.subTest(script.name):
+                link = self.folder / f'my-{script.name}'
+                link.symlink_to(script)
+                done = subprocess.run(
+                    [link.name, '--help'], text=True, cwd='/', env={
+                        **os.environ, 'PATH': f'{self.folder}:'
+                        f'{os.environ["PATH"]}'},
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                self.assertIn(f'    {script.relative_to(tree.ROOT)}',
+                              done.stdout)
+                self.assertNotIn('No such file', done.stdout)
+                self.assertEqual(0, done.returncode)
 
     def test_what_a_script_does_not_know_it_refuses(self):
         for refused, *command in (
