@@ -100,12 +100,12 @@ build() {
 # A commit that is tagged as a release is that release, and no other.
 check_tag() {
     local number tags
-    number=$(sed -n 's/^NUMBER = //p' nova/xloud/release.py)
     # What is no clone has no tags, even if it lies in a repository; but one of
     # somebody else's has.
     tags=$(GIT_CEILING_DIRECTORIES=$(dirname "$PWD") git \
         -c safe.directory='*' tag --points-at HEAD --list 'xloud-*' \
         2>/dev/null) || return 0
+    number=$(sed -n 's/^NUMBER = //p' nova/xloud/release.py)
     [ "${tags:-xloud-$number}" = "xloud-$number" ] ||
         die "this commit is tagged $tags, and nova/xloud/release.py says" \
             "$number"
@@ -157,6 +157,7 @@ deb | rpm)
     patch_package
     ;;
 patches)
+    check_tag
     python3 -m xloud_series patches "${release[@]}"
     ;;
 '')

@@ -115,9 +115,11 @@ class BuildTest(unittest.TestCase):
     def test_a_tagged_commit_is_that_release(self):
         release = self.commit_release(
             self.root, 'another-tag', 'xloud-2')
-        done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
-        self.assertEqual((2, ''), (done.returncode, done.stdout))
-        self.assertIn('tagged xloud-2', done.stderr)
+        for words in (('deb', '--dsc', '.', '--maintainer', 'A <a@b>'),
+                      ('patches',), ('wheel',), ('clients',)):
+            done = self.build(*words)
+            self.assertEqual((2, ''), (done.returncode, done.stdout), words)
+            self.assertIn('tagged xloud-2', done.stderr)
         with mock.patch.dict(os.environ, GIT_TEST_ASSUME_DIFFERENT_OWNER='1'):
             done = self.build('deb', '--dsc', '.', '--maintainer', 'A <a@b>')
         self.assertIn('tagged xloud-2', done.stderr)
