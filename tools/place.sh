@@ -1,4 +1,4 @@
-# Where the repository may lie. For scripts that have the function die.
+# Where the repository may lie, and has lain. For scripts that have the function die.
 
 # stestr starts its tests by a line for the shell that has the path of their
 # Python in it, and tox puts the path of the repository into such lines.
@@ -9,4 +9,11 @@ check_place() {
     [[ $(printf %q "$path") == "$path" && $path != *:* ]] ||
         die "tests cannot run in $PWD: clone the repository to a path" \
             "without blanks and other characters that a shell reads"
+}
+
+# Whether a program of an environment finds its Python, which it names by its
+# path: a repository can be moved.
+can_run() {
+    local first
+    [ -x "$1" ] && read -r first <"$1" && [ -x "${first#\#!}" ]
 }

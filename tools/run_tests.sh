@@ -37,11 +37,9 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 
 # A virtual environment with tox and bindep, of the versions that are locked.
 make_venv() {
-    local python first
+    local python
     python=$(python3 tools/pythons.py) || exit 2
-    # Its programs name their Python by its path, and a repository is moved.
-    if [ ! -x "$VENV/bin/tox" ] || [ ! -x "$VENV/bin/bindep" ] ||
-            ! read -r first <"$VENV/bin/tox" || [ ! -x "${first#\#!}" ]; then
+    if ! can_run "$VENV/bin/tox" || ! can_run "$VENV/bin/bindep"; then
         # Debian's Python has no ensurepip until python3-venv is there.
         "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
         "$python" -m venv --clear "$VENV" &&

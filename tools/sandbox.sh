@@ -38,6 +38,8 @@ usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "tools/${script##*/}"; }
 . tools/guests.sh
 # shellcheck source=tools/packages.sh
 . tools/packages.sh
+# shellcheck source=tools/place.sh
+. tools/place.sh
 # shellcheck source=tools/release.sh
 . tools/release.sh
 
@@ -72,7 +74,7 @@ prepare() {
     local reason
     reason=$(why_no_guests)
     [ ! "$reason" ] || die "$reason"
-    if [ ! -x "$ENV/bin/bindep" ]; then
+    if ! can_run "$ENV/bin/bindep"; then
         "$python" -c 'import ensurepip' 2>/dev/null || require python3-venv
         "$python" -m venv --clear "$ENV" &&
             pip_install -c sandbox/requirements.txt bindep ||
@@ -136,7 +138,7 @@ test | measure)
     ;;
 deployment)
     [ -x "$ENV/bin/python" ] || die "first: tools/sandbox.sh up --stock"
-    [ -x build/deploy-env/bin/ansible-playbook ] || {
+    can_run build/deploy-env/bin/ansible-playbook || {
         say "installing Ansible in build/deploy-env"
         "$python" -m venv --clear build/deploy-env &&
             build/deploy-env/bin/python -m pip install -qq \

@@ -149,7 +149,7 @@ def refresh_env() -> None:
     print(f'installing what the tests need in {_short(ENV)} '
           '(the first time: one to two minutes)', flush=True)
     stamp.unlink(missing_ok=True)
-    if not (ENV / 'bin' / 'pip').exists():
+    if not _can_run(ENV / 'bin' / 'pip'):
         shutil.rmtree(ENV, ignore_errors=True)
         subprocess.run([pythons.pick(), '-m', 'venv', str(ENV)], check=True)
     _pip(*BUILT_WITH)
@@ -158,6 +158,15 @@ def refresh_env() -> None:
          '-r', str(TREE / 'test-requirements.txt'), *BESIDE_NOVA,
          '-e', f'{TREE}[{EXTRAS}]')
     stamp.write_text(wanted)
+
+
+def _can_run(program):
+    """Whether it finds its Python, by its path: a repository can be moved."""
+    try:
+        with program.open() as lines:
+            return os.path.exists(lines.readline()[2:].strip())
+    except OSError:
+        return False
 
 
 def _pip(*args):

@@ -17,7 +17,9 @@ for. It finds no commands but a few that read and write text and those of the
 test, no kernel but that of the test, and no variable but those of the test.
 """
 
+import contextlib
 import functools
+import io
 import os
 from pathlib import Path
 import re
@@ -28,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 from tools.lane import command as lane
 from tools.tests.patience import wait_for
@@ -424,6 +427,39 @@ class SandboxTest(Case):
             for command in ((), ('up',)):
                 self.assertIn(reason, self.refused(
                     'sandbox.sh', *command, machine=machine))
+
+    def test_a_repository_that_was_moved(self):
+        self.write('bin/python3', f'case "$*" in *"-m venv"*) echo MADE ANEW; '
+                   f'exit 1 ;; *) exec {sys.executable} "$@" ;; esac')
+        self.write('build/sandbox/env/bin/bindep', 'exit 0')
+        self.write('build/sandbox/env/bin/python', 'exit 1')
+        self.assertNotIn('MADE ANEW', self.run_script(
+            DEBIAN, 'sandbox.sh').stdout)
+        (self.folder / 'build/sandbox/env/bin/bindep').write_text(
+            f'#!{self.folder}/moved/bin/python\n')
+        self.assertIn('MADE ANEW', self.run_script(
+            DEBIAN, 'sandbox.sh').stdout)
+
+
+class EnvironmentTest(unittest.TestCase):
+    def test_a_repository_that_was_moved(self):
+        """pip leaves the programs that it has installed as they are."""
+        for name, is_kept in (('here', True), ('moved', False)):
+            with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+                    tree, 'ENV', Path(folder, 'env')), mock.patch.object(
+                    tree, 'ROOT', Path(folder)), mock.patch.object(
+                    tree, '_fingerprint', lambda: 'another'), \
+                    mock.patch.object(
+                        tree, '_pip',
+                        lambda *what: tree.ENV.mkdir(exist_ok=True)), \
+                    mock.patch.object(tree.pythons, 'pick', lambda: 'true'):
+                program = Path(folder, 'env/bin/pip')
+                program.parent.mkdir(parents=True)
+                Path(folder, 'here').touch()
+                program.write_text(f'#!{folder}/{name}\n')
+                with contextlib.redirect_stdout(io.StringIO()):
+                    tree.refresh_env()
+                self.assertEqual(is_kept, program.exists())
 
 
 class BareTest(Case):
