@@ -1,13 +1,30 @@
 # Run lanes, show what they print and count what they say. For scripts that
-# have LOGS and the function say.
+# have LOGS and the functions say and die.
 
 declare -A running=() began=() printed=()
 postponed=() after_guests=()
 passed=0 failed=0 skipped=0 summary=()
+locks=()
+
+# Keep these for this run: another one would write the same logs, and say in
+# them how its own lanes ended.
+lock_lanes() {
+    local lane lock
+    for lane; do
+        exec {lock}>"$LOGS/$lane.lock"
+        # Not every machine has the program flock.
+        python3 -c 'import fcntl, sys
+fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
+            "$lock" 2>/dev/null ||
+            die "$lane runs already in this repository: wait until it ends," \
+                "or run it in another clone"
+        locks+=("$lock")
+    done
+}
 
 # Start it: LANE ARGUMENT...
 start_lane() {
-    local lane=$1 log=$LOGS/$1.log after=() shown
+    local lane=$1 log=$LOGS/$1.log after=() shown lock
     shift
     # The guests take longest. The other lanes have what they leave.
     [ "$lane" = hypervisor ] || after=("${after_guests[@]}")
@@ -18,6 +35,10 @@ start_lane() {
     # A process group, which is ended whole if this script is.
     set -m
     {
+        # What a lane may leave behind is not this run.
+        for lock in "${locks[@]}"; do
+            exec {lock}>&-
+        done
         XLOUD_LANE_WAITS=$PWD/$LOGS/$lane.waits \
             "${after[@]}" tox run -q -e "$lane" -- "$@" >>"$log" 2>&1 </dev/null
         printf '%s %s\n' "$?" "$SECONDS" >"$LOGS/$lane.ended"

@@ -125,6 +125,7 @@ for index in "${!lanes[@]}"; do
 done
 
 mkdir -p "$LOGS"
+lock_lanes "${lanes[@]}"
 make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"

@@ -40,9 +40,9 @@ COPIED = ('apply_series.sh', 'bare.sh', 'deploy_to_containers.sh',
           'guests.sh', 'lane.sh', 'lanes.sh', 'packages.sh', 'place.sh',
           'release.sh', 'run_tests.sh', 'sandbox.sh')
 TEXT_TOOLS = ('basename', 'bash', 'cat', 'chmod', 'cmp', 'comm', 'cp', 'cut',
-              'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv', 'nice',
-              'readlink', 'rm', 'sed', 'sh', 'sleep', 'sort', 'tail', 'tr',
-              'true', 'xargs')
+              'dirname', 'env', 'grep', 'ln', 'mkdir', 'mktemp', 'mv',
+              'nice', 'readlink', 'rm', 'sed', 'sh', 'sleep', 'sort', 'tail',
+              'tr', 'true', 'xargs')
 DO_IT = 'echo AN ACTION "$0" "$@"; '
 # A command that would change the machine says that it was called.
 ROOT = {'uname': 'echo x86_64', 'id': 'echo 0', 'unshare': 'exit 0',
@@ -240,6 +240,33 @@ class LanesTest(Case):
         done = self.run_script(ROOT, 'run_tests.sh')
         self.assertEqual(1, done.returncode, done.stdout)
         self.assertIn('9 passed, 1 failed, 0 skipped', done.stdout)
+
+    def test_a_lane_that_runs_already(self):
+        """The second run would tell the first how the lane ended."""
+        self.write('build/tox-venv/bin/tox', f'''
+            echo "$4: 3 passed, 0 failed, 0 skipped"
+            [ "$6" ] && exit
+            sleep 60 & echo $! >{self.folder}/left
+            while [ ! -e {self.folder}/end ]; do sleep 0.1; done''')
+        first = subprocess.Popen(
+            [self.folder / 'tools' / 'run_tests.sh', 'unit'],
+            env={'PATH': f'{self.folder}/bin'}, cwd='/', text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        try:
+            wait_for((self.folder / 'left').exists)
+            self.assertIn('unit runs already', self.run_script(
+                ROOT, 'run_tests.sh', 'unit', '--', 'test_x').stdout)
+            self.assertIn('py3: 3 passed', self.run_script(
+                ROOT, 'run_tests.sh', 'py3', '--', 'test_x').stdout)
+            self.assertIsNone(first.poll())
+        finally:
+            (self.folder / 'end').touch()
+        self.assertIn('unit: 3 passed', first.communicate()[0])
+        # What a lane has left does not count as the lane.
+        self.assertIn('unit: 3 passed', self.run_script(
+            ROOT, 'run_tests.sh', 'unit', '--', 'test_x').stdout)
+        os.kill(int((self.folder / 'left').read_text()), signal.SIGKILL)
 
     def test_nothing_is_left_of_a_run_that_is_ended(self):
         self.write('build/tox-venv/bin/tox', f'''
