@@ -30,6 +30,7 @@ hold with what its guest holds, and settles the difference.
 If a guest changes late or a change was interrupted, the next comparison
 finishes it. A comparison without a difference makes one call to the hypervisor
 and one to nova-conductor, for all servers of the host, and every ten minutes
+one to Placement. While a server of the host is in ERROR, each comparison makes
 one to Placement.
 
 Possible values:
