@@ -46,6 +46,8 @@ LOG = logging.getLogger(__name__)
 # migration.
 _UNDONE = ['reverted', 'cancelled', 'failed', 'error',
            'pre-migrating', 'migrating', 'queued', 'preparing']
+# Of a live migration that goes on if the service that began it lives
+_WAITING = ('queued', 'preparing')
 
 
 class Ledger:
@@ -145,12 +147,16 @@ class Ledger:
 
         :returns: whether that was done
         """
+        # It goes on, although somebody has reset the state of the server or
+        # this service has done so when it started.
+        waits = instance.uuid in self._compute._waiting_live_migrations
         undone = objects.MigrationList.get_by_filters(
             context, {'instance_uuid': instance.uuid, 'status': _UNDONE})
         return any(allocation.take_back(
             context, self._compute.reportclient, instance, migration.uuid,
             self._provider(instance)) for migration in undone
-            if migration.source_node == instance.node)
+            if migration.source_node == instance.node and not (
+                waits and migration.status in _WAITING))
 
     def allocate_again(self, context, instance) -> bool:
         """Allocate what a server is charged if Placement has nothing of it.

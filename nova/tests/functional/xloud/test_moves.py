@@ -14,6 +14,7 @@
 
 import contextlib
 import io
+import threading
 
 import fixtures
 
@@ -25,6 +26,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import killed_base
 from nova.tests.functional.xloud import moves_base
 from nova import utils
+from nova.xloud import noted
 from nova.xloud import size
 
 NOTHING = moves_base.NOTHING
@@ -93,6 +95,33 @@ class LiveMigrationTestCase(moves_base.GuestsMoveTestCase):
                 self.computes['host1'])
             self._wait_for_migration_status(self.server, [left])
             self.assert_settled()
+
+    def reset_while_it_waits(self, method, status):
+        """It goes on, so the other host keeps what it has for the server."""
+        may_end = threading.Event()
+        self.addCleanup(may_end.set)
+        waits = self.useFixture(fixtures.MockPatchObject(
+            self.computes['host1'].manager, method,
+            side_effect=lambda *args: may_end.wait(60))).mock
+        self.act('os-migrateLive', {'host': None, 'block_migration': 'auto'})
+        self._wait_for_assert(waits.assert_called_once)
+        self._wait_for_migration_status(self.server, [status])
+        self.reconcile_all()
+        self.act('os-resetState', {'state': 'active'})
+        self.reconcile_all()
+        self.assertEqual(
+            {'host2': self.charge}, self.allocated(self.server['id']))
+        # The migration has that.
+        self.assertEqual(self.charge, self.used('host1'))
+        self.assertEqual(noted.OVERCOMMITTED, noted.of(
+            self.instance(self.server).system_metadata)[0])
+
+    def test_reset_while_it_is_queued(self):
+        self.reset_while_it_waits('_do_live_migration', 'queued')
+
+    def test_reset_while_it_is_prepared(self):
+        self.reset_while_it_waits(
+            '_do_pre_live_migration_from_source', 'preparing')
 
 
 class EvacuateTestCase(moves_base.GuestsMoveTestCase):
