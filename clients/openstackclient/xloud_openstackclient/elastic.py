@@ -277,7 +277,8 @@ def _of_nova(response, key):
     """The body of an answer, which has this key."""
     try:
         body = response.json()
-        body[key]
+        if body[key] is None:
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise exceptions.SDKException(
             'What answered at %s is not the API of Nova. Is there a proxy '
