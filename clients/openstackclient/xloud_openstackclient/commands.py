@@ -15,6 +15,7 @@
 import argparse
 import contextlib
 
+from cliff import columns as cliff_columns
 from openstack import exceptions as sdk_exceptions
 from osc_lib.command import command
 from osc_lib import exceptions
@@ -49,6 +50,14 @@ def _errors_reported():
         raise exceptions.CommandError(error.details or str(error))
 
 
+class _Blockers(cliff_columns.FormattableColumn):
+    """For a machine the list of the API, for a person a line for each."""
+
+    def human_readable(self):
+        return '\n'.join('%(dimension)s: %(message)s (%(code)s)' % blocker
+                         for blocker in self._value)
+
+
 class _OfOneServer:
     """A command that is given a server, and shows what act() finds."""
 
@@ -70,9 +79,6 @@ class _ShowStatus(_OfOneServer, command.ShowOne):
 
     @staticmethod
     def columns(status):
-        blockers = [
-            '%(dimension)s: %(message)s (%(code)s)' % blocker
-            for blocker in status['blockers']]
         rows = {'condition': status['condition'], 'reason': status['reason']}
         for word in _SIZES:
             for dimension in ('vcpus', 'memory_mb'):
@@ -81,7 +87,7 @@ class _ShowStatus(_OfOneServer, command.ShowOne):
         rest = {key: value for key, value in sorted(status.items())
                 if key not in rows and key != 'blockers'}
         rows.update(rest)
-        rows['blockers'] = '\n'.join(blockers)
+        rows['blockers'] = _Blockers(status['blockers'])
         return zip(*rows.items())
 
 

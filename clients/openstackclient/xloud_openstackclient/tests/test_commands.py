@@ -113,7 +113,9 @@ class CommandsTest(utils.TestCommand):
             shown['condition'], shown['reason'], shown['current_vcpus'],
             shown['max_vcpus']))
         self.assertEqual('memory: A device pins it. (memory_pinned)',
-                         shown['blockers'])
+                         shown['blockers'].human_readable())
+        self.assertEqual(STATUS['blockers'],
+                         shown['blockers'].machine_readable())
 
     def test_one_dimension_until_the_next_boot(self):
         self.http.post(PATH, status_code=202, **status())
@@ -215,8 +217,10 @@ class CommandsTest(utils.TestCommand):
 
     def test_an_answer_that_is_not_of_nova(self):
         compute = self.app.client_manager.sdk_connection.compute
+        nothing = dict.fromkeys(
+            ('xloud_status', 'instanceActions', 'xloud_servers'))
         for answer in ({'text': '<html>Sign in</html>'}, {'json': {}},
-                       {'json': []}):
+                       {'json': []}, {'json': nothing}):
             for path, call in (
                     (PATH, elastic.show),
                     (f'{URL}/servers/{SERVER}/os-instance-actions',
