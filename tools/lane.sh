@@ -9,15 +9,20 @@ locks=()
 # Keep these for this run: another one would write the same logs, and say in
 # them how its own lanes ended.
 lock_lanes() {
-    local lane lock
+    local lane lock status
     for lane; do
-        exec {lock}>"$LOGS/$lane.lock"
+        exec {lock}>"$LOGS/$lane.lock" || die "cannot write to $PWD/$LOGS"
         # Not every machine has the program flock.
+        status=0
         python3 -c 'import fcntl, sys
-fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
-            "$lock" 2>/dev/null ||
+try:
+    fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(3)' "$lock" || status=$?
+        [ "$status" -ne 3 ] ||
             die "$lane runs already in this repository: wait until it ends," \
                 "or run it in another clone"
+        [ "$status" -eq 0 ] || die "cannot lock $PWD/$LOGS/$lane.lock"
         locks+=("$lock")
     done
 }

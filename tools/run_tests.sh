@@ -73,9 +73,11 @@ run_every_release() {
         # Somebody has ended it.
         [ "$status" -lt 128 ] || exit "$status"
         [ "$status" -eq 0 ] || failed=1
+        # What is there else is of a run before.
         while read -r line; do
             lines+=("$release  $line")
-        done < <(cat "$LOGS/$release/summary" 2>/dev/null ||
+        done < <({ [ "$status" -le 1 ] &&
+            cat "$LOGS/$release/summary" 2>/dev/null; } ||
             printf 'failed before a lane ended\n')
     done
     say "all releases"
@@ -124,12 +126,13 @@ for index in "${!lanes[@]}"; do
     unset "lanes[$index]"
 done
 
-mkdir -p "$LOGS"
-lock_lanes "${lanes[@]}"
+mkdir -p "$LOGS" || die "cannot write to $PWD/$LOGS"
 make_venv
 # A lane is a profile.
 require_profiles "$VENV/bin/bindep" "${lanes[@]}"
 ! is_one_of hypervisor "${lanes[@]}" || provide_kernel
+# Not before: a service that came with a package would keep them.
+lock_lanes "${lanes[@]}"
 trap end_lanes EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -247,7 +247,9 @@ class LanesTest(Case):
             echo "$4: 3 passed, 0 failed, 0 skipped"
             [ "$6" ] && exit
             sleep 60 & echo $! >{self.folder}/left
-            while [ ! -e {self.folder}/end ]; do sleep 0.1; done''')
+            while [ -d {self.folder} ] && [ ! -e {self.folder}/end ]; do
+                sleep 0.1
+            done''')
         first = subprocess.Popen(
             [self.folder / 'tools' / 'run_tests.sh', 'unit'],
             env={'PATH': f'{self.folder}/bin'}, cwd='/', text=True,
@@ -267,6 +269,24 @@ class LanesTest(Case):
         self.assertIn('unit: 3 passed', self.run_script(
             ROOT, 'run_tests.sh', 'unit', '--', 'test_x').stdout)
         os.kill(int((self.folder / 'left').read_text()), signal.SIGKILL)
+
+    def test_logs_that_cannot_be_written(self):
+        (self.folder / 'build/logs/unit.lock').mkdir(parents=True)
+        done = self.run_script(ROOT, 'run_tests.sh', 'unit')
+        self.assertEqual(2, done.returncode, done.stdout)
+        self.assertIn(f'cannot write to {self.folder}/build/logs',
+                      done.stdout)
+        self.assertNotIn('runs already', done.stdout)
+
+    def test_all_releases_say_nothing_of_a_run_before(self):
+        self.write('patches/2024.1/lanes.ini', '')
+        self.write('build/logs/2024.1/summary', 'unit: 9 passed')
+        (self.folder / 'build/logs/2024.1/unit.lock').mkdir()
+        done = self.run_script(ROOT, 'run_tests.sh', '--release', 'all',
+                               'unit')
+        self.assertEqual(1, done.returncode, done.stdout)
+        self.assertIn('2024.1  failed before a lane ended', done.stdout)
+        self.assertNotIn('9 passed', done.stdout)
 
     def test_nothing_is_left_of_a_run_that_is_ended(self):
         self.write('build/tox-venv/bin/tox', f'''
