@@ -1,4 +1,5 @@
-# Where the repository may lie, and has lain. For scripts that have the function die.
+# Where the repository may lie, and whether it was moved. For scripts that have
+# the function die.
 
 # stestr starts its tests by a line for the shell that has the path of their
 # Python in it, and tox puts the path of the repository into such lines.
