@@ -42,6 +42,8 @@ TEST_ENVIRON = {
 LOCK = 'XLOUD_LANES_LOCK'
 # And the file that a lane makes when it has to wait until none of them does.
 WAITS = 'XLOUD_LANE_WAITS'
+# Asks for tests that start from one set-up, each in a fork of it.
+FORKS = 'XLOUD_FORK_TESTS'
 # How many failed tests of a lane are run again, alone.  A machine that is busy
 # fails a few of its tests; a change that is wrong fails many.
 AGAIN = {'py3': 3, 'unit': 5, 'functional': 8, 'hypervisor': 5,
@@ -70,6 +72,7 @@ def run_stestr(
     repository.mkdir(parents=True, exist_ok=True)
     with _ended_whole(subprocess.Popen(
             [sys.executable, '-m', 'stestr', '--test-path', test_path,
+             *_grouping(),
              '--repo-url', str(repository), 'run',
              '--concurrency', workers, '--subunit', *what],
             cwd=folder, env=_test_environ(), stdout=subprocess.PIPE,
@@ -85,6 +88,12 @@ def run_stestr(
     elif process.returncode and not outcome.failures:
         outcome.failures.append(f'stestr itself (exit {process.returncode})')
     return outcome
+
+
+def _grouping():
+    """Have one worker run all tests of a class, if they share its set-up."""
+    return (['--group_regex', r'([^.]+\.)+'] if TEST_ENVIRON.get(FORKS)
+            else [])
 
 
 def _test_environ():
@@ -147,6 +156,7 @@ def again_alone(outcome: counting.Outcome, limit: int, folder: Path,
         return outcome
     counting.show('\n'.join(
         ['', 'again, alone:', *filter(suspects.get, suspects)]))
+    TEST_ENVIRON[FORKS] = ''
     with file_of(regexes) as listed, _lanes_lock(fcntl.LOCK_EX):
         again = run_stestr(folder, test_path, '--include-list', listed,
                            workers='1')

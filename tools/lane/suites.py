@@ -66,7 +66,10 @@ def suite(name, regexes, workers=running.WORKERS,
     Once for each way in which this release runs requests at once.
     """
     total = counting.Outcome()
-    for _mode in in_each_mode(name, chosen(modes)):
+    for mode in in_each_mode(name, chosen(modes)):
+        # A fork does not have the threads of its parent.
+        running.TEST_ENVIRON[running.FORKS] = (
+            '1' if (name, mode) == ('functional', 'eventlet') else '')
         total.add(_suite(name, regexes, workers))
     return total
 

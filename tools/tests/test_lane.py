@@ -10,6 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import collections
 import dataclasses
 import fcntl
 import os
@@ -141,6 +142,29 @@ class Some(unittest.TestCase):
             open('once', 'w').close()
             self.fail('too busy')
 """
+TWO_CLASSES = """
+import os
+import unittest
+
+
+class First(unittest.TestCase):
+    def tearDown(self):
+        with open('workers', 'a') as workers:
+            workers.write('%s %d\\n' % (type(self).__name__, os.getpid()))
+
+    def test_1(self):
+        pass
+
+    def test_2(self):
+        pass
+
+    def test_3(self):
+        pass
+
+
+class Second(First):
+    pass
+"""
 SLOW = """
 import os
 import time
@@ -194,6 +218,12 @@ class RunStestrTest(unittest.TestCase):
         outcome = self.run_tests(TESTS, 'test_g')
         self.assertEqual('x: 1 passed, 0 failed, 0 skipped',
                          outcome.closing_line('x'))
+
+    def test_one_worker_for_the_tests_that_share_a_set_up(self):
+        with mock.patch.dict(running.TEST_ENVIRON, {running.FORKS: '1'}):
+            self.assertEqual(6, self.run_tests(TWO_CLASSES).passed)
+        lines = (self.folder / 'workers').read_text().splitlines()
+        self.assertEqual([3, 3], list(collections.Counter(lines).values()))
 
     def test_workers_waste_no_time(self):
         """They keep what they compile, and collect garbage less often."""
@@ -421,9 +451,11 @@ class ModeTest(unittest.TestCase):
         def run_lane(*_args, **_kwargs):
             self.modes.append(
                 running.TEST_ENVIRON[suites.CONCURRENCY_VARIABLE])
+            self.forked.append(
+                running.TEST_ENVIRON.get(running.FORKS))
             return counting.Outcome(passed=1)
 
-        self.modes = []
+        self.modes, self.forked = [], []
         both = dataclasses.replace(
             tree.LANES, concurrency=('threading', 'eventlet'))
         for target, name, new in (
@@ -438,6 +470,14 @@ class ModeTest(unittest.TestCase):
     def test_upstream(self):
         self.assertEqual(2, upstream.upstream([]).passed)
         self.assertEqual(['true', 'false'], self.modes)
+
+    def test_only_functional_tests_with_green_threads_are_forked(self):
+        picked = selection.Picked(['a'], [], [], [])
+        for suite, wanted in ('unit', ['', '']), ('functional', ['', '1']):
+            self.forked.clear()
+            with mock.patch.object(suites, 'pick', return_value=picked):
+                suites.suite(suite, [], modes=['threading', 'eventlet'])
+            self.assertEqual(wanted, self.forked)
 
     def test_upstream_in_one(self):
         with mock.patch.dict(os.environ, XLOUD_CONCURRENCY='eventlet'):

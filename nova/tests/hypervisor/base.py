@@ -28,6 +28,7 @@ import libvirt
 import libvirt_qemu
 from lxml import etree
 from oslo_serialization import jsonutils
+import testtools
 from testtools import content
 
 import nova.conf
@@ -100,6 +101,8 @@ class _Nothing(fixtures.Fixture):
 class HypervisorTestCase(base.ElasticServersTestCase):
     """Servers in :attr:`libvirtds`, which all tests of a class share."""
 
+    # A fork would share the connections to them.
+    run_tests_with = testtools.RunTest
     compute_driver = 'libvirt.LibvirtDriver'
     HOSTS = 1
     SECONDS = _SECONDS

@@ -20,6 +20,7 @@ from nova import conf
 from nova import context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import xloud_fork
 from nova.tests.fixtures import xloud_patience
 from nova.tests.fixtures import xloud_reuse
 from nova.tests.functional import integrated_helpers
@@ -58,6 +59,7 @@ class ElasticServersTestCase(
     scheduler prefers host1 to host2, and host2 to host3.
     """
 
+    run_tests_with = xloud_fork.ForkedRunTest
     compute_driver = 'fake.ElasticFakeDriver'
     plain_compute_driver = 'fake.MediumFakeDriver'
 
