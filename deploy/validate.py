@@ -548,6 +548,10 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     if not 0 < asked.minimum_memory < asked.memory:
         parser.error(f'--minimum-memory is {asked.minimum_memory}; it has to '
                      f'be at least 1 and less than --memory, {asked.memory}')
+    if asked.seconds < 0:
+        parser.error(f'--seconds is {asked.seconds}; it has to be at least 0')
+    if asked.virsh is not None and not asked.virsh.split():
+        parser.error('--virsh is empty; leave it out, or give a command')
     try:
         validation = Validation(connect(asked.cloud), asked)
         validation.look_for_rights()

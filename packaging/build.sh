@@ -137,6 +137,11 @@ esac
 [ "${input[0]:-}" = "$wanted" ] || die "$what takes ${wanted:-no ${input[0]}}"
 [ "${wanted:+x}" = "${maintainer:+x}" ] ||
     die "$what ${wanted:+needs}${maintainer:+takes no} --maintainer"
+# packaging/source.py looks closer, but late.
+case $maintainer in
+'' | *?' <'?*@?*'>') ;;
+*) die "--maintainer is '$maintainer', and not of the form 'NAME <ADDRESS>'" ;;
+esac
 
 [ "$what" != clients ] || [ ! "${release[*]}" ] ||
     die "clients takes no --release: they are for all"

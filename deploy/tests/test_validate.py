@@ -274,6 +274,17 @@ class ValidateTest(unittest.TestCase):
             self.assertIn('--virsh: ', said.getvalue())
         self.cloud.compute.create_flavor.assert_not_called()
 
+    def test_what_no_step_could_use(self):
+        for words, message in (
+                (['--seconds', '-1'], '--seconds is -1'),
+                (['--virsh', ' '], '--virsh is empty')):
+            with contextlib.redirect_stderr(io.StringIO()) as said, \
+                    self.assertRaises(SystemExit) as ended:
+                validate.main(['cloud', *words])
+            self.assertEqual(2, ended.exception.code)
+            self.assertIn(message, said.getvalue())
+        self.cloud.compute.create_flavor.assert_not_called()
+
     def test_a_folder_without_logs(self):
         with tempfile.TemporaryDirectory() as folder:
             _code, rows = self.run_it('--logs', folder)

@@ -82,6 +82,8 @@ class BuildTest(unittest.TestCase):
                 (('deb',), 'deb takes --dsc'),
                 (('deb', '--dsc', 'nova.dsc'), 'no nova.dsc'),
                 (('deb', '--dsc', '.'), 'deb needs --maintainer'),
+                (('deb', '--dsc', '.', '--maintainer', 'a@b'),
+                 "--maintainer is 'a@b'"),
                 (('rpm', '--dsc', '.'), 'rpm takes --distgit'),
                 (('rpm', '--distgit'), '--distgit needs a path'),
                 (('wheel', '--dsc', '.'), 'wheel takes no --dsc'),

@@ -58,6 +58,34 @@ class _Blockers(cliff_columns.FormattableColumn):
                          for blocker in self._value)
 
 
+class _Change(cliff_columns.FormattableColumn):
+    """For a machine null where nothing has changed, for a person no text."""
+
+    def human_readable(self):
+        return '' if self._value is None else str(self._value)
+
+
+def _project_id(connection, project, domain):
+    """The ID of a project that is named by its name or ID.
+
+    Whoever may not look for projects has to give the ID of another one.
+    """
+    identity = connection.identity
+    query = {}
+    try:
+        if domain:
+            query['domain_id'] = identity.find_domain(
+                domain, ignore_missing=False).id
+        return identity.find_project(
+            project, ignore_missing=False, **query).id
+    except sdk_exceptions.ForbiddenException:
+        own = connection.current_project
+        return own.id if project == own.name and not domain else project
+    except (sdk_exceptions.ResourceNotFound,
+            sdk_exceptions.DuplicateResource) as error:
+        raise exceptions.CommandError(str(error))
+
+
 class _OfOneServer:
     """A command that is given a server, and shows what act() finds."""
 
@@ -79,15 +107,16 @@ class _ShowStatus(_OfOneServer, command.ShowOne):
 
     @staticmethod
     def columns(status):
-        rows = {'condition': status['condition'], 'reason': status['reason']}
+        # Of another version of the API, some may be missing.
+        rows = {key: status.get(key) for key in ('condition', 'reason')}
         for word in _SIZES:
             for dimension in ('vcpus', 'memory_mb'):
                 key = '%s_%s' % (word, dimension)
-                rows[key] = status[key]
+                rows[key] = status.get(key)
         rest = {key: value for key, value in sorted(status.items())
                 if key not in rows and key != 'blockers'}
         rows.update(rest)
-        rows['blockers'] = _Blockers(status['blockers'])
+        rows['blockers'] = _Blockers(status.get('blockers') or [])
         return zip(*rows.items())
 
 
@@ -167,9 +196,13 @@ class ListElasticServers(command.Lister):
             '--host', metavar='<host>',
             help='Only servers of this host (administrators only)')
         parser.add_argument(
-            '--project', metavar='<project-id>',
-            help='Servers of this project (of another one than yours: '
-            'administrators only)')
+            '--project', metavar='<project>',
+            help='Servers of this project, by name or ID (of another one '
+            'than yours: administrators only)')
+        parser.add_argument(
+            '--project-domain', metavar='<project-domain>',
+            help='Domain of the project (name or ID), for a name that '
+            'several domains have')
         parser.add_argument(
             '--all-projects', action='store_true',
             help='Servers of all projects (administrators only)')
@@ -179,11 +212,13 @@ class ListElasticServers(command.Lister):
         return parser
 
     def take_action(self, parsed_args):
-        compute = self.app.client_manager.sdk_connection.compute
+        connection = self.app.client_manager.sdk_connection
         with _errors_reported():
+            project = parsed_args.project and _project_id(
+                connection, parsed_args.project, parsed_args.project_domain)
             servers = list(elastic.list_servers(
-                compute, parsed_args.condition, parsed_args.host,
-                parsed_args.project, parsed_args.all_projects))
+                connection.compute, parsed_args.condition, parsed_args.host,
+                project, parsed_args.all_projects))
         keys = ['id', 'name', 'condition', 'since']
         keys += ['%s_%s' % (word, dimension)
                  for dimension in ('vcpus', 'memory_mb')
@@ -204,10 +239,12 @@ class ListElasticHistory(_OfOneServer, command.Lister):
 
     @staticmethod
     def columns(changes):
-        keys = ['when', 'action']
-        keys += ['%s_%s' % (word, dimension)
+        about = ['when', 'action']
+        sizes = ['%s_%s' % (word, dimension)
                  for dimension in ('vcpus', 'memory_mb')
                  for word in ('desired', 'boot', 'charged')]
-        keys += ['request_id', 'user_id']
-        return keys, [[change.get(key, '') for key in keys]
-                      for change in changes]
+        by = ['request_id', 'user_id']
+        return about + sizes + by, [
+            [*(change[key] for key in about),
+             *(_Change(change.get(key)) for key in sizes),
+             *(change[key] for key in by)] for change in changes]

@@ -32,6 +32,7 @@ from xloud_openstackclient import commands
 from xloud_openstackclient import elastic
 
 URL = 'http://nova.example.org/v2.1'
+KEYSTONE = 'http://keystone.example.org/v3'
 SERVER = 'fc2ee1c0-2a5b-4a5c-9d5e-0d8b1a2c3d4e'
 PATH = f'{URL}/os-xloud-adjust/{SERVER}'
 STATUS = {
@@ -78,6 +79,9 @@ class CommandsTest(utils.TestCommand):
             {'id': SERVER, 'name': 'web1'}]})
         self.http.get(f'{URL}/servers/{SERVER}', json={
             'server': {'id': SERVER, 'name': 'web1'}})
+        self.http.get(KEYSTONE, json={'version': {
+            'id': 'v3.14', 'status': 'stable',
+            'links': [{'rel': 'self', 'href': KEYSTONE + '/'}]}})
         made = session.Session(auth=token_endpoint.Token(URL, 'token'))
         self.stderr = io.StringIO()
         self.app = types.SimpleNamespace(
@@ -85,7 +89,9 @@ class CommandsTest(utils.TestCommand):
             client_manager=types.SimpleNamespace(
                 sdk_connection=openstack.connection.Connection(
                     session=made, compute_endpoint_override=URL,
-                    compute_api_version='2.1')))
+                    compute_api_version='2.1',
+                    identity_endpoint_override=KEYSTONE,
+                    identity_api_version='3')))
         waited = mock.patch('time.sleep')
         waited.start()
         self.addCleanup(waited.stop)
@@ -116,6 +122,17 @@ class CommandsTest(utils.TestCommand):
                          shown['blockers'].human_readable())
         self.assertEqual(STATUS['blockers'],
                          shown['blockers'].machine_readable())
+
+    def test_status_of_another_version(self):
+        """Earlier forks of Nova answer with fewer fields."""
+        fields = ('current_vcpus', 'max_vcpus')
+        self.http.get(PATH, json={'xloud_status': {
+            key: STATUS[key] for key in fields}})
+        shown = self.run_command(commands.ShowElasticServer, 'web1')
+        self.assertEqual((4, 8), tuple(shown[key] for key in fields))
+        self.assertIsNone(shown['condition'])
+        self.assertIsNone(shown['boot_vcpus'])
+        self.assertEqual([], shown['blockers'].machine_readable())
 
     def test_one_dimension_until_the_next_boot(self):
         self.http.post(PATH, status_code=202, **status())
@@ -336,6 +353,48 @@ class CommandsTest(utils.TestCommand):
             commands.ListElasticServers, '--all-projects')
         self.assertEqual('Policy says no.', str(error))
 
+    def listed_of(self, *words):
+        """The project that Nova is asked about."""
+        listed = self.http.get(f'{URL}/os-xloud-adjust', json={
+            'xloud_servers': []})
+        self.run_list(commands.ListElasticServers, *words)
+        (project,) = listed.last_request.qs['project_id']
+        return project
+
+    def test_list_of_a_project(self):
+        """By its name or ID; a member may not look others up."""
+        self.http.get(f'{KEYSTONE}/projects/billing', status_code=404)
+        named = self.http.get(f'{KEYSTONE}/projects', json={
+            'projects': [{'id': 'p1', 'name': 'billing'}]})
+        self.assertEqual('p1', self.listed_of('--project', 'billing'))
+        self.http.get(f'{KEYSTONE}/domains/sales', json={
+            'domain': {'id': 'd1', 'name': 'sales'}})
+        self.assertEqual('p1', self.listed_of(
+            '--project', 'billing', '--project-domain', 'sales'))
+        self.assertEqual(['d1'], named.last_request.qs['domain_id'])
+        self.http.get(f'{KEYSTONE}/projects/p2', json={
+            'project': {'id': 'p2', 'name': 'research'}})
+        self.assertEqual('p2', self.listed_of('--project', 'p2'))
+        for path in ('projects', 'projects/p3', 'projects/ours'):
+            self.http.get(f'{KEYSTONE}/{path}', status_code=403)
+        self.assertEqual('p3', self.listed_of('--project', 'p3'))
+        with mock.patch(
+                'openstack.connection.Connection.current_project',
+                types.SimpleNamespace(id='p4', name='ours')):
+            self.assertEqual('p4', self.listed_of('--project', 'ours'))
+            self.assertEqual('p3', self.listed_of('--project', 'p3'))
+
+    def test_list_of_a_project_that_is_not_one(self):
+        self.http.get(f'{KEYSTONE}/projects/billing', status_code=404)
+        two = [{'id': name, 'name': 'billing'} for name in ('p1', 'p2')]
+        for found, message in (([], 'No Project found for billing'),
+                               (two, 'More than one Project exists')):
+            self.http.get(f'{KEYSTONE}/projects', json={'projects': found})
+            error = self.assertRaises(
+                exceptions.CommandError, self.run_list,
+                commands.ListElasticServers, '--project', 'billing')
+            self.assertIn(message, str(error))
+
     def test_list_without_the_series(self):
         self.http.get(f'{URL}/os-xloud-adjust', status_code=404)
         error = self.assertRaises(exceptions.CommandError, self.run_list,
@@ -356,10 +415,15 @@ class CommandsTest(utils.TestCommand):
                 action('reboot', '2026-11-26T12:02:00.000000', None),
                 action('create', '2026-11-26T12:01:00.000000', None)]})
         shown = self.run_list(commands.ListElasticHistory, 'web1')
+        keys = ('desired_vcpus', 'boot_memory_mb', 'charged_vcpus')
         self.assertEqual(
-            [(4, 4096, 4), ('', '', ''), ('', '', 2)],
-            [(one['desired_vcpus'], one['boot_memory_mb'],
-              one['charged_vcpus']) for one in shown])
+            [('4', '4096', '4'), ('', '', ''), ('', '', '2')],
+            [tuple(one[key].human_readable() for key in keys)
+             for one in shown])
+        self.assertEqual(
+            [(4, 4096, 4), (None, None, None), (None, None, 2)],
+            [tuple(one[key].machine_readable() for key in keys)
+             for one in shown])
         self.assertEqual(
             ['xloud_adjust', 'xloud_adjust', 'xloud_settle'],
             [one['action'] for one in shown])
@@ -374,7 +438,8 @@ class CommandsTest(utils.TestCommand):
                 action('xloud_adjust', when,
                        'charged 2 vCPUs, 1024 MiB -> 4 vCPUs, 4096 MiB')]})
         shown = self.run_list(commands.ListElasticHistory, 'web1')
-        self.assertEqual([4, 3], [one['charged_vcpus'] for one in shown])
+        self.assertEqual([4, 3], [one['charged_vcpus'].machine_readable()
+                                  for one in shown])
 
     def test_history_has_no_pages(self):
         """Also for whoever asks for a newer Nova."""
