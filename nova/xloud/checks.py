@@ -92,10 +92,12 @@ def check_now(compute_api, context, instance, vcpus, memory_mb, persist):
     changes = {blockers.VCPUS: vcpus, blockers.MEMORY: memory_mb}
     for blocker in blockers.of_flavor(instance.flavor):
         del changes[blocker.dimension]
-    if memory_mb == size.desired(instance).memory_mb == (
-            size.boot(instance).memory_mb):
-        # Clients send both sizes, including the one that stays.
+    desired, boot = size.desired(instance), size.boot(instance)
+    # Clients send both sizes, including the one that stays.
+    if memory_mb == desired.memory_mb == boot.memory_mb:
         changes.pop(blockers.MEMORY, None)
+    elif memory_mb is not None and vcpus == desired.vcpus == boot.vcpus:
+        changes.pop(blockers.VCPUS, None)
     by_host = blockers.of_host(compute_api, context, instance)
     by_server = blockers.of_image(instance) + blockers.of_devices(instance)
     for blocker in by_host + by_server:

@@ -276,6 +276,8 @@ class AdjustTestCase(api_base.AdjustTestBase):
         self._refuse(409, server, 'cannot change it')
         self._assert_blocked(server, 'host_cannot', ['vcpus'])
         self._adjust(server, current_memory_mb=2048)
+        # Clients send both sizes, including the one that stays.
+        self._adjust(server, current_vcpus=4, current_memory_mb=3072)
 
     def test_host_cannot(self):
         server = self._create_elastic()
