@@ -218,10 +218,12 @@ def _give_up(known, case, accepted):
 
     Until then it may still follow the earlier request.
     """
-    # A balloon driver that loads late should follow the start's request.
-    awaits_driver = not known.guest.balloon_active and (
-        known.asked_at == known.started_at)
-    if accepted.memory_mb == case.desired.memory_mb or awaits_driver:
+    # A balloon driver that loads late should follow the start's request. It
+    # does so when a guest holds less than was accepted before that.
+    follows_start = known.asked_at == known.started_at and (
+        not known.guest.balloon_active or
+        case.held.memory_mb < case.desired.memory_mb)
+    if accepted.memory_mb == case.desired.memory_mb or follows_start:
         return None
     return accepted._replace(
         memory_mb=max(accepted.memory_mb, case.held.memory_mb))

@@ -889,6 +889,21 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_a_balloon_driver_that_loads_late_is_seen_at_work(self):
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        self.reconcile()
+        target = self.guest.target
+        self.guest.has_balloon = True
+        self.guest.held = size.Size(2, base.MAXIMUM.memory_mb // 2)
+        self.reconcile()
+        self.assertEqual(target, self.guest.target)
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_no_balloon_driver_loads_and_it_is_paused(self):
         self.driver.starts_with_balloon = False
         self.reboot()
