@@ -124,6 +124,8 @@ class Change:
         :raises: ElasticNoRoom or ElasticConflict, when nothing was changed
         """
         plan = self._plan()
+        # A claim that nobody gives up must not wait for a restless guest.
+        self._memo.leisure.end()
 
         def record():
             size.settle(self.instance, plan.charge)
@@ -135,9 +137,11 @@ class Change:
 
     def give_up(self) -> None:
         """Charge what the server has, and no longer what was claimed."""
-        self._executor.carry_out(
-            self._context, self.instance, self._guest(),
-            xloud_executor.Occasion(task_state=task.TASK))
+        guest = self._guest()
+        if not elastic_guest.is_missing(self.instance, guest.running):
+            self._executor.carry_out(
+                self._context, self.instance, guest,
+                xloud_executor.Occasion(task_state=task.TASK))
         self._note_request()
 
     def make(self) -> answer.Answer:

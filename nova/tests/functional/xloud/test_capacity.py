@@ -36,7 +36,9 @@ from nova.xloud import allocation
 from nova.xloud import guest as elastic_guest
 from nova.xloud import noted
 from nova.xloud import notes
+from nova.xloud import rpcapi
 from nova.xloud import size
+from nova.xloud import task
 
 GROWN = adjust_base.GROWN
 
@@ -553,6 +555,22 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.watch(2 * [size.Size(4, 5000), size.Size(4, 4096)])
         self.assert_charged(self.server, size.Size(4, 5000), 'host1')
         self.set_clock(-24 * 3600)
+        self.reconcile()
+        self.assert_charged(self.server, size.Size(4, 4096), 'host1')
+
+    def test_a_claim_for_a_guest_that_moves_is_given_up(self):
+        self.be_settled(4, 4096)
+        self.watch(2 * [size.Size(4, 5000), size.Size(4, 4096)])
+        self.assert_charged(self.server, size.Size(4, 5000), 'host1')
+        # nova-api dies after it.
+        with self.cell() as cell:
+            instance = self.instance(self.server)
+            request = rpcapi.Request.about(instance, 'a-token', 6, 6144, True)
+            task.take(cell, instance, request.token)
+            rpcapi.XloudAPI().claim(cell, instance, request)
+        self.assert_charged(self.server, size.Size(6, 6144), 'host1')
+        with mock.patch.object(task, 'PATIENCE', 0):
+            self.reconcile()
         self.reconcile()
         self.assert_charged(self.server, size.Size(4, 4096), 'host1')
 
