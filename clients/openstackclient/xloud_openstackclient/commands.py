@@ -43,7 +43,7 @@ def _errors_reported():
     try:
         yield
     except (elastic.NotSettled, elastic.NoElasticServers,
-            elastic.AnswerLost) as error:
+            elastic.AnswerLost, sdk_exceptions.DuplicateResource) as error:
         raise exceptions.CommandError(str(error))
     except sdk_exceptions.HttpException as error:
         # Its text would begin with the kind of the error and the address.
@@ -81,9 +81,6 @@ def _project_id(connection, project, domain):
     except sdk_exceptions.ForbiddenException:
         own = connection.current_project
         return own.id if project == own.name and not domain else project
-    except (sdk_exceptions.ResourceNotFound,
-            sdk_exceptions.DuplicateResource) as error:
-        raise exceptions.CommandError(str(error))
 
 
 class _OfOneServer:
