@@ -42,18 +42,26 @@ OFFLINE = entries.PREFIX + 'offline'
 UNFINISHED = (_AWAITED, PENDING, _SETTLING, _STALE_CONFIG)
 SINCE = entries.PREFIX + 'since'
 
+# A change comes after the start of the guest that it changes.
+_MOMENT = datetime.timedelta(microseconds=1)
+# A database may keep whole seconds, and round them up.
+_SECOND = datetime.timedelta(seconds=1)
+
 
 def mark_changed(instance, when: datetime.datetime) -> None:
     """Note when the server was last asked to change or started.
 
     :param when: naive UTC, as oslo_utils.timeutils.utcnow() gives
     """
-    _write_time(instance, _CHANGED_AT, when)
     started = _time(instance, _STARTED_AT)
-    if started is not None and started > when:
-        # The clock was set back since, or is that of another host.
-        _write_time(instance, _STARTED_AT,
-                    when - datetime.timedelta(seconds=1))
+    if started is not None and started >= when:
+        # It was first seen now, or the clock was set back since, or is that
+        # of another host.
+        _write_time(instance, _STARTED_AT, when - _MOMENT)
+    launched = started_at(instance, latest=when + _SECOND)
+    if launched is not None and launched >= when:
+        when = launched + _MOMENT
+    _write_time(instance, _CHANGED_AT, when)
 
 
 def changed_at(instance, latest=datetime.datetime.max) -> (
@@ -218,7 +226,7 @@ def _time(instance, key):
 
 
 def _write_time(instance, key, when):
-    entries.put(instance, key, when.replace(microsecond=0).isoformat())
+    entries.put(instance, key, when.isoformat())
 
 
 def _latest(limit, *times):

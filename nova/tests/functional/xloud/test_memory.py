@@ -127,6 +127,11 @@ class MemoryTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, GROWN, condition='Partial')
 
+    def test_growth_that_is_asked_for_at_once_does_not_come_later(self):
+        """Nobody has seen this run of the guest before it was asked."""
+        self.guest.start(base.MINIMUM)
+        self.test_growth_that_is_given_up_does_not_come_later()
+
     def test_a_guest_gets_what_it_needs_to_boot(self):
         self.guest.start(base.MINIMUM)
         self.guest.held = size.Size(2, 3000)

@@ -61,6 +61,24 @@ class NotesTestCase(test.NoDBTestCase):
         notes.mark_started(instance, 'other', later)
         self.assertEqual(later, notes.started_at(instance))
 
+    def test_a_change_in_the_second_of_a_start(self):
+        """It is another request than that of the start."""
+        now = datetime.datetime(2026, 1, 1, 12, 0, 0, 700000)
+        instance = fakes.instance(fakes.flavor(cpu=2), launched_at=None)
+        notes.mark_started(instance, 'one', now)
+        notes.mark_changed(instance, now)
+        self.assertLess(
+            notes.started_at(instance), notes.changed_at(instance))
+        # Databases cut the fraction of this off, round it or keep it.
+        for launched in (now.replace(microsecond=0), now,
+                         datetime.datetime(2026, 1, 1, 12, 0, 1)):
+            instance = fakes.instance(
+                fakes.flavor(cpu=2), launched_at=launched.replace(
+                    tzinfo=datetime.timezone.utc))
+            notes.mark_changed(instance, now)
+            self.assertEqual(launched, notes.started_at(instance))
+            self.assertLess(launched, notes.changed_at(instance))
+
     def test_configuration(self):
         instance = fakes.instance(fakes.flavor(cpu=2))
         self.assertTrue(notes.is_config_current(instance))
