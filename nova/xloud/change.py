@@ -317,10 +317,16 @@ class Change:
             notes.clear_outcome(instance)
 
     def _act(self, guest, desired, boot):
+        """:param guest: GuestState before the request"""
         target = desired
         if guest.running:
             target = memory.target(
                 guest, desired, CONF.xloud.guest_memory_reserve_mb)
+            if self._request.memory_mb is None:
+                target = memory.leave_unknown(guest, target)
+            elif memory.is_unsure(guest, target.memory_mb):
+                # It goes back to what it had.
+                target = target._replace(memory_mb=guest.memory_mb)
         self._compute.driver.set_elastic_guest(self.instance, target, boot)
 
     def _release(self, request_id=None, is_configured=True):
@@ -371,7 +377,7 @@ class Change:
             # It stays accepted, and nova-api does not refuse it.
             return _('The change is tried again later.')
         try:
-            self._act(self._guest(), plan.earlier.desired, plan.earlier.boot)
+            self._act(plan.guest, plan.earlier.desired, plan.earlier.boot)
         except Exception as error:
             LOG.warning('The change is undone later: %s', error,
                         instance=self.instance)

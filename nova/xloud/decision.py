@@ -112,8 +112,8 @@ def decide(known: situation.Situation,
         if can_ask:
             drive = _request(known, case)
     if drive is None and not known.is_config_current and can_ask:
-        drive = memory.target(
-            known.guest, desired, known.memory_reserve_mb)
+        drive = memory.leave_unknown(known.guest, memory.target(
+            known.guest, desired, known.memory_reserve_mb))
     charge = size.largest(desired, sizes.boot, case.counted, configured)
 
     if room is not None:
@@ -238,9 +238,12 @@ def _request(known, case):
             guest, desired, reserve_mb, known.sizes.maximum.memory_mb)
     else:
         target = memory.target(guest, desired, reserve_mb, reserve_mb // 2)
+    target = memory.leave_unknown(guest, target)
     if target.vcpus != case.held.vcpus:
         return target
-    if guest.used_memory_mb is None and target.memory_mb < guest.memory_mb:
+    if target.memory_mb is None or (
+            guest.used_memory_mb is None and
+            target.memory_mb < guest.memory_mb):
         # Without statistics, memory in use could be taken.
         return None
     # A guest that keeps what it holds has been asked for less.

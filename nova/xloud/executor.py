@@ -444,6 +444,10 @@ def _only_back(known, target):
     Its configuration is written with such a request.
     """
     held = situation.held(known.sizes, known.guest)
+    if target.memory_mb is None:
+        if target.vcpus > held.vcpus and known.is_config_current:
+            return None
+        return target._replace(vcpus=min(target.vcpus, held.vcpus))
     back = size.smallest(target, held)
     if back == held != target and known.is_config_current:
         return None

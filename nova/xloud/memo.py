@@ -173,9 +173,12 @@ class Memo:
         Each time libvirt would wait for seconds.
         """
         asked = self._unplug
-        return asked is not None and (
-            (asked.run, asked.vcpus) == (guest.run, guest.vcpus) and
-            target in (None, asked.target))
+        if asked is None or (
+                (asked.run, asked.vcpus) != (guest.run, guest.vcpus)):
+            return False
+        if target is not None and target.memory_mb is None:
+            return target.vcpus == asked.target.vcpus
+        return target in (None, asked.target)
 
     def note_unplug(self, guest, target: size.Size) -> None:
         """Remember that the guest was asked and has not begun."""

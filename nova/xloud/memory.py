@@ -140,6 +140,19 @@ def target(guest, desired: size.Size, reserve_mb: int,
     return desired._replace(memory_mb=guest.memory_mb)
 
 
+def leave_unknown(guest, target: size.Size) -> size.Size:
+    """The same request, without memory if that could take what is in use.
+
+    Nobody knows what the guest was last asked for, which may be to keep more
+    than is desired, or to go on giving back.
+
+    :returns: Size, without memory_mb if newer statistics could forbid it
+    """
+    if is_unsure(guest, target.memory_mb):
+        return target._replace(memory_mb=None)
+    return target
+
+
 def start_target(guest, desired: size.Size, reserve_mb: int,
                  maximum_mb: int) -> size.Size:
     """What to ask a starting guest for, on its way to its boot size.

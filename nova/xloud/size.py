@@ -62,9 +62,13 @@ class Size(ty.NamedTuple):
     """vCPUs and memory in MiB."""
 
     vcpus: int
+    # None only in a request to a guest, which then goes on with what it was
+    # last asked for
     memory_mb: int
 
     def __str__(self):
+        if self.memory_mb is None:
+            return '%d vCPUs' % self.vcpus
         return '%d vCPUs, %d MiB' % self
 
 

@@ -102,6 +102,8 @@ class ElasticGuestsTest(domain_base.DomainTestBase):
         self.events.clear()
         smaller = size.Size(4, 512)
         self._change(smaller, boot=MINIMUM)
+        # It goes on with that.
+        self._change(smaller._replace(memory_mb=None), boot=MINIMUM)
         self._wait_until_guest_has(*smaller)
         self._wait_until_driver_says(smaller)
         self.assert_next_start(MINIMUM, guest)

@@ -89,6 +89,8 @@ class Guest:
             raise elastic_guest.GuestBusy(reason='It is dumped.')
         if self.behaviour == REFUSING and target != self.held:
             raise exception.ElasticGuestRefused(reason='I would rather not.')
+        if target.memory_mb is None:
+            target = target._replace(memory_mb=self.target.memory_mb)
         self.target = target
         if self.behaviour == OBEDIENT:
             self.follow()

@@ -12,8 +12,10 @@
 
 """What a guest needs of its memory is not taken, nor held against it."""
 
+import contextlib
 from unittest import mock
 
+from nova import exception
 from nova.tests.functional.api import client as api_client
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
@@ -26,6 +28,33 @@ GROWN = size.Size(2, 6144)
 
 class MemoryTestCase(adjust_base.AdjustTestCase):
 
+    @contextlib.contextmanager
+    def without_statistics(self):
+        """The guest reports none, even if it is waited for."""
+        def states(instances, wait=False, renew=False):
+            return {self.server['id']: self.guest.state}
+
+        self.guest.is_outdated = True
+        with mock.patch.object(self.driver, 'get_elastic_guests', states):
+            yield
+
+    def assert_undone(self, most, **kwargs):
+        """The guest is asked for more, and then its hypervisor fails."""
+        real = scripted.Guest.ask
+
+        def ask(guest, target):
+            real(guest, target)
+            guest.is_outdated = True
+            if size.grows(guest.target, most):
+                raise RuntimeError('internal error')
+
+        self.guest.is_outdated = True
+        with mock.patch.object(scripted.Guest, 'ask', ask):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, **kwargs)
+        self.assertIn('was undone', error.format_message())
+        self.assertEqual(most, self.guest.target)
+
     def test_outdated_statistics_are_renewed(self):
         self.adjust(memory_mb=6144)
         self.guest.used_mb = 4000
@@ -37,14 +66,8 @@ class MemoryTestCase(adjust_base.AdjustTestCase):
 
     def test_statistics_that_are_not_renewed_in_time(self):
         self.adjust(memory_mb=6144)
-        with mock.patch.object(
-                scripted.Guest, 'is_outdated', True, create=True):
-            vars(self.guest).pop('is_outdated')
-            with mock.patch.object(
-                    self.driver, 'get_elastic_guests', side_effect=lambda
-                    instances, *args, **kwargs: {
-                        self.server['id']: self.guest.state}):
-                self.assert_refused('has just moved', memory_mb=4096)
+        with self.without_statistics():
+            self.assert_refused('has just moved', memory_mb=4096)
 
     def test_the_statistic_that_is_missing_is_named(self):
         self.adjust(memory_mb=6144)
@@ -86,6 +109,35 @@ class MemoryTestCase(adjust_base.AdjustTestCase):
         self.guest.follow()
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_it_keeps_what_it_needs_while_its_vcpus_change(self):
+        """Even if nothing is known just then of what it needs."""
+        self.shrink_partly()
+        self.reconcile()
+        self.guest.is_outdated = True
+        self.adjust(vcpus=3)
+        self.assertEqual(size.Size(3, 4096), self.guest.target)
+        self.assert_undone(size.Size(3, 4096), vcpus=4)
+        with self.without_statistics():
+            self.reconcile()
+        self.assertEqual(size.Size(3, 4096), self.guest.target)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.guest.used_mb = 1000
+        self.reconcile()
+        self.assertEqual(size.Size(3, 2048), self.guest.held)
+
+    def test_it_goes_on_giving_back_while_its_vcpus_change(self):
+        self.adjust(memory_mb=6144)
+        self.guest.behaviour = scripted.LATE
+        self.adjust(memory_mb=2048)
+        self.guest.is_outdated = True
+        self.adjust(vcpus=3)
+        self.assertEqual(size.Size(3, 2048), self.guest.target)
+
+    def test_a_growth_that_fails_goes_back_to_what_it_kept(self):
+        self.shrink_partly()
+        self.reconcile()
+        self.assert_undone(size.Size(2, 4096), memory_mb=5000)
 
     def test_what_is_given_up_is_asked_for_no_longer(self):
         self.shrink_partly()

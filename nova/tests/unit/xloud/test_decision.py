@@ -19,6 +19,7 @@ from nova import test
 from nova.xloud import condition
 from nova.xloud import decision as xloud_decision
 from nova.xloud import guest as elastic_guest
+from nova.xloud import memory
 from nova.xloud import situation
 from nova.xloud import size
 
@@ -214,15 +215,25 @@ class PropertyTestCase(test.NoDBTestCase):
             decision.changes(known._replace(is_settling=False)))
         self.assertTrue(decision.changes(known))
 
-    @hypothesis.given(situations())
-    def test_no_memory_in_use_is_taken(self, known):
+    @hypothesis.given(situations(), st.booleans())
+    def test_no_memory_in_use_is_taken(self, known, has_driver):
         guest = known.guest
-        # A start gives what it gives, before anybody is asked.
-        hypothesis.assume(not is_start_window(known))
-        decision = xloud_decision.decide(known)
-        if decision.drive is None or guest.used_memory_mb is None:
+        # A start gives what it gives, and goes to its boot size without a
+        # reserve.
+        hypothesis.assume(
+            not known.is_start and known.started_at != JUST_NOW)
+        guest = guest._replace(
+            balloon_active=guest.balloon_active or has_driver)
+        decision = xloud_decision.decide(known._replace(guest=guest))
+        if decision.drive is None or decision.drive.memory_mb is None:
             return
-        taken = decision.drive.memory_mb < guest.memory_mb
+        # What it holds is rounded up from KiB.
+        taken = decision.drive.memory_mb + memory.ROUNDING_MB < (
+            guest.memory_mb)
+        if guest.used_memory_mb is None:
+            if guest.balloon_active and not guest.memory_pinned:
+                self.assertFalse(taken)
+            return
         if taken:
             # What it uses is never quite the same.
             self.assertGreaterEqual(

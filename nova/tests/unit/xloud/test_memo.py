@@ -111,6 +111,10 @@ class MemoTestCase(test.NoDBTestCase):
         self.memo.note_unplug(GUEST, less)
         self.assertTrue(self.memo.is_unplugging(GUEST, less))
         self.assertFalse(self.memo.is_unplugging(GUEST, least))
+        self.assertTrue(self.memo.is_unplugging(
+            GUEST, less._replace(memory_mb=None)))
+        self.assertFalse(self.memo.is_unplugging(
+            GUEST, least._replace(memory_mb=None)))
         self.memo.forget_unplug(GUEST)
         self.assertTrue(self.memo.is_unplugging(GUEST))
         for changed in (GUEST._replace(vcpus=3), GUEST._replace(run='other')):

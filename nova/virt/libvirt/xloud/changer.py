@@ -87,7 +87,7 @@ class Changer:
         flavor = instance.flavor
         held = self._observer.state(record)
         if size.has_elastic_memory(flavor) and not record.run.has_balloon and (
-                target.memory_mb != held.memory_mb):
+                target.memory_mb not in (None, held.memory_mb)):
             raise _refused(_('it has no memory balloon.'))
         has_vcpus = size.has_elastic_vcpus(flavor)
         if has_vcpus and target.vcpus > held.vcpus:
@@ -96,7 +96,8 @@ class Changer:
             self._check_plug(record)
         if has_vcpus and target.vcpus < held.vcpus:
             self._unplug(guest, instance, record, target.vcpus)
-        if size.has_elastic_memory(flavor) and record.run.has_balloon:
+        if size.has_elastic_memory(flavor) and record.run.has_balloon and (
+                target.memory_mb is not None):
             # Even if it holds this much: it may be on the way to another size.
             self._ask(
                 instance, guest.set_memory, target.memory_mb * units.Ki,

@@ -77,12 +77,21 @@ class ChangeTest(base.GuestsTestCase):
         self._change(size.Size(3, 1024))
         self.assertEqual(1048576, self.domain.wanted_memory)
 
+    def test_memory_is_left_alone(self):
+        self.domain.is_balloon_late = True
+        self._change(size.Size(3, 512))
+        self._change(size.Size(4, None))
+        self.assertEqual(512 * 1024, self.domain.wanted_memory)
+        self.assertEqual(4, self.domain.live.current_vcpus)
+
     def test_no_balloon(self):
         self.devices = "<memballoon model='none'/>"
         self.assert_refused('no memory balloon', size.Size(2, 512))
         self.assertEqual(3, self.domain.live.current_vcpus)
         self._change(size.Size(2, 1024))
         self.assertEqual(2, self.domain.live.current_vcpus)
+        self._change(size.Size(3, None))
+        self.assertEqual(3, self.domain.live.current_vcpus)
 
     def test_more_than_the_maximum(self):
         self.assert_refused('refuses to change the memory', size.Size(3, 4096))
