@@ -31,7 +31,9 @@ CONF = nova.conf.CONF
 
 # The task of an adjust is among these, as a resize uses the same value.
 _NOTHING_ELSE = (None, task_states.RESIZE_PREP)
-_HELD_UP = (vm_states.PAUSED, vm_states.ERROR)
+# Those of a guest that runs for now, until its user ends that.
+_PASSING = (vm_states.RESCUED, vm_states.RESIZED)
+_HELD_UP = (vm_states.PAUSED, vm_states.ERROR) + _PASSING
 
 
 class Sizes(ty.NamedTuple):
@@ -118,14 +120,17 @@ class Situation(ty.NamedTuple):
     # Whether this is the first look at this run of the guest
     is_start: bool = False
     # Whether its guest can do nothing, because it is paused or hangs, or is
-    # asked for nothing, because another task is running or the server is in
-    # error. So is one that is busy when its time is over: it may hang.
+    # asked for nothing, because another task is running, or the server is in
+    # error, rescued or not confirmed after a resize. So is one that is busy
+    # when its time is over: it may hang.
     is_held_up: bool = False
     # Whether the clock was set back since it was asked to change or started.
     # How long ago that was is not known.
     is_clock_set_back: bool = False
     # Whether something has gone wrong with it. Its guest may be elsewhere.
     is_in_error: bool = False
+    # Whether its guest runs until a rescue ends, or a resize is confirmed
+    is_passing: bool = False
     # Whether its guest is saved, and goes on from there later
     is_suspended: bool = False
     # Whether it was held up before it reached its desired size

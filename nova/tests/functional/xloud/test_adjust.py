@@ -1314,8 +1314,16 @@ class StartTestCase(adjust_base.AdjustTestCase):
             self.wait()
             self.reconcile_hosts()
             self._run_periodics()
-            self.assert_books(full, size.Size(1, 1024), condition='Partial',
-                              host='host2')
+            # It is asked for nothing now, and nothing is given up.
+            least = size.Size(1, 1024)
+            self.assert_books(least, least, held=full, host='host2')
+            self.assertEqual('InProgress', self.status()['condition'])
+            self.assertIn('until its rescue ends, or its resize is confirmed',
+                          self.status()['reason'])
+            if end == self._revert_resize:
+                self.guest.load_balloon()
+                self.reconcile_hosts()
+                self.assert_books(least, least, host='host2')
             end(self.server)
             if end == self._revert_resize:
                 self.compute = self.computes['host1']
@@ -1430,8 +1438,7 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.computes['host2'].manager.driver.starts_with_balloon = False
         full = size.Size(2, base.MAXIMUM.memory_mb)
         self.migrate_grown(full)
-        self.assert_books(full, base.MINIMUM, condition='Partial',
-                          host='host2')
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=full, host='host2')
         self._revert_resize(self.server)
         self.compute = self.computes['host1']
         self.assert_charged(self.server, GROWN, 'host1')
@@ -1441,6 +1448,11 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.assert_books(base.MINIMUM, base.MINIMUM)
         self.migrate_grown(full)
         self.confirm_grown(full)
+        # It has its time from now on.
+        self.reconcile_hosts()
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=full, host='host2')
+        self.wait()
+        self.reconcile_hosts()
         self.assert_books(full, base.MINIMUM, condition='Partial',
                           host='host2')
 
