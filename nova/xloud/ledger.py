@@ -173,9 +173,14 @@ class Ledger:
         """
         wanted = size.largest(size.desired(instance), size.boot(instance))
         account = self._account(context, instance)
-        if not account.obstacles(wanted):
+        obstacles = account.obstacles(wanted)
+        if not obstacles:
             return True
         remembered = self._memos[instance.uuid]
+        if set(remembered.obstacles) - set(obstacles):
+            # It may have been this one, and Placement tolerates the others.
+            remembered.is_release_refused = False
+        remembered.obstacles = obstacles
         if not remembered.is_release_refused:
             remembered.is_release_refused = not account.can_write()
         return not remembered.is_release_refused

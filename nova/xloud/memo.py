@@ -74,6 +74,8 @@ class Memo:
         # Whether Placement has refused a lower charge. Another Placement may
         # accept what one before 14.0.0 refused.
         self.is_release_refused = False
+        # The resource classes that were over their capacity or limits then
+        self.obstacles: ty.List[str] = []
         self.room = limits.Room()
         # Without a request. It failed when it was saved, and may have been
         # saved nevertheless.

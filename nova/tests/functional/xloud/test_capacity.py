@@ -104,6 +104,23 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_one_obstacle_of_two_is_tolerated(self):
+        self.adjust(6, 6144)
+        self.change_inventory('VCPU', max_unit=1)
+        self.adjust(2, 2048)
+        with mock.patch.object(
+                allocation.Account, 'obstacles',
+                return_value=['DISK_GB', 'VCPU']) as obstacles:
+            self.reconcile()
+            self.assert_pending(base.MINIMUM, GROWN, 'VCPU')
+            self.change_inventory('VCPU', max_unit=64)
+            self.reconcile()
+            # This costs no write as long as nothing changes.
+            self.assert_pending(base.MINIMUM, GROWN, 'VCPU')
+            obstacles.return_value = ['DISK_GB']
+            self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_nova_compute_starts_while_placement_refuses(self):
         """The charge does not fall, and no action or bill says so."""
         if not self.is_placement_strict():
