@@ -56,6 +56,7 @@ class Answer(ty.NamedTuple):
             'fixed_vcpus': guest.fixed_vcpus if guest else 0,
             'is_still': bool(guest and guest.is_still),
             'is_busy': bool(guest and guest.is_busy),
+            'has_stale_config': bool(guest and guest.has_stale_config),
             'left': self.left and {
                 word: list(one) for word, one in self.left._asdict().items()},
         }
@@ -80,5 +81,6 @@ class Answer(ty.NamedTuple):
                 'missing_statistic', elastic_guest.UNNAMED),
             fixed_vcpus=answer.get('fixed_vcpus', 0),
             is_still=answer.get('is_still', False),
-            is_busy=answer.get('is_busy', False)),
+            is_busy=answer.get('is_busy', False),
+            has_stale_config=answer.get('has_stale_config', False)),
             answer.get('is_missing', False), left)

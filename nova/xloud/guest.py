@@ -71,6 +71,9 @@ class GuestState(ty.NamedTuple):
     # Whether its hypervisor had no time to ask it, so that a part of this is
     # older. It may hang, which is only known after some time.
     is_busy: bool = False
+    # Whether an operation has overwritten the size of its next start in the
+    # hypervisor, and that is not corrected yet.
+    has_stale_config: bool = False
 
     @property
     def holds(self) -> size.Size:

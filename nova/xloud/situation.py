@@ -197,9 +197,11 @@ def of(instance, guest, now) -> Situation:
         allocated=notes.allocated(instance),
         pending=notes.pending(instance), offline=notes.offline(instance),
         is_settling=notes.is_settling(instance),
-        is_config_current=notes.is_config_current(instance),
+        is_config_current=notes.is_config_current(instance) and not (
+            guest is not None and guest.has_stale_config),
         is_start=guest is not None and is_start(instance, guest),
         is_in_error=instance.vm_state == vm_states.ERROR,
+        is_passing=instance.vm_state in _PASSING,
         is_suspended=instance.vm_state == vm_states.SUSPENDED,
         is_held_up=instance.vm_state in _HELD_UP or (
             instance.task_state not in _NOTHING_ELSE) or (

@@ -57,6 +57,8 @@ class Guest:
         self.is_busy = False
         # What the next soft reboot gives.
         self.config = size.boot(instance)
+        # Whether an operation has overwritten that
+        self.has_stale_config = False
         # Whether somebody has changed that, and it cannot have another size.
         self.is_config_edited = False
         self.maximum = size.maximum(instance.flavor)
@@ -114,7 +116,7 @@ class Guest:
             is_returning=self.is_returning,
             online_vcpus=self.online_vcpus,
             fixed_vcpus=self.fixed_vcpus, is_still=self.is_still,
-            is_busy=self.is_busy)
+            is_busy=self.is_busy, has_stale_config=self.has_stale_config)
 
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):

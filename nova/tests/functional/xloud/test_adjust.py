@@ -412,6 +412,23 @@ class LiveTestCase(adjust_base.AdjustTestCase):
                 self.assert_noted('Settled')
                 self.assertEqual('Settled', self.status()['condition'])
 
+    def test_an_operation_has_overwritten_its_configuration(self):
+        """That is known after a restart, too, until it is corrected."""
+        self.adjust(4, 4096)
+        self.guest.config = size.Size(6, 6144)
+        self.guest.has_stale_config = True
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.guest.behaviour = scripted.BUSY
+        self.reconcile()
+        self.compute = self.restart_compute_service(self.compute)
+        self.guest.has_stale_config = False
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.assertIn('size of the next start', self.status()['reason'])
+        self.guest.behaviour = scripted.OBEDIENT
+        self.reconcile()
+        self.assertEqual(size.Size(4, 4096), self.guest.config)
+        self.assert_noted('Settled')
+
     def _become_partial(self):
         """It keeps 6 vCPUs and 6144 MiB of which it was to give back."""
         self.adjust(6, 6144)

@@ -19,7 +19,8 @@ GUEST = elastic_guest.GuestState(
     running=True, vcpus=2, memory_mb=2048, balloon_active=True,
     used_memory_mb=512, memory_pinned=False, cannot_plug=True,
     is_returning=True, online_vcpus=1, missing_statistic='usable',
-    fixed_vcpus=1, is_still=True, is_busy=True)
+    fixed_vcpus=1, is_still=True, is_busy=True,
+    has_stale_config=True)
 # What a compute service of the first version sends.
 FIRST = {'actual_vcpus': 2, 'actual_memory_mb': 2048,
          'balloon_driver_active': True, 'memory_pinned': False,

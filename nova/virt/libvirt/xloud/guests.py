@@ -50,7 +50,12 @@ class ElasticGuests:
         states = self._observer.states(instances, wait, renew)
         # Not before that: it would wait for a libvirtd that hangs.
         self._boot_sizes.mend(instances)
-        return states
+        # This process may end before it is mended, and only what is noted of
+        # the server outlasts it.
+        return {
+            uuid: state._replace(has_stale_config=state.running and (
+                self._boot_sizes.is_to_mend(uuid)))
+            for uuid, state in states.items()}
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
         """As ComputeDriver.set_elastic_guest()."""

@@ -104,6 +104,10 @@ class BootSizes:
         if not is_done:
             self._to_mend[instance.uuid] = None
 
+    def is_to_mend(self, uuid: str) -> bool:
+        """Whether that has failed until now."""
+        return uuid in self._to_mend
+
     def mend(self, instances) -> None:
         """Try again what has failed for some of these servers.
 

@@ -53,9 +53,9 @@ class GuestsTest(base.GuestsTestCase):
             with mock.patch.object(
                     owner, name, side_effect=fakelibvirt.libvirtError('no')):
                 self.driver._boot_sizes.keep(self.instance)
-                self._state()
+                self.assertTrue(self._state().has_stale_config)
                 self.assertNotEqual({}, self.domain.config.metadata)
-            self._state()
+            self.assertFalse(self._state().has_stale_config)
             self.assertEqual({}, self.domain.config.metadata)
             self.assertEqual(3, self.domain.config.current_vcpus)
 
