@@ -872,6 +872,21 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_charged(self.server, base.MINIMUM, 'host1')
 
+    def test_a_claim_is_given_up_while_no_guest_runs(self):
+        self.adjust(6, 6144, persist=False)
+        with self.cell() as cell:
+            instance = self.instance(self.server)
+            request = rpcapi.Request.about(instance, 'a-token', 8, 8192, True)
+            task.take(cell, instance, request.token)
+            rpcapi.XloudAPI().claim(cell, instance, request)
+            guest = self.driver.instances[self.server['id']]
+            guest.state = power_state.SHUTDOWN
+            rpcapi.XloudAPI().release(cell, instance, request)
+            self.assert_charged(self.server, base.MAXIMUM, 'host1')
+            guest.state = power_state.RUNNING
+            rpcapi.XloudAPI().release(cell, instance, request)
+        self.assert_charged(self.server, GROWN, 'host1')
+
     def test_stopped_and_started(self):
         self.adjust(6, 6144, persist=False)
         self.api.post_server_action(self.server['id'], {'os-stop': None})
