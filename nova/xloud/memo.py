@@ -178,9 +178,9 @@ class Memo:
         if asked is None or (
                 (asked.run, asked.vcpus) != (guest.run, guest.vcpus)):
             return False
-        if target is not None and target.memory_mb is None:
-            return target.vcpus == asked.target.vcpus
-        return target in (None, asked.target)
+        return target is None or (
+            target.vcpus == asked.target.vcpus and
+            target.memory_mb in (None, asked.target.memory_mb))
 
     def note_unplug(self, guest, target: size.Size) -> None:
         """Remember that the guest was asked and has not begun."""

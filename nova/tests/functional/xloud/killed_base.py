@@ -97,8 +97,7 @@ class MortalDriver(scripted.ScriptedFakeDriver):
     def set_elastic_guest(self, instance, target, boot):
         """One thing after the other, in the order of the contract."""
         guest = self.guests[instance.uuid]
-        if target.memory_mb is None:
-            target = target._replace(memory_mb=guest.target.memory_mb)
+        target = guest.whole(target)
         if self._is_running(instance.uuid):
             fewer = min(guest.held.vcpus, target.vcpus)
             for step in (guest.held._replace(vcpus=fewer),

@@ -84,6 +84,12 @@ class Guest:
         self.is_returning = False
         self.held = size.Size(self.held.vcpus, self.target.memory_mb)
 
+    def whole(self, target):
+        """With the memory it was last asked for if that is left alone."""
+        if target.memory_mb is None:
+            return target._replace(memory_mb=self.target.memory_mb)
+        return target
+
     def ask(self, target):
         if self.behaviour == FAILING:
             raise RuntimeError('internal error')
@@ -91,9 +97,7 @@ class Guest:
             raise elastic_guest.GuestBusy(reason='It is dumped.')
         if self.behaviour == REFUSING and target != self.held:
             raise exception.ElasticGuestRefused(reason='I would rather not.')
-        if target.memory_mb is None:
-            target = target._replace(memory_mb=self.target.memory_mb)
-        self.target = target
+        self.target = self.whole(target)
         if self.behaviour == OBEDIENT:
             self.follow()
 
