@@ -17,8 +17,6 @@ grows. So a new server passes a host only if a part of the host stays free. A
 server that exists may use that part: it moves because it has to, or it grows.
 """
 
-import typing as ty
-
 import os_resource_classes as orc
 from oslo_log import log as logging
 
@@ -27,7 +25,6 @@ from nova import exception
 from nova import objects
 from nova.scheduler.filters import utils
 from nova.xloud import room
-from nova.xloud import size
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -35,22 +32,24 @@ LOG = logging.getLogger(__name__)
 AGGREGATE_KEY = 'xloud_room_for_growth'
 
 
-def leaves_room(host_state, request_spec) -> bool:
-    """Whether a host keeps its room if it gets what is asked for."""
+def keep_room(host_state, request_spec) -> bool:
+    """Drop the allocation candidates of a host that need the room it keeps.
+
+    :returns: whether the host has candidates left
+    """
     percent = _percent(host_state)
     if not percent:
         return True
-    capacity, used = _of_placement(host_state, request_spec) or (
-        _of_resource_tracker(host_state))
-    asked = size.Size(request_spec.vcpus, request_spec.memory_mb)
-    if all(room.is_left(*numbers, percent)
-           for numbers in zip(capacity, used, asked)):
+    left = [candidate for candidate in host_state.allocation_candidates
+            if _leaves_room(host_state, request_spec, candidate, percent)]
+    if left == host_state.allocation_candidates or _exists(request_spec):
         return True
-    if _exists(request_spec):
-        return True
-    LOG.debug('%(host)s keeps %(percent)d percent for its servers to grow.',
-              {'host': host_state, 'percent': percent})
-    return False
+    host_state.allocation_candidates = left
+    LOG.debug('%(host)s keeps %(percent)d percent for its servers to grow. '
+              '%(count)d allocation candidates are left.',
+              {'host': host_state.host, 'percent': percent,
+               'count': len(left)})
+    return bool(left)
 
 
 def know(request_spec, provider_summaries) -> None:
@@ -59,40 +58,27 @@ def know(request_spec, provider_summaries) -> None:
     :param provider_summaries: as in its answer, or None if it was not asked
     """
     request_spec._xloud_providers = provider_summaries or {}
-    # What the resource tracker of each had used then
-    request_spec._xloud_used_then = {}
+    # How many servers each host had then
+    request_spec._xloud_servers_then = {}
 
 
-def _of_placement(host_state, request_spec):
-    """What a host may be charged and what it is charged.
+def _leaves_room(host_state, request_spec, candidate, percent) -> bool:
+    """Whether a host keeps its room if it is charged a candidate.
 
-    Only Placement knows the allocation ratios that an operator gives it.
-
-    :returns: None if it was not asked
+    Only Placement knows the allocation ratios that an operator gives a host.
+    Pinned CPUs and bare-metal nodes have resources of their own, which no
+    elastic server grows into.
     """
-    known = getattr(request_spec, '_xloud_providers', {})
-    found = known.get(host_state.uuid, {}).get('resources', {})
-    classes = (orc.VCPU, orc.MEMORY_MB)
-    if not set(classes) <= set(found):
-        return None
-    used = _used(host_state)
+    found = request_spec._xloud_providers[host_state.uuid]['resources']
+    asked = candidate['allocations'][host_state.uuid]['resources']
     # Of several new servers, the first ones count for the next one.
-    then = request_spec._xloud_used_then.setdefault(host_state.uuid, used)
-    return [found[name]['capacity'] for name in classes], [
-        found[name]['used'] + max(0, now - before)
-        for name, now, before in zip(classes, used, then)]
-
-
-def _of_resource_tracker(host_state):
-    """The same, with what the host reserves for itself in both."""
-    return (host_state.vcpus_total * host_state.cpu_allocation_ratio,
-            host_state.total_usable_ram_mb *
-            host_state.ram_allocation_ratio), _used(host_state)
-
-
-def _used(host_state) -> ty.Tuple[int, int]:
-    return (host_state.vcpus_used,
-            host_state.total_usable_ram_mb - host_state.free_ram_mb)
+    then = request_spec._xloud_servers_then.setdefault(
+        host_state.uuid, host_state.num_instances)
+    count = 1 + max(0, host_state.num_instances - then)
+    return all(
+        room.is_left(found[name]['capacity'], found[name]['used'],
+                     count * asked[name], percent)
+        for name in (orc.VCPU, orc.MEMORY_MB) if name in asked)
 
 
 def _percent(host_state):

@@ -21,4 +21,4 @@ class XloudGrowthFilter(filters.BaseHostFilter):
     """
 
     def host_passes(self, host_state, spec_obj):
-        return growth.leaves_room(host_state, spec_obj)
+        return growth.keep_room(host_state, spec_obj)

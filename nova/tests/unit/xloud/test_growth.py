@@ -26,6 +26,9 @@ from nova.xloud import growth
 from nova.xloud import room
 from nova.xloud import size
 
+# What Placement is asked for
+MINIMUM = {'VCPU': 2, 'MEMORY_MB': 1024}
+
 
 @ddt.ddt
 class GrowthFilterTestCase(test.NoDBTestCase):
@@ -43,40 +46,49 @@ class GrowthFilterTestCase(test.NoDBTestCase):
         self.addCleanup(patcher.stop)
         return patcher.start()
 
-    def host(self, used=0, used_mb=0, cpu_ratio=1.0, ram_ratio=1.0,
-             aggregates=()):
-        return scheduler_fakes.FakeHostState('host1', 'node1', {
-            'vcpus_total': 10, 'vcpus_used': used,
-            'total_usable_ram_mb': 10240, 'free_ram_mb': 10240 - used_mb,
-            'cpu_allocation_ratio': cpu_ratio,
-            'ram_allocation_ratio': ram_ratio,
+    def host(self, aggregates=()):
+        """A host as the scheduler knows it. What it has used is ignored."""
+        host = scheduler_fakes.FakeHostState('host1', 'node1', {
+            'uuid': uuids.host, 'vcpus_used': 99, 'free_ram_mb': 0,
             'aggregates': [objects.Aggregate(metadata=metadata)
                            for metadata in aggregates]})
+        host.allocation_candidates = []
+        return host
 
-    def spec(self, cpu=2, memory=1024):
+    def spec(self):
+        """A new server, which is charged its minimum."""
         return objects.RequestSpec(
             instance_uuid=uuids.server, flavor=fakes.flavor(
-                maximum=size.Size(8, 8192), cpu=cpu, memory=memory))
+                maximum=size.Size(8, 8192), cpu=2, memory=1024))
 
-    def passes(self, *args, spec=None, **kwargs):
-        return self.filter.host_passes(
-            self.host(*args, **kwargs), spec or self.spec())
+    def ask(self, spec, host, inventories, *asked):
+        """Ask Placement, which answers with the candidates of a host.
+
+        :param inventories: by resource class, the capacity and what is used
+        :param asked: the resources of each candidate
+        """
+        growth.know(spec, {host.uuid: {'resources': {
+            name: {'capacity': capacity, 'used': used}
+            for name, (capacity, used) in inventories.items()}}})
+        host.allocation_candidates = [
+            {'allocations': {host.uuid: {'resources': resources}}}
+            for resources in asked]
+
+    def passes(self, used=0, used_mb=0, capacity=10, capacity_mb=10240,
+               spec=None):
+        host, spec = self.host(), spec or self.spec()
+        self.ask(spec, host, {'VCPU': (capacity, used),
+                              'MEMORY_MB': (capacity_mb, used_mb)}, MINIMUM)
+        return self.filter.host_passes(host, spec)
 
     def test_a_new_server(self):
-        # It is charged its minimum, 2 vCPUs and 1024 MiB.
         self.assertTrue(self.passes(6, 7168))
         self.assertFalse(self.passes(7, 0))
         self.assertFalse(self.passes(0, 7169))
-        self.assertTrue(self.passes(30, 0, cpu_ratio=4.0))
-        self.assertFalse(self.passes(31, 0, cpu_ratio=4.0))
-        self.assertFalse(self.passes(0, 3073, ram_ratio=0.5))
-
-    def test_a_server_of_fixed_size(self):
-        spec = objects.RequestSpec(
-            instance_uuid=uuids.server,
-            flavor=fakes.flavor(maximum=size.Size(2, 1024)))
-        self.assertTrue(self.passes(6, 7168, spec=spec))
-        self.assertFalse(self.passes(7, 0, spec=spec))
+        # With allocation ratios
+        self.assertTrue(self.passes(30, 0, capacity=40))
+        self.assertFalse(self.passes(31, 0, capacity=40))
+        self.assertFalse(self.passes(0, 3073, capacity_mb=5120))
 
     def test_a_move(self):
         self.get.return_value.cell_mapping = objects.CellMapping()
@@ -84,6 +96,47 @@ class GrowthFilterTestCase(test.NoDBTestCase):
         self.assertTrue(self.passes(7, 0, spec=spec))
         self.assertTrue(self.passes(0, 9000, spec=spec))
         self.get.assert_called_once_with(mock.ANY, uuids.server)
+
+    def test_a_move_keeps_its_candidates(self):
+        self.get.return_value.cell_mapping = objects.CellMapping()
+        host, spec = self.host(), self.spec()
+        self.ask(spec, host, {'VCPU': (10, 10), 'PCPU': (10, 0)},
+                 {'VCPU': 2}, {'PCPU': 2})
+        self.assertTrue(self.filter.host_passes(host, spec))
+        self.assertEqual(2, len(host.allocation_candidates))
+
+    @ddt.data(
+        # A pinned server needs none of what others grow into.
+        ({'VCPU': (8, 0), 'PCPU': (32, 30), 'MEMORY_MB': (10240, 0)},
+         {'PCPU': 16, 'MEMORY_MB': 1024}, True),
+        ({'VCPU': (8, 8), 'PCPU': (32, 0), 'MEMORY_MB': (10240, 0)},
+         {'PCPU': 16, 'MEMORY_MB': 1024}, True),
+        ({'VCPU': (8, 0), 'PCPU': (32, 0), 'MEMORY_MB': (10240, 9000)},
+         {'PCPU': 16, 'MEMORY_MB': 1024}, False),
+        # A mixed one needs some of it.
+        ({'VCPU': (8, 4), 'PCPU': (32, 0)}, {'VCPU': 2, 'PCPU': 2}, True),
+        ({'VCPU': (8, 5), 'PCPU': (32, 0)}, {'VCPU': 2, 'PCPU': 2}, False),
+        # Only pinned servers run here.
+        ({'PCPU': (32, 0), 'MEMORY_MB': (10240, 0)},
+         {'PCPU': 16, 'MEMORY_MB': 1024}, True),
+        # A bare-metal node
+        ({'CUSTOM_GOLD': (1, 0)}, {'CUSTOM_GOLD': 1}, True))
+    @ddt.unpack
+    def test_other_resources(self, inventories, asked, expected):
+        host, spec = self.host(), self.spec()
+        self.ask(spec, host, inventories, asked)
+        self.assertEqual(expected, self.filter.host_passes(host, spec))
+
+    def test_one_candidate_of_two(self):
+        """A pinned server can use a host of either kind."""
+        host, spec = self.host(), self.spec()
+        self.ask(spec, host, {'VCPU': (8, 8), 'PCPU': (8, 0)},
+                 {'VCPU': 2}, {'PCPU': 2})
+        self.assertTrue(self.filter.host_passes(host, spec))
+        self.assertEqual(
+            [{'PCPU': 2}],
+            [candidate['allocations'][host.uuid]['resources']
+             for candidate in host.allocation_candidates])
 
     def test_a_server_that_is_gone(self):
         self.get.side_effect = exception.InstanceMappingNotFound(
@@ -111,44 +164,22 @@ class GrowthFilterTestCase(test.NoDBTestCase):
         self.assertEqual(
             expected, growth._percent(self.host(aggregates=aggregates)))
 
-    def test_several_at_once(self):
+    @ddt.data(
+        ({'VCPU': (10, 0), 'MEMORY_MB': (10240, 0)}, MINIMUM, 4),
+        ({'VCPU': (10, 2), 'MEMORY_MB': (10240, 0)}, MINIMUM, 3),
+        ({'VCPU': (10, 0), 'MEMORY_MB': (5120, 0)},
+         {'PCPU': 2, 'MEMORY_MB': 1024}, 4))
+    @ddt.unpack
+    def test_several_at_once(self, inventories, asked, expected):
         """Each counts for the next one of the same request."""
         host = host_manager.HostState('host1', 'node1', 'cell1')
-        host.vcpus_total, host.total_usable_ram_mb = 10, 10240
-        host.free_ram_mb = 10240
-        host.cpu_allocation_ratio = host.ram_allocation_ratio = 1.0
+        host.uuid, host.num_instances = uuids.host, 7
         created, spec = 0, self.spec()
+        self.ask(spec, host, inventories, asked)
         while self.filter.host_passes(host, spec):
-            host.vcpus_used += spec.vcpus
-            host.free_ram_mb -= spec.memory_mb
+            host.num_instances += 1
             created += 1
-        self.assertEqual(4, created)
-
-    def test_what_placement_says_counts(self):
-        """It can have another ratio and newer charges."""
-        host = self.host(cpu_ratio=4.0)
-        host.uuid, spec = uuids.host, self.spec()
-        for capacity, used, expected in (
-                ((10, 10240), (6, 7168), True), ((10, 10240), (7, 0), False),
-                ((10, 10240), (0, 7169), False),
-                ((99, 5120), (0, 3073), False)):
-            growth.know(spec, {uuids.host: {'resources': {
-                name: {'capacity': most, 'used': amount}
-                for name, most, amount in zip(
-                    ('VCPU', 'MEMORY_MB'), capacity, used)}}})
-            self.assertEqual(
-                expected, self.filter.host_passes(host, spec), (
-                    capacity, used))
-        # One of the same request has taken 2 vCPUs of it.
-        growth.know(spec, {uuids.host: {'resources': {
-            'VCPU': {'capacity': 10, 'used': 5},
-            'MEMORY_MB': {'capacity': 10240, 'used': 0}}}})
-        self.assertTrue(self.filter.host_passes(host, spec))
-        host.vcpus_used += 2
-        self.assertFalse(self.filter.host_passes(host, spec))
-        # Placement is not asked for a rebuild.
-        growth.know(spec, None)
-        self.assertTrue(self.filter.host_passes(host, spec))
+        self.assertEqual(expected, created)
 
     def test_all_or_nothing(self):
         self.assertTrue(room.is_left(10, 9, 1, 0))
