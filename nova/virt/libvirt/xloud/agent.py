@@ -19,11 +19,13 @@ not often.
 """
 
 import math
+import threading
 import time
 import typing as ty
 
 from oslo_log import log as logging
 
+from nova.virt.libvirt.xloud import patience
 from nova.virt.libvirt.xloud import qemu
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +36,12 @@ NAME = 'org.qemu.guest_agent.0'
 SECONDS = 2
 # Until an agent that did not answer is asked again.
 _SILENCE_SECONDS = 300
+# The share of the time in which a slow agent may be asked.
+_SLOW_SHARE = 0.1
+
+# libvirt serves few calls of a client at once, and all agents of a host may be
+# one member's.
+_turn = threading.Lock()
 
 
 class Agent:
@@ -53,28 +61,44 @@ class Agent:
     def ask(self, host, domain) -> None:
         """Ask it how many vCPUs are online.
 
+        If that has to wait, its last answer stays.
+
         :param domain: a virDomain, not wrapped
         """
-        begin = time.monotonic()
-        if self._is_asked or begin < self._silent_until:
+        if self._is_asked or time.monotonic() < self._silent_until:
             return
         self._is_asked = True
-        self.asked_at = begin
-        online = None
         try:
-            online = qemu.count_online_vcpus(host, domain, SECONDS)
-        except Exception as error:
-            # An absent agent costs no time, and can appear at any moment.
-            if time.monotonic() - begin >= SECONDS / 2:
-                self._silent_until = time.monotonic() + _SILENCE_SECONDS
-                LOG.info('The agent of %(domain)s is not asked for a while: '
-                         '%(error)s', {
-                             'domain': domain.UUIDString(), 'error': error})
+            self._ask(host, domain)
         finally:
-            self.online = online
             self._is_asked = False
 
+    def _ask(self, host, domain):
+        begin, failure = time.monotonic(), None
+
+        def count():
+            nonlocal begin
+            begin = self.asked_at = time.monotonic()
+            return qemu.count_online_vcpus(host, domain, SECONDS)
+
+        try:
+            self.online = patience.call(count, seconds=SECONDS, turn=_turn)
+        except Exception as error:
+            if not patience.was_made(error):
+                return
+            self.online, failure = None, error
+        end = time.monotonic()
+        if end - begin < SECONDS / 4:
+            # An absent agent costs no time, too, and can appear at any moment.
+            return
+        if failure is None:
+            self._silent_until = end + (end - begin) / _SLOW_SHARE
+        else:
+            self._silent_until = end + _SILENCE_SECONDS
+            LOG.info('The agent of %(domain)s is not asked for a while: '
+                     '%(error)s',
+                     {'domain': domain.UUIDString(), 'error': failure})
+
     def forget(self) -> None:
-        """Forget the answers: the guest and its agent start again."""
+        """Forget that it was slow: the guest and its agent start again."""
         self._silent_until = 0.0
-        self.online = None

@@ -62,12 +62,8 @@ class _OpenCalls:
                 seconds)
             if not self._changed.wait_for(
                     lambda: not self._in_the_way(is_change), _MOMENT):
-                error = _error(
-                    libvirt_guest.libvirt.VIR_ERR_SYSTEM_ERROR,
-                    '%d calls have not ended' % len(
-                        self._in_the_way(is_change)))
-                error.was_made = False
-                raise error
+                raise _not_made('%d calls have not ended' % len(
+                    self._in_the_way(is_change)))
             self._open.add(call)
             if is_change:
                 self._changes.add(call)
@@ -98,14 +94,16 @@ _calls = _OpenCalls()
 
 
 def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
-         ends_itself: bool = False, is_change: bool = False, **kwargs):
+         turn: ty.Optional[threading.Lock] = None, is_change: bool = False,
+         **kwargs):
     """Call a function, and abandon it if it takes too long.
 
     It runs in a thread of its own, which is a green thread under eventlet. The
     result of a call that ends after the time is up is lost.
 
     :param seconds: how long to wait, by default SECONDS
-    :param ends_itself: whether libvirt ends it even if nobody answers
+    :param turn: what the call holds until it has ended, if libvirt ends it
+        even if nobody answers. It waits at most half of its time for that.
     :param is_change: whether it may change a guest, which can take long
     :raises: libvirtError, with VIR_ERR_OPERATION_TIMEOUT if it takes longer,
         and with VIR_ERR_SYSTEM_ERROR if it is not made because too many
@@ -123,16 +121,24 @@ def call(function: ty.Callable, *args, seconds: ty.Optional[float] = None,
         except BaseException as error:
             error.lasted = time.monotonic() - begin
             errors.append(error)
-        _calls.end(ended)
+        end()
         ended.set()
 
-    if not ends_itself:
+    def end():
+        _calls.end(ended)
+        if turn is not None:
+            turn.release()
+
+    if turn is None:
         _calls.begin(ended, seconds, is_change)
+    elif not turn.acquire(timeout=seconds / 2):
+        raise _not_made('another call has not ended')
     try:
         threading.Thread(target=run, daemon=True).start()
-    except RuntimeError:
+    except RuntimeError as error:
         # The machine has no thread left now.
-        _calls.end(ended)
+        error.was_made = False  # type: ignore[attr-defined]
+        end()
         raise
     if not ended.wait(seconds):
         _calls.abandon(ended)
@@ -178,6 +184,12 @@ class Patient:
                         is_change=self._is_for_changes, **kwargs)
 
         return patiently
+
+
+def _not_made(message):
+    error = _error(libvirt_guest.libvirt.VIR_ERR_SYSTEM_ERROR, message)
+    error.was_made = False
+    return error
 
 
 def _error(code, message):

@@ -67,11 +67,12 @@ def count_online_vcpus(host, domain, seconds: int) -> int:
     """How many vCPUs the agent of a guest reports as online.
 
     :param domain: a virDomain, not wrapped
+    :param seconds: how long libvirt waits for the agent, which can be some
+        seconds more
     :raises: an exception of any kind if it does not answer or says nonsense
     """
-    answer = patience.call(
-        _extension(host).virDomainQemuAgentCommand, domain._o, _AGENT_QUERY,
-        seconds, 0, seconds=seconds, ends_itself=True)
+    answer = _extension(host).virDomainQemuAgentCommand(
+        domain._o, _AGENT_QUERY, seconds, 0)
     if answer is None or len(answer) > _LONGEST_ANSWER:
         raise ValueError('no usable answer')
     online = {vcpu['logical-id'] for vcpu in

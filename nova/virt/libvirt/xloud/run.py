@@ -185,10 +185,12 @@ class Run:
         loads again and reports that it has taken nothing yet.
         """
         if self.agent is not None:
-            self.agent.forget()
+            self.agent.online = None
         now = time.monotonic()
         if now - self._reset_at > _RESET_INTERVAL:
             self._reset_at = now
+            if self.agent is not None:
+                self.agent.forget()
             self._memory_at_reset = self._memory
 
     @property

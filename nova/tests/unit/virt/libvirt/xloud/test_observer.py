@@ -24,6 +24,7 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import xloud_libvirt
 from nova.tests.unit.virt.libvirt.xloud import base
 from nova.tests.unit.virt.libvirt.xloud import fakes
+from nova.virt.libvirt.xloud import agent
 from nova.virt.libvirt.xloud import patience
 from nova.xloud import guest as elastic_guest
 from nova.xloud import size
@@ -601,10 +602,44 @@ class AgentTest(base.GuestsTestCase):
         for _ in range(3):
             self.assertIsNone(self._state().online_vcpus)
         self.assertEqual(1, len(asked))
-        # The guest resets itself.
+        # libvirt ends that, and the guest resets itself.
+        released.set()
+        with agent._turn:
+            released.clear()
         self.connection.tell_reset(self.domain)
         del self.domain.ask_agent
         self.assertEqual(2, self._state().online_vcpus)
+        # It does so all the time.
+        self.domain.ask_agent = hang
+        for _ in range(3):
+            self.connection.tell_reset(self.domain)
+            self.assertIsNone(self._state().online_vcpus)
+        self.assertEqual(2, len(asked))
+
+    def test_slow_agent_is_asked_less_often(self):
+        self._state()
+        clock = self.useFixture(_Clock())
+
+        def answer_late():
+            clock.slept += 1
+            return xloud_libvirt.Domain.ask_agent(self.domain)
+
+        self.domain.ask_agent = answer_late
+        self.assertEqual(2, self._state().online_vcpus)
+        self.domain.online = '0-2'
+        self.assertEqual(2, self._state().online_vcpus)
+        clock.slept += 10
+        self.assertEqual(3, self._state().online_vcpus)
+
+    def test_agents_take_turns(self):
+        """One is asked at a time. Others keep their last answer."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.agent.SECONDS', 0.1))
+        self.assertEqual(2, self._state().online_vcpus)
+        self.domain.online = '0-2'
+        with agent._turn:
+            self.assertEqual(2, self._state().online_vcpus)
+        self.assertEqual(3, self._state().online_vcpus)
 
     def test_agent_that_is_paused(self):
         """It is not asked, and what it said last stays true."""
@@ -642,6 +677,8 @@ class AgentTest(base.GuestsTestCase):
                 other.ask_agent = functools.partial(answer_late, other)
             del domain.ask_agent
             domain.online = '0'
+            # No agent was slow before.
+            self.driver._elastic_guests._observer.runs.clear()
             self.assertIn(1, [
                 self.driver.get_elastic_guests(servers)[
                     server.uuid].online_vcpus for _ in range(2)])

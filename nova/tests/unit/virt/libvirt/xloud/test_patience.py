@@ -66,9 +66,18 @@ class PatienceTestCase(test.NoDBTestCase):
         self.assertEqual('3 calls have not ended',
                          errors[-1].get_error_message())
         # An agent that hangs has a limit in libvirt, and is not asked in vain.
-        self.assertEqual(3, patience.call(sum, [1, 2], ends_itself=True))
+        turn = threading.Lock()
+        self.assertEqual(3, patience.call(sum, [1, 2], turn=turn))
+        # Nobody awaits it any more, but it has not ended.
+        self.assertRaises(fakelibvirt.libvirtError, patience.call, hang,
+                          seconds=0.2, turn=turn)
+        error = self.assertRaises(
+            fakelibvirt.libvirtError, patience.call, self.fail, seconds=0.2,
+            turn=turn)
+        self.assertFalse(patience.was_made(error))
         released.set()
         self.assertEqual(3, patience.call(sum, [1, 2], seconds=60))
+        self.assertEqual(3, patience.call(sum, [1, 2], seconds=60, turn=turn))
 
     def test_a_look_waits_for_no_change(self):
         """A guest may take seconds for each vCPU that it gives back."""
