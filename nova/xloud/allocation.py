@@ -48,6 +48,14 @@ _ATTEMPTS = 5
 _LONGEST_PAUSE = 0.2
 
 
+class Obstacle(ty.NamedTuple):
+    """Why Placement may refuse to change an allocation."""
+
+    name: str  # of a resource class
+    provider: str
+    kind: str  # capacity or limits
+
+
 class Account:
     """What one server is charged on one provider."""
 
@@ -133,11 +141,11 @@ class Account:
             fits.append(max(has, most - most % limits['step_size']))
         return size.Size(*fits)
 
-    def obstacles(self, wanted: size.Size) -> ty.List[str]:
-        """The resource classes because of which Placement takes no change now.
+    def obstacles(self, wanted: size.Size) -> ty.FrozenSet[Obstacle]:
+        """Why Placement may take no change now.
 
         :param wanted: what the server is to have on this provider
-        :returns: those of all that it has which are over capacity or limits
+        :returns: what is over capacity or limits, of all that it has
         :raises ElasticConflict: without an answer from Placement
         """
         allocations = self._get()['allocations']
@@ -213,7 +221,7 @@ class Account:
 
         :param wanted: what is to be on this provider, if it is one of them
         """
-        names = set()
+        found = set()
         for provider, allocation in allocations.items():
             try:
                 inventory, usages = _provider(
@@ -226,15 +234,16 @@ class Account:
             resources = dict(allocation['resources'])
             if provider == self._rp_uuid:
                 _set(resources, wanted)
-            names.update(
-                name for name, amount in resources.items()
-                if name in inventory and (
-                    usages.get(name, 0) > _capacity(inventory, name) or
-                    not _is_allowed(inventory[name], amount)))
-        return sorted(names)
+            for name in resources.keys() & inventory.keys():
+                if usages.get(name, 0) > _capacity(inventory, name):
+                    found.add(Obstacle(name, provider, 'capacity'))
+                if not _is_allowed(inventory[name], resources[name]):
+                    found.add(Obstacle(name, provider, 'limits'))
+        return frozenset(found)
 
     def _no_room(self, allocations, old, new):
-        names = self._obstacles(allocations, size.smallest(old, new))
+        names = sorted({obstacle.name for obstacle in self._obstacles(
+            allocations, size.smallest(old, new))})
         amounts = {'old': old, 'new': new, 'names': ', '.join(names)}
         if not names:
             reason = _('it has %(old)s and there is no room for '

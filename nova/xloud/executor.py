@@ -293,7 +293,7 @@ class Executor:
         charge, charged = plan.decision.charge, known.sizes.charged
         return (known.pending is not None and charge != charged and
                 not size.grows(charge, charged) and
-                not self.ledger.can_release(context, instance))
+                not self.ledger.can_release(context, instance, charge))
 
     def _record(self, instance, known, plan, occasion):
         decision = plan.decision

@@ -105,7 +105,6 @@ class Ledger:
             return True
         except exception.ElasticNoRoom as error:
             reason = error.kwargs.get('reason', error.format_message())
-        self._memos[instance.uuid].is_release_refused = True
 
         def record():
             if notes.pending(instance) is None:
@@ -116,7 +115,17 @@ class Ledger:
                 'The charge falls when Placement accepts it: %s') % reason)
 
         self.save(context, instance, record, task_state)
+        self._note_refusal(context, instance, new)
         return False
+
+    def _note_refusal(self, context, instance, charge):
+        account = self._account(context, instance)
+        try:
+            obstacles = account.obstacles(charge)
+        except exception.ElasticConflict:
+            # The next look asks whether Placement still refuses.
+            obstacles = frozenset()
+        self._memos[instance.uuid].obstacles = obstacles
 
     def start_anew(self, context, instance) -> None:
         """Charge the boot size in the row of a server that does not run.
@@ -166,24 +175,21 @@ class Ledger:
         return allocation.create(context, self._compute.reportclient,
                                  instance, self._provider(instance))
 
-    def can_release(self, context, instance) -> bool:
+    def can_release(self, context, instance, charge) -> bool:
         """Whether Placement may accept less now, after it has refused.
 
         This changes nothing.
         """
-        wanted = size.largest(size.desired(instance), size.boot(instance))
         account = self._account(context, instance)
-        obstacles = account.obstacles(wanted)
-        if not obstacles:
-            return True
-        remembered = self._memos[instance.uuid]
-        if set(remembered.obstacles) - set(obstacles):
-            # It may have been this one, and Placement tolerates the others.
-            remembered.is_release_refused = False
-        remembered.obstacles = obstacles
-        if not remembered.is_release_refused:
-            remembered.is_release_refused = not account.can_write()
-        return not remembered.is_release_refused
+        memo = self._memos[instance.uuid]
+        obstacles = account.obstacles(charge)
+        if obstacles and not memo.obstacles and not account.can_write() and (
+                # Else what is allocated now is in the way, and goes.
+                obstacles >= account.obstacles(size.charged(instance))):
+            memo.obstacles = obstacles
+        # One that is gone may be why Placement refused. It may tolerate the
+        # others.
+        return not memo.obstacles or not memo.obstacles <= obstacles
 
     def has_room(self, context, instance, needed) -> bool:
         """Whether Placement may accept more now, after it has refused.

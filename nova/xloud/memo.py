@@ -23,6 +23,7 @@ import typing as ty
 from oslo_utils import timeutils
 
 import nova.conf
+from nova.xloud import allocation
 from nova.xloud import limits
 from nova.xloud import notes
 from nova.xloud import situation
@@ -71,11 +72,10 @@ class Memo:
         self._verified: ty.Optional[size.Size] = None
         # Whether nothing has changed its allocation since Placement was asked
         self.is_asked = False
-        # Whether Placement has refused a lower charge. Another Placement may
-        # accept what one before 14.0.0 refused.
-        self.is_release_refused = False
-        # The resource classes that were over their capacity or limits then
-        self.obstacles: ty.List[str] = []
+        # What was in the way when Placement refused a lower charge. After a
+        # start it is not known: another Placement may accept what one before
+        # 14.0.0 refused.
+        self.obstacles: ty.FrozenSet[allocation.Obstacle] = frozenset()
         self.room = limits.Room()
         # Without a request. It failed when it was saved, and may have been
         # saved nevertheless.
