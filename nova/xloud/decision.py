@@ -241,10 +241,7 @@ def _request(known, case):
     target = memory.leave_unknown(guest, target)
     if target.vcpus != case.held.vcpus:
         return target
-    if target.memory_mb is None or (
-            guest.used_memory_mb is None and
-            target.memory_mb < guest.memory_mb):
-        # Without statistics, memory in use could be taken.
+    if target.memory_mb is None:
         return None
     # A guest that keeps what it holds has been asked for less.
     is_kept = target != desired and not guest.memory_pinned

@@ -109,10 +109,14 @@ def is_unsure(guest, wanted_mb: int) -> bool:
     Statistics that are old, or older than the last move of the balloon, are
     not used.
     """
-    return (guest.running and guest.balloon_active and
-            not guest.memory_pinned and
+    return (_is_blind(guest, wanted_mb) and guest.balloon_active and
+            guest.missing_statistic is None)
+
+
+def _is_blind(guest, wanted_mb):
+    """Whether memory would be taken, and nobody knows what is in use."""
+    return (guest.running and not guest.memory_pinned and
             guest.used_memory_mb is None and
-            guest.missing_statistic is None and
             wanted_mb + ROUNDING_MB < guest.memory_mb)
 
 
@@ -146,9 +150,9 @@ def leave_unknown(guest, target: size.Size) -> size.Size:
     Nobody knows what the guest was last asked for, which may be to keep more
     than is desired, or to go on giving back.
 
-    :returns: Size, without memory_mb if newer statistics could forbid it
+    :returns: Size, without memory_mb if statistics could forbid it
     """
-    if is_unsure(guest, target.memory_mb):
+    if _is_blind(guest, target.memory_mb):
         return target._replace(memory_mb=None)
     return target
 

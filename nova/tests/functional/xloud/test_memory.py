@@ -126,6 +126,16 @@ class MemoryTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assertEqual(size.Size(3, 2048), self.guest.held)
 
+    def test_it_keeps_what_it_needs_after_it_stopped_reporting(self):
+        """It has no time for its balloon because it has too little memory."""
+        self.shrink_partly()
+        self.reconcile()
+        self.guest.has_balloon = False
+        self.adjust(vcpus=3)
+        self.assertEqual(size.Size(3, 4096), self.guest.target)
+        self.reconcile()
+        self.assertEqual(size.Size(3, 4096), self.guest.target)
+
     def test_it_goes_on_giving_back_while_its_vcpus_change(self):
         self.adjust(memory_mb=6144)
         self.guest.behaviour = scripted.LATE

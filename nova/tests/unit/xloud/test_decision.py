@@ -215,24 +215,21 @@ class PropertyTestCase(test.NoDBTestCase):
             decision.changes(known._replace(is_settling=False)))
         self.assertTrue(decision.changes(known))
 
-    @hypothesis.given(situations(), st.booleans())
-    def test_no_memory_in_use_is_taken(self, known, has_driver):
+    @hypothesis.given(situations())
+    def test_no_memory_in_use_is_taken(self, known):
         guest = known.guest
         # A start gives what it gives, and goes to its boot size without a
         # reserve.
         hypothesis.assume(
             not known.is_start and known.started_at != JUST_NOW)
-        guest = guest._replace(
-            balloon_active=guest.balloon_active or has_driver)
-        decision = xloud_decision.decide(known._replace(guest=guest))
+        decision = xloud_decision.decide(known)
         if decision.drive is None or decision.drive.memory_mb is None:
             return
         # What it holds is rounded up from KiB.
         taken = decision.drive.memory_mb + memory.ROUNDING_MB < (
             guest.memory_mb)
         if guest.used_memory_mb is None:
-            if guest.balloon_active and not guest.memory_pinned:
-                self.assertFalse(taken)
+            self.assertFalse(taken)
             return
         if taken:
             # What it uses is never quite the same.
