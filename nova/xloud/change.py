@@ -377,13 +377,31 @@ class Change:
             # It stays accepted, and nova-api does not refuse it.
             return _('The change is tried again later.')
         try:
-            self._act(plan.guest, plan.earlier.desired, plan.earlier.boot)
+            self._act(self._guest_now(plan.guest), plan.earlier.desired,
+                      plan.earlier.boot)
         except Exception as error:
             LOG.warning('The change is undone later: %s', error,
                         instance=self.instance)
-            return _('Its host will undo the change as soon as it can.')
-        self._release()
-        return _('The change was undone.')
+        else:
+            left = self._release()
+            if left.is_missing or left.guest is not None and not (
+                    size.grows(left.guest.holds, plan.guest.holds)):
+                return _('The change was undone.')
+        return _('Its host will undo the change as soon as it can.')
+
+    def _guest_now(self, before):
+        """The guest with the latest statistics that are known."""
+        try:
+            guest = self._guest(renew=True)
+        except exception.ElasticConflict:
+            return before
+        if guest.used_memory_mb is None and guest.running:
+            # There are none since its last move.
+            if guest.memory_mb <= before.memory_mb:
+                return before
+            # It may use all that it has taken.
+            return guest._replace(used_memory_mb=guest.memory_mb)
+        return guest
 
     def _undo_before_it_began(self, plan, is_config_current):
         """The same, if neither the guest nor its configuration was changed.

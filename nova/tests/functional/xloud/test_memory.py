@@ -136,6 +136,28 @@ class MemoryTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assertEqual(size.Size(3, 4096), self.guest.target)
 
+    def test_it_takes_memory_before_its_vcpus_fail(self):
+        """What it may use then is not taken when the growth is undone."""
+        real = scripted.Guest.ask
+
+        def ask(guest, target):
+            real(guest, target)
+            if target.vcpus == 6:
+                guest.used_mb, guest.has_balloon = 5000, reports
+                raise RuntimeError('internal error')
+
+        for reports in (True, False):
+            with mock.patch.object(scripted.Guest, 'ask', ask):
+                error = self.assertRaises(
+                    exception.ElasticConflict, self.adjust, 6, 6144)
+            self.assertIn('Its host will undo', error.format_message())
+            self.assertEqual(size.Size(2, 6144), self.guest.target)
+            self.guest.used_mb = 1000
+            self.reconcile()
+        self.guest.load_balloon()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
     def test_it_goes_on_giving_back_while_its_vcpus_change(self):
         self.adjust(memory_mb=6144)
         self.guest.behaviour = scripted.LATE
