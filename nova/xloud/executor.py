@@ -139,7 +139,7 @@ class Executor:
                 memo.leisure.can_rest(
                     instance, situation.held(known.sizes, guest),
                     plan.decision.charge)):
-            if was_current:
+            if was_current and not known.loses_config:
                 if not plan.is_given_up(known):
                     self._drive(context, instance, guest, drive,
                                 occasion.allocated and plan.allocated)

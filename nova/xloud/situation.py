@@ -117,6 +117,8 @@ class Situation(ty.NamedTuple):
     is_settling: bool = True
     # Whether a start without Nova gives the boot size
     is_config_current: bool = True
+    # Whether it does not, and that is not noted yet
+    loses_config: bool = False
     # Whether this is the first look at this run of the guest
     is_start: bool = False
     # Whether its guest can do nothing, because it is paused or hangs, or is
@@ -188,6 +190,8 @@ def of(instance, guest, now) -> Situation:
     settle_timeout = CONF.xloud.settle_timeout
     latest = now + datetime.timedelta(seconds=settle_timeout)
     changed_at = notes.changed_at(instance, latest)
+    is_noted_current = notes.is_config_current(instance)
+    has_stale_config = guest is not None and guest.has_stale_config
     return Situation(
         sizes_of(instance), guest, now, settle_timeout,
         CONF.xloud.guest_memory_reserve_mb, changed_at=changed_at,
@@ -197,8 +201,8 @@ def of(instance, guest, now) -> Situation:
         allocated=notes.allocated(instance),
         pending=notes.pending(instance), offline=notes.offline(instance),
         is_settling=notes.is_settling(instance),
-        is_config_current=notes.is_config_current(instance) and not (
-            guest is not None and guest.has_stale_config),
+        is_config_current=is_noted_current and not has_stale_config,
+        loses_config=is_noted_current and has_stale_config,
         is_start=guest is not None and is_start(instance, guest),
         is_in_error=instance.vm_state == vm_states.ERROR,
         is_passing=instance.vm_state in _PASSING,

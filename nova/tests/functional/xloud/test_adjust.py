@@ -415,19 +415,36 @@ class LiveTestCase(adjust_base.AdjustTestCase):
     def test_an_operation_has_overwritten_its_configuration(self):
         """That is known after a restart, too, until it is corrected."""
         self.adjust(4, 4096)
-        self.guest.config = size.Size(6, 6144)
-        self.guest.has_stale_config = True
-        self.assertEqual('InProgress', self.status()['condition'])
-        self.guest.behaviour = scripted.BUSY
+        # Also while its guest is held up
+        for self.guest.is_busy in False, True:
+            self.wait()
+            self.guest.config = size.Size(6, 6144)
+            self.guest.has_stale_config = True
+            self.assertEqual('InProgress', self.status()['condition'])
+            self.guest.behaviour = scripted.BUSY
+            self.reconcile()
+            self.compute = self.restart_compute_service(self.compute)
+            self.guest.has_stale_config = self.guest.is_busy = False
+            self.assertEqual('InProgress', self.status()['condition'])
+            self.assertIn('size of the next start', self.status()['reason'])
+            self.guest.behaviour = scripted.OBEDIENT
+            self.reconcile()
+            self.assertEqual(size.Size(4, 4096), self.guest.config)
+            self.assert_noted('Settled')
+
+    def test_the_configuration_of_a_restless_guest_is_overwritten(self):
+        """It is noted, although other changes of it wait."""
+        self.wait()
+        self.reconcile()
+        leisure = self.compute.manager._elastic.memos[
+            self.server['id']].leisure
+        for _ in range(2):
+            leisure.note(self.instance(self.server), 0)
+        self.guest.is_still = self.guest.has_stale_config = True
         self.reconcile()
         self.compute = self.restart_compute_service(self.compute)
-        self.guest.has_stale_config = False
-        self.assertEqual('InProgress', self.status()['condition'])
+        self.guest.is_still = self.guest.has_stale_config = False
         self.assertIn('size of the next start', self.status()['reason'])
-        self.guest.behaviour = scripted.OBEDIENT
-        self.reconcile()
-        self.assertEqual(size.Size(4, 4096), self.guest.config)
-        self.assert_noted('Settled')
 
     def _become_partial(self):
         """It keeps 6 vCPUs and 6144 MiB of which it was to give back."""
