@@ -110,9 +110,9 @@ def _of_running(known, actual):
     elif known.is_in_error:
         sentences.append(_('The server is in error, and its guest is asked '
                            'for nothing until that is over.'))
-    elif known.is_passing:
-        sentences.append(_('Its guest is asked for nothing until its rescue '
-                           'ends, or its resize is confirmed or reverted.'))
+    elif known.is_unconfirmed:
+        sentences.append(_('Its guest is asked for nothing until its resize '
+                           'is confirmed or reverted.'))
     difference = ' '.join(sentences)
     if actual != sizes.desired and (
             is_starting or known.is_held_up or has_time):

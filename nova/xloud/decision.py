@@ -100,11 +100,12 @@ def decide(known: situation.Situation,
     waiting = known.is_start or situation.is_waiting(
         known.asked_at, known.now, known.settle_timeout)
     # The hypervisor would wait for the answer of a guest that is still.
-    can_ask = not (known.is_start or known.is_held_up)
+    can_ask = not (
+        known.is_start or known.is_held_up or known.is_rescued)
     drive, desired, outcome = None, case.desired, case.outcome
     if not waiting:
         desired, outcome = _accept(known, case)
-        if room is None:
+        if room is None and can_ask:
             drive = _give_up(known, case, desired)
     elif case.held != desired:
         # A change is being undone. That is not the end of the one before.

@@ -31,9 +31,7 @@ CONF = nova.conf.CONF
 
 # The task of an adjust is among these, as a resize uses the same value.
 _NOTHING_ELSE = (None, task_states.RESIZE_PREP)
-# Those of a guest that runs for now, until its user ends that.
-_PASSING = (vm_states.RESCUED, vm_states.RESIZED)
-_HELD_UP = (vm_states.PAUSED, vm_states.ERROR) + _PASSING
+_HELD_UP = (vm_states.PAUSED, vm_states.ERROR, vm_states.RESIZED)
 
 
 class Sizes(ty.NamedTuple):
@@ -123,16 +121,18 @@ class Situation(ty.NamedTuple):
     is_start: bool = False
     # Whether its guest can do nothing, because it is paused or hangs, or is
     # asked for nothing, because another task is running, or the server is in
-    # error, rescued or not confirmed after a resize. So is one that is busy
-    # when its time is over: it may hang.
+    # error or not confirmed after a resize. So is one that is busy when its
+    # time is over: it may hang.
     is_held_up: bool = False
     # Whether the clock was set back since it was asked to change or started.
     # How long ago that was is not known.
     is_clock_set_back: bool = False
     # Whether something has gone wrong with it. Its guest may be elsewhere.
     is_in_error: bool = False
-    # Whether its guest runs until a rescue ends, or a resize is confirmed
-    is_passing: bool = False
+    # Whether it was resized or migrated, and nobody has confirmed that
+    is_unconfirmed: bool = False
+    # Whether its guest is that of a rescue image, which is asked for nothing
+    is_rescued: bool = False
     # Whether its guest is saved, and goes on from there later
     is_suspended: bool = False
     # Whether it was held up before it reached its desired size
@@ -205,7 +205,8 @@ def of(instance, guest, now) -> Situation:
         loses_config=is_noted_current and has_stale_config,
         is_start=guest is not None and is_start(instance, guest),
         is_in_error=instance.vm_state == vm_states.ERROR,
-        is_passing=instance.vm_state in _PASSING,
+        is_unconfirmed=instance.vm_state == vm_states.RESIZED,
+        is_rescued=instance.vm_state == vm_states.RESCUED,
         is_suspended=instance.vm_state == vm_states.SUSPENDED,
         is_held_up=instance.vm_state in _HELD_UP or (
             instance.task_state not in _NOTHING_ELSE) or (

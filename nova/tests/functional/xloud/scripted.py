@@ -198,6 +198,8 @@ class ScriptedFakeDriver(base.ElasticFakeDriver):
         # Nova has stopped the guest; another one runs in its place.
         self.power_on(context, instance, None)
 
+    unrescue = rescue
+
     def reboot(self, context, instance, network_info, reboot_type,
                *args, **kwargs):
         # None of a guest that was destroyed, which only a hard reboot starts.

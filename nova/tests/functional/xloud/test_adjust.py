@@ -1367,7 +1367,7 @@ class StartTestCase(adjust_base.AdjustTestCase):
             least = size.Size(1, 1024)
             self.assert_books(least, least, held=full, host='host2')
             self.assertEqual('InProgress', self.status()['condition'])
-            self.assertIn('until its rescue ends, or its resize is confirmed',
+            self.assertIn('until its resize is confirmed',
                           self.status()['reason'])
             if end == self._revert_resize:
                 self.guest.load_balloon()
@@ -1504,6 +1504,32 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile_hosts()
         self.assert_books(full, base.MINIMUM, condition='Partial',
                           host='host2')
+
+    def test_rescue_image_without_balloon_driver(self):
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self.adjust(6, 6144, persist=False)
+        self.driver.starts_with_balloon = False
+        self.api.post_server_action(self.server['id'], {'rescue': None})
+        self._wait_for_state_change(self.server, 'RESCUE')
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=full,
+                          charge=size.Size(2, 6144))
+        self.assertEqual('InProgress', self.status()['condition'])
+        self.wait()
+        self.reconcile()
+        self.assert_books(full, base.MINIMUM, condition='Partial')
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        # Nobody has asked it for more.
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.api.post_server_action(self.server['id'], {'unrescue': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.driver.starts_with_balloon = True
+        self.reconcile()
+        self.guest.load_balloon()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_reverted_migration(self):
         self.start_host('host2')
