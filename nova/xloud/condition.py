@@ -89,7 +89,7 @@ def _of_running(known, actual):
     # whether there is room for what a start has left.
     is_unseen = outcome is None and (
         not known.is_settling or
-        is_over and known.changed_at == known.started_at)
+        is_over and known.follows_start)
     is_starting = (
         known.is_start or known.guest.is_returning or is_unseen or
         situation.is_waiting(

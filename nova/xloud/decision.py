@@ -221,7 +221,7 @@ def _give_up(known, case, accepted):
     """
     # A balloon driver that loads late should follow the start's request. It
     # does so when a guest holds less than was accepted before that.
-    follows_start = known.asked_at == known.started_at and (
+    follows_start = known.follows_start and (
         not known.guest.balloon_active or
         case.held.memory_mb < case.desired.memory_mb)
     if accepted.memory_mb == case.desired.memory_mb or follows_start:
@@ -234,7 +234,7 @@ def _request(known, case):
     """What to ask a guest for that still has time, None for nothing."""
     guest, desired, reserve_mb = (
         known.guest, case.desired, known.memory_reserve_mb)
-    if known.asked_at == known.started_at:
+    if known.follows_start:
         target = memory.start_target(
             guest, desired, reserve_mb, known.sizes.maximum.memory_mb)
     else:

@@ -299,7 +299,12 @@ class Executor:
         decision = plan.decision
         note_start(instance, known.guest, known.now)
         if known.begins_anew:
-            self.memos[instance.uuid].begin_anew(instance)
+            self.memos[instance.uuid].begin_anew(
+                instance, known.follows_start)
+        elif known.has_strayed:
+            # It has its time later, and is not what it started with.
+            self.memos[instance.uuid].leisure.mark_changed(
+                instance, known.now, follows_start=False)
         notes.note_settling(instance, not decision.has_ended)
         size.record(instance, decision.desired, size.boot(instance))
         size.settle(instance, decision.charge)

@@ -98,10 +98,11 @@ class Leisure:
         self._last = _Unasked(
             notes.changed_at(instance), wait, max(step_mb, 0))
 
-    def mark_changed(self, instance, now: datetime.datetime) -> None:
-        """Note when a server was asked to change, and wait as before."""
+    def mark_changed(self, instance, now: datetime.datetime,
+                     follows_start: bool) -> None:
+        """As :func:`nova.xloud.notes.mark_changed`, and wait as before."""
         last = self._last_of(instance)
-        notes.mark_changed(instance, now)
+        notes.mark_changed(instance, now, follows_start)
         if last is not None:
             self._last = last._replace(asked=notes.changed_at(instance))
 

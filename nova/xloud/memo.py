@@ -129,7 +129,7 @@ class Memo:
         """Remember that the guest did nothing, or was asked for nothing."""
         self._was_held_up = True
 
-    def begin_anew(self, instance) -> None:
+    def begin_anew(self, instance, follows_start: bool) -> None:
         """Give a guest the time for a change from now on.
 
         One that cannot be asked, and has got its time a short time ago, gets
@@ -141,7 +141,7 @@ class Memo:
                     before, now, CONF.xloud.settle_timeout // _PARTS)):
             return
         self._was_held_up = False
-        self.leisure.mark_changed(instance, now)
+        self.leisure.mark_changed(instance, now, follows_start)
 
     # What is allocated
 

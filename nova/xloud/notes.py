@@ -23,6 +23,7 @@ from nova.xloud import entries
 
 _CHANGED_AT = entries.PREFIX + 'changed_at'
 _STARTED_AT = entries.PREFIX + 'started_at'
+_STILL_STARTS = entries.PREFIX + 'still_starts'
 _STALE_CONFIG = entries.PREFIX + 'stale_config'
 _RUN = entries.PREFIX + 'run'
 _EXCESS = 'excess'
@@ -48,10 +49,13 @@ _MOMENT = datetime.timedelta(microseconds=1)
 _SECOND = datetime.timedelta(seconds=1)
 
 
-def mark_changed(instance, when: datetime.datetime) -> None:
-    """Note when the server was last asked to change or started.
+def mark_changed(instance, when: datetime.datetime,
+                 follows_start: bool = False) -> None:
+    """Note from when on the guest has time for what is desired.
 
     :param when: naive UTC, as oslo_utils.timeutils.utcnow() gives
+    :param follows_start: whether that is what its start has asked for, and it
+        only gets its time again
     """
     started = _time(instance, _STARTED_AT)
     if started is not None and started >= when:
@@ -62,6 +66,23 @@ def mark_changed(instance, when: datetime.datetime) -> None:
     if launched is not None and launched >= when:
         when = launched + _MOMENT
     _write_time(instance, _CHANGED_AT, when)
+    # An older compute service changes only the other entry.
+    entries.put(instance, _STILL_STARTS,
+                when.isoformat() if follows_start else None)
+
+
+def follows_start(instance, latest=datetime.datetime.max) -> bool:
+    """Whether nobody has asked for another size since the last start.
+
+    :param latest: what is noted after that is not true
+    """
+    asked_at, again_at = (
+        _time(instance, key) for key in (_CHANGED_AT, _STILL_STARTS))
+    if asked_at is not None and asked_at > latest:
+        # The clock was set back since, and the last start may be older.
+        latest = datetime.datetime.max
+    return changed_at(instance, latest) in (
+        again_at, started_at(instance, latest))
 
 
 def changed_at(instance, latest=datetime.datetime.max) -> (
@@ -87,6 +108,11 @@ def mark_started(instance, run: str, when: datetime.datetime) -> None:
     """
     entries.put(instance, _RUN, run)
     _write_time(instance, _STARTED_AT, when)
+    entries.put(instance, _STILL_STARTS, None)
+    asked_at = _time(instance, _CHANGED_AT)
+    if asked_at is not None and asked_at > when:
+        # The clock was set back since.
+        entries.put(instance, _CHANGED_AT, None)
 
 
 def started_at(instance, latest=datetime.datetime.max) -> (

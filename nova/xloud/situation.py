@@ -119,6 +119,8 @@ class Situation(ty.NamedTuple):
     loses_config: bool = False
     # Whether this is the first look at this run of the guest
     is_start: bool = False
+    # Whether nobody has asked for another size since the last start
+    follows_start: bool = False
     # Whether its guest can do nothing, because it is paused or hangs, or is
     # asked for nothing, because another task is running, or the server is in
     # error or not confirmed after a resize. So is one that is busy when its
@@ -192,10 +194,11 @@ def of(instance, guest, now) -> Situation:
     changed_at = notes.changed_at(instance, latest)
     is_noted_current = notes.is_config_current(instance)
     has_stale_config = guest is not None and guest.has_stale_config
-    return Situation(
+    known = Situation(
         sizes_of(instance), guest, now, settle_timeout,
         CONF.xloud.guest_memory_reserve_mb, changed_at=changed_at,
         started_at=notes.started_at(instance, latest),
+        follows_start=notes.follows_start(instance, latest),
         is_clock_set_back=notes.is_noted_after(instance, latest),
         outcome=notes.outcome(instance), excess=notes.excess(instance),
         allocated=notes.allocated(instance),
@@ -212,6 +215,10 @@ def of(instance, guest, now) -> Situation:
             instance.task_state not in _NOTHING_ELSE) or (
                 guest is not None and _can_do_nothing(guest, is_waiting(
                     changed_at, now, settle_timeout))))
+    if guest is not None and known.has_strayed:
+        # It had reached that.
+        return known._replace(follows_start=False)
+    return known
 
 
 def _can_do_nothing(guest, has_time):

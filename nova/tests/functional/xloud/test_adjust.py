@@ -1504,6 +1504,40 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile_hosts()
         self.assert_books(full, base.MINIMUM, condition='Partial',
                           host='host2')
+        # Its balloon driver loads late, as after any other start.
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile_hosts()
+        self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
+
+    def test_it_is_paused_while_it_starts(self):
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self._stop_server(self.server)
+        self.driver.starts_with_balloon = False
+        self._start_server(self.server)
+        self.api.post_server_action(self.server['id'], {'pause': None})
+        self._wait_for_state_change(self.server, 'PAUSED')
+        self.wait()
+        self.reconcile()
+        self.unpause()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM, held=full)
+        self.wait()
+        self.reconcile()
+        self.assert_books(full, base.MINIMUM, condition='Partial')
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        # What is asked for and given up after that does not come late.
+        self.guest.behaviour = scripted.LOST
+        self.adjust(memory_mb=6144)
+        self.wait()
+        self.reconcile()
+        self.guest.load_balloon()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, size.Size(2, 6144),
+                          charge=size.Size(2, 6144), condition='Partial')
 
     def test_rescue_image_without_balloon_driver(self):
         full = size.Size(2, base.MAXIMUM.memory_mb)

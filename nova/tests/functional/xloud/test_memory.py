@@ -136,6 +136,27 @@ class MemoryTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assertEqual(size.Size(3, 4096), self.guest.target)
 
+    def test_it_takes_memory_that_nobody_asked_for(self):
+        """It goes back as far as it can, as after a request."""
+        self.wait()
+        self.reconcile()
+        self.guest.behaviour = scripted.LATE
+        for is_still in (False, True):
+            self.guest.held = size.Size(2, 2304)
+            self.guest.used_mb = 2150
+            self.guest.is_still = is_still
+            self.reconcile()
+            self.guest.is_still = False
+            for _ in range(3):
+                self.reconcile()
+                self.assertEqual(2304, self.guest.target.memory_mb)
+            self.guest.used_mb = 1000
+            self.reconcile()
+            self.assertEqual(2048, self.guest.target.memory_mb)
+            self.guest.follow()
+            self.wait()
+            self.reconcile()
+
     def test_it_takes_memory_before_its_vcpus_fail(self):
         """What it may use then is not taken when the growth is undone."""
         real = scripted.Guest.ask

@@ -57,6 +57,8 @@ def evaluate(actual, desired=middle, boot=middle, charged=None,
     kwargs.setdefault('changed_at', EARLIER)
     # Without another word the server was started then.
     kwargs.setdefault('started_at', kwargs['changed_at'])
+    kwargs.setdefault(
+        'follows_start', kwargs['changed_at'] == kwargs['started_at'])
     return condition.evaluate(situation.Situation(
         fake_sizes(desired, boot, charged),
         fake_guest(actual, **(guest or {})), NOW, TIMEOUT, 128, **kwargs))

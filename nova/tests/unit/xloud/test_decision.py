@@ -47,6 +47,7 @@ def fake_guest(held, used_mb=256, **kwargs):
 
 
 def decide(sizes, guest, changed_at=LONG_AGO, room=None, **kwargs):
+    kwargs.setdefault('follows_start', changed_at == kwargs.get('started_at'))
     return xloud_decision.decide(situation.Situation(
         sizes, guest, NOW, TIMEOUT, RESERVE, changed_at, **kwargs), room)
 
@@ -89,6 +90,7 @@ def situations(draw):
     return situation.Situation(
         sizes, guest, NOW, TIMEOUT, RESERVE, changed_at, started_at,
         is_config_current=draw(st.booleans()), is_start=draw(st.booleans()),
+        follows_start=changed_at == started_at,
         offline=draw(st.sampled_from([None, 'so'])),
         outcome=draw(st.sampled_from([
             None, (condition.PARTIAL, 'so'),
@@ -255,7 +257,8 @@ class PropertyTestCase(test.NoDBTestCase):
             self, known):
         """Nothing goes on asking it for what it did not do."""
         known = known._replace(
-            changed_at=LONG_AGO, started_at=None, is_start=False)
+            changed_at=LONG_AGO, started_at=None, is_start=False,
+            follows_start=False)
         if not known.guest.running:
             return
         decision = xloud_decision.decide(known)

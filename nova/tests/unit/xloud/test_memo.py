@@ -59,7 +59,7 @@ class MemoTestCase(test.NoDBTestCase):
         self.assertEqual((True, False), (known.is_held_up, known.begins_anew))
         self.server.vm_state = vm_states.ACTIVE
         self.assertTrue(self.memo.look_at(self.server, GUEST).begins_anew)
-        self.memo.begin_anew(self.server)
+        self.memo.begin_anew(self.server, False)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
         # Nobody looked at it meanwhile.
         self.memo.hold_up()
@@ -86,7 +86,7 @@ class MemoTestCase(test.NoDBTestCase):
         known = self.memo.look_at(self.server, GUEST)
         self.assertEqual(
             (True, known.now), (known.begins_anew, known.asked_at))
-        self.memo.begin_anew(self.server)
+        self.memo.begin_anew(self.server, False)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
         self.set_clock(-3600)
         notes.note_settling(self.server, False)
@@ -103,7 +103,7 @@ class MemoTestCase(test.NoDBTestCase):
             for _ in range(2):
                 self.assertEqual(expected, self.memo.look_at(
                     self.server, GUEST).begins_anew)
-        self.memo.begin_anew(self.server)
+        self.memo.begin_anew(self.server, False)
         self.assertFalse(self.memo.look_at(self.server, GUEST).begins_anew)
 
     def test_a_request_for_vcpus_is_made_once(self):

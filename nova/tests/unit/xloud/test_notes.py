@@ -79,6 +79,29 @@ class NotesTestCase(test.NoDBTestCase):
             self.assertEqual(launched, notes.started_at(instance))
             self.assertLess(launched, notes.changed_at(instance))
 
+    def test_a_start_that_gets_its_time_again(self):
+        """Nobody has asked for another size, until somebody does."""
+        instance = fakes.instance(fakes.flavor(cpu=2), launched_at=None)
+        started, again, asked, later = (
+            datetime.datetime(2026, 1, 1, hour) for hour in range(12, 16))
+        notes.mark_started(instance, 'one', started)
+        self.assertTrue(notes.follows_start(instance))
+        notes.mark_changed(instance, again, follows_start=True)
+        self.assertEqual(again, notes.changed_at(instance))
+        self.assertTrue(notes.follows_start(instance))
+        # By an older compute service, which does not know the other entry
+        instance.system_metadata['xloud_changed_at'] = asked.isoformat()
+        self.assertFalse(notes.follows_start(instance))
+        notes.mark_changed(instance, asked)
+        self.assertFalse(notes.follows_start(instance))
+        # The clock was set back.
+        self.assertFalse(notes.follows_start(instance, latest=again))
+        notes.mark_started(instance, 'two', again)
+        self.assertTrue(notes.follows_start(instance, latest=again))
+        notes.mark_changed(instance, asked)
+        notes.mark_started(instance, 'three', later)
+        self.assertTrue(notes.follows_start(instance))
+
     def test_configuration(self):
         instance = fakes.instance(fakes.flavor(cpu=2))
         self.assertTrue(notes.is_config_current(instance))
