@@ -63,7 +63,7 @@ class Common(ty.NamedTuple):
 
 # A functional test sets up all of Nova, so nearly all of them call the hooks
 # in the start of a server.
-COMMON = {'unit': Common(150), 'functional': Common(4, 4)}
+COMMON = {'unit': Common(10), 'functional': Common(4, 4)}
 
 
 class Callers(ty.NamedTuple):
