@@ -114,7 +114,7 @@ def of_image(instance) -> ty.List[Blocker]:
     """
     try:
         compatibility.check_old(instance)
-    except exception.Invalid as error:
+    except exception.NovaException as error:
         return both(INCOMPATIBLE, error.format_message())
     if instance.vm_state == vm_states.STOPPED or (
             not firmware.secure_boot(instance.flavor, instance.image_meta)):

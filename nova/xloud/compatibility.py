@@ -16,7 +16,8 @@ Nova refuses a server that could never shrink, or that would shrink without its
 host getting anything back. It does so at create, resize and rebuild. The
 public functions do nothing for a flavor that is not elastic. Otherwise they
 raise ``InvalidRequest``, which all three operations answer with 400; its text
-names the extra spec and the reason.
+names the extra spec and the reason. About memory encryption and locked memory
+Nova itself can raise something else first.
 
 A device that is attached to a running server is not seen before its next
 resize.
@@ -140,12 +141,25 @@ def _check_image(flavor, image_meta):
         raise _conflict(
             _keys(flavor), _('memory encryption'),
             _('encrypted memory is locked on the host'))
-    if hardware.numa_get_constraints(flavor, image_meta) is not None:
+    if _numa_topology(flavor, image_meta) is not None:
         raise _conflict(
             _keys(flavor),
             _('a NUMA topology (from NUMA nodes, CPU pinning, page sizes or '
               'persistent memory of the flavor or the image)'),
             _('it fixes the vCPUs and the memory of each node'))
+
+
+def _numa_topology(flavor, image_meta):
+    """What Nova gives a server; it answers 500 to some bad values."""
+    try:
+        return hardware.numa_get_constraints(flavor, image_meta)
+    except exception.LockMemoryForbidden:
+        # It is Invalid since 2026.2, and its answer is Nova's for any flavor.
+        raise
+    except (exception.Invalid, ValueError) as error:
+        raise exception.InvalidRequest(
+            _('The flavor or the image has a value that Nova cannot use: '
+              '%s') % error)
 
 
 def _check_vcpus(flavor, image_meta):

@@ -215,6 +215,19 @@ class RefusalTestCase(integrated_helpers._IntegratedTestBase):
         self.assert_resize_refused(self.create(self.from_volume(
             self._create_flavor(disk=10, ephemeral=0))))
 
+    def test_resize_to_a_value_that_nova_cannot_read(self):
+        """Upstream answers 500 to one, and blames the image for another."""
+        server = self.create(self.from_image(
+            self._create_flavor(disk=10, ephemeral=0)))
+        for extra_specs, word in (
+                ({'hw:numa_nodes': '1', 'hw:numa_cpus.0': '0-3',
+                  'hw:numa_mem.0': '4G'}, "'4G'"),
+                ({'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': 'all'},
+                 "'all'")):
+            self.assert_refused((word,), self.resize, server,
+                                self.make_flavor(dict(ELASTIC, **extra_specs)))
+            self.assert_unchanged(server)
+
     def test_rebuild(self):
         """With another image and with the same."""
         image_id = self.make_image({}, 0)

@@ -105,13 +105,17 @@ class BlockersTestCase(test.NoDBTestCase):
     @ddt.data(({'hw:cpu_policy': 'dedicated'}, {}, 'NUMA topology'),
               ({'hw:mem_page_size': 'large'}, {}, 'NUMA topology'),
               ({}, {'image_hw_numa_nodes': '1'}, 'NUMA topology'),
-              ({'resources:VCPU': '2'}, {}, 'resources:VCPU'))
+              ({'resources:VCPU': '2'}, {}, 'resources:VCPU'),
+              # None of these two is an exception.Invalid.
+              ({'hw:mem_encryption': 'true'}, {}, 'Memory encryption'),
+              ({'hw:locked_memory': 'true'}, {}, 'locked_memory'))
     @ddt.unpack
     def test_of_a_server_older_than_the_series(
             self, extra_specs, metadata, text):
         """Nova would refuse to create it today."""
         for vm_state in (vm_states.ACTIVE, vm_states.STOPPED):
             instance = fakes.server(vm_state=vm_state)
+            instance.flavor.name = 'elastic.large'
             instance.flavor.extra_specs.update(extra_specs)
             instance.system_metadata.update(metadata)
             found = blockers.of_image(instance)

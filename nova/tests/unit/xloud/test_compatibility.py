@@ -166,6 +166,16 @@ class FlavorTestCase(CompatibilityTestCase):
             ('minimum_cpu, minimum_memory', 'NUMA topology'),
             dict(ELASTIC, **extra_specs))
 
+    @ddt.data(({'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': 'all'},
+               "expression 'all'"),
+              ({'hw:numa_nodes': '1', 'hw:numa_cpus.0': '0-7',
+                'hw:numa_mem.0': '16G'}, "'16G'"),
+              ({'hw:cpu_policy': 'pinned'}, "'pinned'"))
+    @ddt.unpack
+    def test_a_value_that_nova_cannot_use(self, extra_specs, reason):
+        """Nova raises something else for each."""
+        self.assert_refused((reason,), dict(ELASTIC, **extra_specs))
+
     def test_locked_memory_needs_page_size(self):
         """So that refusing page sizes refuses all locked memory."""
         for check in (self.check, self.resize):
