@@ -102,7 +102,7 @@ def _flavors(elastic):
         try:
             compatibility.check(flavor, {})
             compatibility.check_new(flavor)
-        except exception.InvalidRequest as error:
+        except exception.NovaException as error:
             wrong.append('%s: %s' % (flavor.name, error.format_message()))
     if wrong:
         yield Finding(_WARNING, _(

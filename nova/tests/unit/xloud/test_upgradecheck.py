@@ -14,6 +14,7 @@ import hashlib
 from pathlib import Path
 from unittest import mock
 
+import ddt
 import fixtures
 from oslo_db import exception as db_exc
 from oslo_upgradecheck import upgradecheck as oslo_upgradecheck
@@ -88,6 +89,7 @@ class InstallationTestCase(test.NoDBTestCase):
         self.assertEqual(WARNING, result.code)
 
 
+@ddt.ddt
 class ElasticServersTestCase(test.NoDBTestCase):
     """Each finding, with what Nova and Placement would say."""
 
@@ -149,6 +151,26 @@ class ElasticServersTestCase(test.NoDBTestCase):
         self.flavor(cpu='x')
         self.assert_found(WARNING, '1 elastic flavors', 'elastic.large: ',
                           'not an integer')
+
+    @ddt.data(({'hw:mem_encryption': 'true'}, 'hw:mem_encryption'),
+              ({'hw:emulator_threads_policy': 'isolate'}, 'dedicated CPU'),
+              ({'hw:emulator_threads_policy': 'x'}, "'x'"),
+              ({'hw:cpu_thread_policy': 'isolate'}, 'thread pinning'),
+              ({'hw:cpu_policy': 'x'}, "'x'"),
+              ({'hw:cpu_policy': 'mixed'}, 'hw:cpu_dedicated_mask'),
+              ({'hw:cpu_policy': 'mixed', 'hw:cpu_dedicated_mask': 'x'},
+               "'x'"),
+              ({'hw:cpu_policy': 'dedicated', 'hw:cpu_realtime': 'true'},
+               'realtime'),
+              ({'hw:locked_memory': 'true'}, 'locked_memory'),
+              ({'hw:numa_nodes': '1', 'hw:numa_cpus.0': '0-7',
+                'hw:numa_mem.0': 'x'}, "'x'"))
+    @ddt.unpack
+    def test_a_flavor_that_nova_refuses(self, extra_specs, reason):
+        """Each with another exception"""
+        self.flavor(cpu=2)
+        self.flavors[0].extra_specs.update(extra_specs)
+        self.assert_found(WARNING, '- elastic.large: ', reason)
 
     def test_a_flavor_in_which_no_kernel_can_run(self):
         self.flavor(memory=128)
