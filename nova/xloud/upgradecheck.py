@@ -125,7 +125,14 @@ def _servers(context, silent):
 def _computes(context, silent):
     """Elastic servers go only where both the series and QEMU can do it."""
     without, unknown = [], []
-    placement = report.report_client_singleton()
+    try:
+        placement = report.report_client_singleton()
+    # From keystoneauth, openstacksdk and oslo.config
+    except Exception as error:
+        yield Finding(_WARNING, _(
+            'Placement cannot be asked which computes can run elastic '
+            'servers. Look at [placement] in the configuration: %s') % error)
+        return
     ours = {traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY}
     for nodes in fleet.answers(nova_context.scatter_gather_skip_cell0(
             context, objects.ComputeNodeList.get_all), silent).values():

@@ -16,6 +16,8 @@ from unittest import mock
 
 import ddt
 import fixtures
+from keystoneauth1 import exceptions as ks_exc
+from openstack import exceptions as sdk_exc
 from oslo_db import exception as db_exc
 from oslo_upgradecheck import upgradecheck as oslo_upgradecheck
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -191,6 +193,18 @@ class ElasticServersTestCase(test.NoDBTestCase):
                 # A proxy answers instead.
                 ValueError(), KeyError('traits'), TypeError()):
             self.assert_found(WARNING, 'does not report the traits')
+
+    @ddt.data(ks_exc.MissingAuthPlugin('no auth_url'),
+              ks_exc.DiscoveryFailure('no auth_url'),
+              sdk_exc.NotSupported('no auth_url'))
+    def test_no_client_of_placement(self, error):
+        """The other checks go on."""
+        self.flavor(cpu='x')
+        self.useFixture(fixtures.MockPatch(
+            'nova.scheduler.client.report.report_client_singleton',
+            side_effect=error))
+        self.assert_found(WARNING, '1 elastic flavors',
+                          'Placement cannot be asked', 'no auth_url')
 
     def test_a_cell_does_not_answer(self):
         """The other checks go on."""
