@@ -81,15 +81,24 @@ def _leaves_room(host_state, request_spec, candidate, percent) -> bool:
         for name in (orc.VCPU, orc.MEMORY_MB) if name in asked)
 
 
+def parse_percent(value: str) -> int:
+    """What the metadata of an aggregate says.
+
+    :raises ValueError: if it is not a number from 0 to 100
+    """
+    percent = int(value)
+    if not 0 <= percent <= 100:
+        raise ValueError()
+    return percent
+
+
 def _percent(host_state):
     """What the aggregates of a host say, else the option."""
     values = utils.aggregate_values_from_key(host_state, AGGREGATE_KEY)
     found = []
     for value in values:
         try:
-            percent = int(value)
-            if not 0 <= percent <= 100:
-                raise ValueError()
+            percent = parse_percent(value)
         except ValueError:
             LOG.warning("An aggregate of host %(host)s has %(key)s=%(value)s, "
                         "which is not a number from 0 to 100. It is ignored.",

@@ -26,6 +26,7 @@ from nova.scheduler.client import report
 from nova.xloud import allocation
 from nova.xloud import compatibility
 from nova.xloud import fleet
+from nova.xloud import growth
 from nova.xloud import size
 from nova.xloud import traits
 from nova.xloud import verify
@@ -74,7 +75,7 @@ def check_elastic_servers() -> upgradecheck.Result:
     silent: ty.Set[str] = set()
     findings = [*_validator(), *_flavors(elastic), *_servers(context, silent)]
     if elastic:
-        findings += [*_computes(context, silent), *_room()]
+        findings += [*_computes(context, silent), *_room(context)]
     findings += _cells(silent)
     if not findings:
         return upgradecheck.Result(upgradecheck.Code.SUCCESS)
@@ -169,10 +170,32 @@ def _cells(silent):
                 'count': len(silent), 'shown': _shown(sorted(silent))})
 
 
-def _room():
-    """The option alone does nothing."""
-    enabled = CONF.filter_scheduler.enabled_filters
-    if CONF.xloud.room_for_growth and 'XloudGrowthFilter' not in enabled:
+def _room(context):
+    """Neither the option nor an aggregate does anything alone."""
+    asking, wrong = [], []
+    for aggregate in objects.AggregateList.get_by_metadata_key(
+            context, growth.AGGREGATE_KEY):
+        value = aggregate.metadata[growth.AGGREGATE_KEY]
+        found = '%s: %s=%s' % (aggregate.name, growth.AGGREGATE_KEY, value)
+        try:
+            if growth.parse_percent(value):
+                asking.append(found)
+        except ValueError:
+            wrong.append(found)
+    if wrong:
+        yield Finding(_WARNING, _(
+            '%(count)d aggregates have a room for growth that is not a number '
+            'from 0 to 100, and is ignored:%(shown)s') % {
+                'count': len(wrong), 'shown': _shown(wrong)})
+    if 'XloudGrowthFilter' in CONF.filter_scheduler.enabled_filters:
+        return
+    if asking:
+        yield Finding(_WARNING, _(
+            '[filter_scheduler] enabled_filters does not contain '
+            'XloudGrowthFilter, so the room for growth of %(count)d '
+            'aggregates has no effect:%(shown)s') % {
+                'count': len(asking), 'shown': _shown(asking)})
+    if CONF.xloud.room_for_growth:
         yield Finding(_WARNING, _(
             '[xloud] room_for_growth is %d, and [filter_scheduler] '
             'enabled_filters does not contain XloudGrowthFilter, so it has no '

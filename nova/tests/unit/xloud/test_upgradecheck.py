@@ -103,6 +103,7 @@ class ElasticServersTestCase(test.NoDBTestCase):
         self.traits = mock.Mock(traits={
             traits.ELASTIC_VCPU, traits.ELASTIC_MEMORY})
         self.unwritten = []
+        self.aggregates = []
         cells = [objects.CellMapping(uuid=objects.CellMapping.CELL0_UUID),
                  objects.CellMapping(uuid=uuids.cell1)]
         placement = mock.Mock()
@@ -112,6 +113,8 @@ class ElasticServersTestCase(test.NoDBTestCase):
                  self.flavors),
                 ('nova.objects.ComputeNodeList.get_all', lambda *args:
                  self.nodes),
+                ('nova.objects.AggregateList.get_by_metadata_key',
+                 lambda *args: self.aggregates),
                 ('nova.xloud.fleet.unwritten', lambda *args:
                  self.unwritten),
                 ('nova.context.load_cells', lambda *args: None),
@@ -236,6 +239,36 @@ class ElasticServersTestCase(test.NoDBTestCase):
         self.flags(enabled_filters=['XloudGrowthFilter'],
                    group='filter_scheduler')
         self.assertEqual(SUCCESS, self.check().code)
+
+    def room_of_aggregates(self, *values):
+        self.aggregates = [
+            objects.Aggregate(
+                name='rack%d' % number,
+                metadata={'xloud_room_for_growth': value})
+            for number, value in enumerate(values)]
+
+    def test_room_of_aggregates_without_the_filter(self):
+        self.flavor(cpu=2)
+        self.room_of_aggregates('20', '0')
+        self.assert_found(WARNING, 'XloudGrowthFilter', '1 aggregates',
+                          'rack0: xloud_room_for_growth=20')
+        self.flags(enabled_filters=['XloudGrowthFilter'],
+                   group='filter_scheduler')
+        self.assertEqual(SUCCESS, self.check().code)
+        # Without elastic servers, there is no growth.
+        self.flavors.clear()
+        self.flags(enabled_filters=[], group='filter_scheduler')
+        self.assertEqual(SUCCESS, self.check().code)
+
+    def test_room_of_aggregates_that_is_no_percentage(self):
+        self.flavor(cpu=2)
+        self.room_of_aggregates('much', '-1', '100', '101')
+        self.flags(enabled_filters=['XloudGrowthFilter'],
+                   group='filter_scheduler')
+        self.assert_found(
+            WARNING, '3 aggregates', *(
+                '- rack%d: xloud_room_for_growth=%s' % found
+                for found in ((0, 'much'), (1, '-1'), (3, '101'))))
 
     def test_nova_status_has_the_check(self):
         checks = {str(name): check for name, check in
