@@ -61,7 +61,8 @@ def manifest(files, number, tip='1'):
         if path not in STOCK:
             described[path]['status'] = 'A'
         elif STOCK[path] != text:
-            described[path].update(status='M', stock=digest(STOCK[path]))
+            described[path].update(
+                status='M', stock=digest(STOCK[path]), added=[])
     return {'version': f'29.4.0+xloud.{number}', 'base': '29.4.0',
             'tip': tip, 'distribution': False, 'files': described,
             'entry_points': [['nova.validators', 'minimum', 'nova.xloud']]}

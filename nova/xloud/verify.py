@@ -71,13 +71,34 @@ def load_manifest() -> ty.Dict[str, ty.Any]:
         return MANIFEST
     beside = Path(__file__).with_name(_BESIDE)
     try:
-        return json.loads(  # noqa: N324
+        manifest = json.loads(  # noqa: N324
             beside.read_text(encoding='utf-8'))
+        _check_manifest(manifest)
+        return manifest
     except FileNotFoundError:
         raise Unverifiable(
             'This copy has no manifest: only packages have one. Install the '
             'package xloud-nova, or build xloud-nova-verify with '
             'packaging/build.sh verify and run that.')
+    except (OSError, ValueError, LookupError, TypeError,
+            AttributeError) as error:
+        raise Unverifiable(
+            'The manifest %s cannot be used: %s: %s. Install the package of '
+            'this release again.' % (beside, type(error).__name__, error))
+
+
+def _check_manifest(manifest):
+    """Raise something unless it has all that is read of it."""
+    for key in ('version', 'distribution'):
+        manifest[key]
+    for entry in manifest['files'].values():
+        entry['sha256']
+        if entry.get('status') == 'M':
+            entry['added']
+    for _group, _name, _value in manifest['entry_points']:
+        pass
+    if not manifest['files']:
+        raise ValueError('it names no file')
 
 
 def find_installation() -> Path:
@@ -108,8 +129,10 @@ def verify(
     :param tests: whether nova/tests is installed and counts
     :raises: Unverifiable
     """
-    if not (site_packages / 'nova' / '__init__.py').exists():
-        raise Unverifiable('There is no nova in %s.' % site_packages)
+    # Unlike Path.exists(), this never raises.
+    if not os.path.exists(site_packages / 'nova' / '__init__.py'):
+        raise Unverifiable('There is no nova in %s, or this user cannot read '
+                           'it.' % site_packages)
     known = {path: entry for path, entry in manifest['files'].items()
              if tests or not path.startswith('nova/tests/')}
     for path, entry in sorted(known.items()):
@@ -142,11 +165,12 @@ def _verify_file(site_packages, path, entry, distribution):
 
 
 def _foreign(site_packages, known, distribution, tests):
-    for folder, folders, names in os.walk(site_packages / 'nova'):
+    unread: ty.List[OSError] = []
+    for folder, folders, names in os.walk(
+            site_packages / 'nova', onerror=unread.append):
         relative = Path(folder).relative_to(site_packages)
-        if not tests and relative.as_posix() == 'nova/tests':
-            folders.clear()
-            continue
+        if not tests and relative.as_posix() == 'nova':
+            folders[:] = [name for name in folders if name != 'tests']
         for name in sorted(names):
             path = (relative / name).as_posix()
             if name.endswith('.pyc'):
@@ -154,17 +178,31 @@ def _foreign(site_packages, known, distribution, tests):
             elif name.endswith('.py') and path not in known and (
                     not distribution):
                 yield Finding('foreign', path, 'it is not of this build')
+    for error in unread:
+        if not isinstance(error, FileNotFoundError):
+            yield Finding(
+                'foreign',
+                Path(error.filename).relative_to(site_packages).as_posix(),
+                'nobody knows what is in it: %s' % error.strerror)
 
 
 def _verify_bytecode(compiled, path):
     in_cache = compiled.parent.name == '__pycache__'
     folder = compiled.parent.parent if in_cache else compiled.parent
     source = folder / (compiled.name.split('.')[0] + '.py')
+    try:
+        with compiled.open('rb') as opened:
+            flags = opened.read(8)[4:]
+    except FileNotFoundError:
+        # Somebody has just deleted it.
+        return
+    except OSError as error:
+        yield Finding('bytecode', path, 'it cannot be read: %s' %
+                      error.strerror)
+        return
     if not source.exists():
         yield Finding('bytecode', path, 'its source is gone; delete it')
         return
-    with compiled.open('rb') as opened:
-        flags = opened.read(8)[4:]
     if len(flags) == 4 and int.from_bytes(flags, 'little') == _UNCHECKED_HASH:
         yield Finding(
             'bytecode', path, 'Python does not compare it with its source; '
@@ -187,12 +225,19 @@ def _verify_entry_points(site_packages, manifest):
             delimiters=('=',), interpolation=None, strict=False)
         # Names of entry points are case-sensitive.
         parsed.optionxform = str  # type: ignore[assignment,method-assign]
-        parsed.read(path, encoding='utf-8')
+        relative = path.relative_to(site_packages).as_posix()
+        try:
+            # Not read(), which takes a file that it may not open for empty.
+            parsed.read_string(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError, configparser.Error) as error:
+            yield Finding('entry point', relative, 'it cannot be read: %s' %
+                          ' '.join(str(error).split()))
+            continue
         for group, name, value in manifest['entry_points']:
             found = parsed.get(group, name, fallback=None)
             if found is None or found.replace(' ', '') != value:
                 yield Finding(
-                    'entry point', path.relative_to(site_packages).as_posix(),
+                    'entry point', relative,
                     'it lacks %s = %s in [%s]' % (name, value, group))
     if len(listed) > 1:
         yield Finding('version', ', '.join(

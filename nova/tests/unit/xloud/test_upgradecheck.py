@@ -79,6 +79,15 @@ class InstallationTestCase(test.NoDBTestCase):
         self.write('a.py', 'patched')
         self.assertEqual(SUCCESS, self.check().code)
 
+    def test_a_manifest_that_cannot_be_used(self):
+        self.write('verify.py', '')
+        self.write('xloud-manifest.json', '{"version": ')
+        with mock.patch.object(
+                verify, '__file__', str(self.folder / 'verify.py')):
+            result = upgradecheck.check_installation()
+        self.assertEqual(WARNING, result.code)
+        self.assertIn('cannot be used: JSONDecodeError', result.details)
+
     def test_a_tree_has_nothing_to_compare_with(self):
         result = upgradecheck.check_installation()
         self.assertEqual(WARNING, result.code)

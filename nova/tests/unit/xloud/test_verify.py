@@ -15,10 +15,12 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 import py_compile
 from unittest import mock
 
+import ddt
 import fixtures
 
 from nova import test
@@ -30,6 +32,7 @@ ENTRY_POINTS = ('[nova.api.extra_spec_validators]\n'
                 'minimum = nova.minimum\n')
 
 
+@ddt.ddt
 class VerifyTestCase(test.NoDBTestCase):
     """On a small installation, which is damaged in each way."""
 
@@ -119,6 +122,45 @@ class VerifyTestCase(test.NoDBTestCase):
             invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         self.assertEqual([], self.found())
 
+    def test_bytecode_that_cannot_be_read(self):
+        path = self.write('nova/__pycache__/driver.cpython-311.pyc', '')
+        path.unlink()
+        # Not even root can open it.
+        path.symlink_to(path)
+        self.assertEqual([('bytecode', str(path.relative_to(self.root)))],
+                         self.found())
+        # As if it was deleted since its name was read
+        path.unlink()
+        path.symlink_to(self.root / 'gone')
+        self.assertEqual([], self.found())
+
+    @ddt.data((PermissionError, ['nova/xloud/__pycache__']),
+              (FileNotFoundError, []))
+    @ddt.unpack
+    def test_folder_that_cannot_be_read(self, error, expected):
+        self.write('nova/tests/size.py', '')
+        scandir = os.scandir
+
+        def fail(path):
+            if Path(path).name in ('__pycache__', 'tests'):
+                raise error(13, 'Permission denied', str(path))
+            return scandir(path)
+
+        self.write('nova/xloud/__pycache__/size.cpython-311.pyc', '')
+        self.useFixture(fixtures.MonkeyPatch('os.scandir', fail))
+        self.assertEqual([('foreign', path) for path in expected],
+                         self.found())
+
+    @ddt.data(b'hw = nova.hw\n', b'[nova]\nno value\n', b'[\xff]\n')
+    def test_entry_points_that_cannot_be_read(self, content):
+        path = 'nova-1.0.dist-info/entry_points.txt'
+        (self.root / path).write_bytes(content)
+        self.assertEqual([('entry point', path)], self.found())
+        (self.root / path).unlink()
+        (self.root / path).mkdir()
+        finding, = verify.verify(self.root, self.manifest)
+        self.assertIn('cannot be read', finding.text)
+
     def test_entry_point(self):
         path = 'nova-1.0.dist-info/entry_points.txt'
         self.write(path, ENTRY_POINTS.replace('minimum =', 'other ='))
@@ -130,11 +172,11 @@ class VerifyTestCase(test.NoDBTestCase):
         self.write('nova-0.9.egg-info/entry_points.txt', ENTRY_POINTS)
         self.assertEqual(['version'], [kind for kind, _path in self.found()])
 
-    def run_main(self, *arguments):
+    def run_main(self, *arguments, inside=True):
         said = io.StringIO()
         with contextlib.redirect_stdout(said), \
                 contextlib.redirect_stderr(said), mock.patch.object(
-                    verify, 'MANIFEST', self.manifest):
+                    verify, 'MANIFEST', self.manifest if inside else None):
             code = verify.main(['--site-packages', str(self.root),
                                 *arguments])
         return code, said.getvalue()
@@ -162,6 +204,60 @@ class VerifyTestCase(test.NoDBTestCase):
         code, said = self.run_main()
         self.assertEqual(0, code, said)
         self.assertIn('whole, 2 files have what the series adds', said)
+
+    def write_beside(self, content):
+        """The manifest of a wheel"""
+        beside = self.write('nova/xloud/xloud-manifest.json', '')
+        beside.write_bytes(content)
+        self.useFixture(fixtures.MockPatchObject(
+            verify, '__file__', str(beside.with_name('verify.py'))))
+
+    def without(self, *keys):
+        manifest = json.loads(json.dumps(self.manifest))  # noqa: N324
+        part = manifest
+        for key in keys[:-1]:
+            part = part[key]
+        del part[keys[-1]]
+        return json.dumps(manifest).encode()  # noqa: N324
+
+    def test_a_manifest_beside_this_file(self):
+        self.write_beside(json.dumps(self.manifest).encode())  # noqa: N324
+        code, said = self.run_main(inside=False)
+        self.assertEqual(0, code, said)
+
+    def assert_unusable(self, content=None):
+        if content is not None:
+            self.write_beside(content)
+        code, said = self.run_main('--json', inside=False)
+        self.assertEqual(2, code)
+        said = json.loads(said)  # noqa: N324
+        self.assertIsNone(said['whole'])
+        self.assertIn('xloud-manifest.json cannot be used', said['reason'])
+        self.assertEqual(2, self.run_main(inside=False)[0])
+
+    @ddt.data(b'', b'{', b'\xff', b'[]', b'null', b'{}')
+    def test_a_manifest_that_is_none(self, content):
+        self.assert_unusable(content)
+
+    def test_a_manifest_that_cannot_be_read(self):
+        self.write_beside(b'')
+        beside = self.root / 'nova/xloud/xloud-manifest.json'
+        beside.unlink()
+        beside.mkdir()
+        self.assert_unusable()
+
+    @ddt.data(['version'], ['distribution'], ['files'], ['entry_points'],
+              ['files', 'nova/__init__.py', 'sha256'],
+              ['files', 'nova/driver.py', 'added'],
+              ['entry_points', 0, 2])
+    def test_a_manifest_that_lacks_something(self, keys):
+        self.assert_unusable(self.without(*keys))
+
+    def test_a_manifest_of_no_files(self):
+        """Nothing can be whole by it."""
+        self.manifest['files'].clear()
+        content = json.dumps(self.manifest)  # noqa: N324
+        self.assert_unusable(content.encode())
 
     def test_no_manifest_in_a_tree(self):
         self.assertRaisesRegex(
