@@ -372,6 +372,12 @@ class RefusedTest(Case):
         self.assertEqual('nova/xloud/books.py',
                          caught.exception.details['findings'][0]['path'])
 
+    def test_a_manifest_that_cannot_be_used(self):
+        self.deploy()
+        self.put(xloud_node.MANIFEST, '{}')
+        with self.assertRaisesRegex(xloud_node.Found, 'cannot be used'):
+            self.node().verify(imports=False)
+
     def test_copied_files_of_ours_without_metadata(self):
         """As the fork was deployed once: half of it is neither."""
         self.put('nova/driver.py', OURS['nova/driver.py'])

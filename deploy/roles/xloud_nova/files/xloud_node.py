@@ -708,7 +708,7 @@ class Node:
             raise Found('xloud-nova-verify does not run: %s' %
                         (done.stdout + done.stderr)[-2000:], findings=[])
         if done.returncode:
-            raise Found('The installation is damaged.',
+            raise Found(said.get('reason', 'The installation is damaged.'),
                         findings=said.get('findings', [])[:_LINES])
         if imports:
             # PYTHONPATH, which -I ignores, has no effect on services either.
