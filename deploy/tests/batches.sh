@@ -39,6 +39,7 @@ for node in $nodes; do
     make_stock_env "$work/$node" "$stock"
     echo '{"status": "enabled", "disabled_reason": null}' \
         >"$work/cloud/$node.json"
+    echo 'INFO 29.4.0 runs' >"$work/logs/$node.log"
 done
 
 # Log what runs now, and how os-services has the host meanwhile.
@@ -215,6 +216,45 @@ claim 'it is restarted if that is asked for' plays rollback \
     -e xloud_nova_drain_seconds=3 -e xloud_nova_drain_late=restart
 is stock node-b
 is stock node-c
+enabled $nodes
+
+say "no log"
+: >"$work/restarts"
+missing=xloud_nova_log=$work/logs/missing.log
+one() { "$1" "$2" --limit node-a "${@:3}"; }
+claim 'without a log nothing is changed' one fails deploy -e "$missing"
+says 'missing.log cannot be read'
+claim '  with --check it says so, too' one fails deploy --check -e "$missing"
+says 'missing.log cannot be read'
+claim '  nor by a single step' one fails deploy --tags place -e "$missing"
+says 'missing.log cannot be read'
+claim '  nor if its name is empty' one fails deploy -e xloud_nova_log=
+says 'xloud_nova_log is empty'
+is stock node-a
+restarted
+claim 'who says that there is none hears it' \
+    one plays deploy -e xloud_nova_log=none
+says 'xloud_nova_log is none.'
+is ours node-a
+restarted node-a
+claim 'a rollback is refused before it begins' \
+    one fails rollback -e "$missing"
+says 'missing.log cannot be read'
+is ours node-a
+: >"$work/logs/silent.log"
+claim 'of a log that has nothing new that is said' \
+    one plays rollback -e "xloud_nova_log=$work/logs/silent.log"
+says 'silent.log since the restart'
+is stock node-a
+touch "$work/broken-node-a"
+claim 'errors that do not count are shown' \
+    one plays deploy -e xloud_nova_fail_on_errors=false
+says "ERROR $ours does not work"
+rm "$work/broken-node-a"
+claim '  but what ends like them is no error of a log' \
+    one fails deploy --tags wait -e xloud_nova_fail_on_errors=false \
+    -e xloud_nova_cloud= -e xloud_nova_python=/bin/false
+one plays rollback
 enabled $nodes
 
 say "two APIs behind a balancer"

@@ -526,17 +526,83 @@ class AroundTest(Case):
                 '2 INFO all is well\n'
                 '3 ERROR x [None req-e44ddfca-4f72-47a8-be28-7f1cc289a6a0 '
                 'ba7a6aa5004540ed9446b56497431200 - - default] no disk 8\n')
-        self.assertEqual([], self.node().errors('nova-api'))
+        self.assertEqual({'errors': []}, self.node().errors('nova-api', log))
         with log.open('a') as opened:
             opened.write('4 ERROR no such module\nTraceback (most recent\n')
         self.assertEqual(['4 ERROR no such module', 'Traceback (most recent'],
-                         self.node().errors('nova-api'))
+                         self.node().errors('nova-api')['errors'])
         log.rename(self.folder / 'nova.log.1')
         log.write_text('5 CRITICAL after a rotation\n')
         self.assertEqual(['5 CRITICAL after a rotation'],
-                         self.node().errors('nova-api'))
+                         self.node().errors('nova-api')['errors'])
+
+    def test_a_log_that_was_emptied_is_read_from_its_start(self):
+        log = self.folder / 'nova.log'
+        log.write_text('1 INFO all is well, and has been for long\n')
+        self.deploy()
+        self.node().mark('nova-api', log)
+        with log.open('w') as opened:  # the same inode
+            opened.write('2 ERROR no disk\n')
+        self.assertEqual(['2 ERROR no disk'],
+                         self.node().errors('nova-api')['errors'])
+
+    def test_a_log_that_comes_with_the_restart_is_read_from_its_start(self):
+        log = self.folder / 'nova.log'
+        self.deploy()
+        self.node().mark('nova-api', log)
+        log.write_text('1 ERROR no disk\n')
+        self.assertEqual(['1 ERROR no disk'],
+                         self.node().errors('nova-api')['errors'])
+
+    def test_so_many_errors_are_enough(self):
+        log = self.folder / 'nova.log'
+        self.deploy()
+        self.node().mark('nova-api', log)
+        log.write_text('1 ERROR no disk\n2 ERROR no network\n')
+        with mock.patch.object(xloud_node, '_LINES', 1):
+            self.assertEqual(['1 ERROR no disk'],
+                             self.node().errors('nova-api')['errors'])
+
+    def test_no_errors_without_a_log_is_refused(self):
+        log = self.folder / 'nova.log'
+        self.deploy()
+        for path in (log, self.folder, Path('')):
+            self.node().mark('nova-api', path)
+            for call in (
+                    lambda: self.node().errors('nova-api'),
+                    lambda: self.node().errors('nova-api', path),
+                    lambda: self.node().check(None, path)):
+                refused = str(self.refused(call))
+                self.assertIn(f'The log {path} cannot be read', refused)
+                self.assertIn('xloud_nova_log=none', refused)
+        # Nobody who opens a pipe for reading comes back.
+        os.mkfifo(log)
+        self.refused(self.node().check, None, log)
+        log.unlink()
+        log.write_text('1 INFO all is well\n')
+        self.node().check(None, log)
+        self.node().mark('nova-api', log)
+        log.unlink()
+        self.refused(self.node().errors, 'nova-api')
+
+    def test_what_was_not_read_is_said(self):
+        log = self.folder / 'nova.log'
+        log.write_text('1 ERROR of long ago\n')
+        self.deploy()
+
+        def not_read(*arguments):
+            said = self.node().errors('nova-api', *arguments)
+            self.assertEqual([], said['errors'])
+            return said['not_read']
+
+        self.assertIn('No deployment has restarted', not_read(log))
         self.node().mark('nova-api', None)
-        self.assertEqual([], self.node().errors('nova-api'))
+        self.assertIn('No log of nova-api was named', not_read())
+        self.assertIn('its log was none, and not', not_read(log))
+        self.node().mark('nova-api', log)
+        self.assertIn('written nothing', not_read(log))
+        other = self.folder / 'other.log'
+        self.assertIn(f'its log was {log}, and not {other}', not_read(other))
 
     def test_backups_go_by_number_and_age(self):
         self.deploy()
@@ -679,6 +745,19 @@ class ProgramTest(Case):
         self.assertEqual(0, run(self, 'rollback')[0])
 
     def test_findings_and_refusals(self):
+        log = str(self.folder / 'nova.log')
+        code, said = run(self, 'check', '--log', log)
+        self.assertEqual(xloud_node.REFUSED, code)
+        run(self, 'mark', '--service', 'a', '--log', log)
+        words = ('errors', '--service', 'a', '--log', log)
+        code, said = run(self, *words)
+        self.assertEqual(xloud_node.REFUSED, code)
+        # The role lets only these pass if errors do not count.
+        self.assertNotIn('errors', said)
+        Path(log).write_text('ERROR no disk\n')
+        code, said = run(self, *words)
+        self.assertEqual((xloud_node.FINDINGS, ['ERROR no disk']),
+                         (code, said['errors']))
         self.assertEqual((xloud_node.FINDINGS, []), (
             run(self, 'verify')[0], run(self, 'verify')[1]['findings']))
         code, said = run(self, 'rollback')

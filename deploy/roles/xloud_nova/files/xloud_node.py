@@ -467,9 +467,11 @@ class Node:
             found['same'] = manifest == wheel.manifest
         return found
 
-    def check(self, wheel: ty.Optional[Wheel] = None) -> ty.Dict[
-            str, ty.Any]:
-        """Whether this Python can do it: write, and enough room."""
+    def check(self, wheel: ty.Optional[Wheel] = None,
+              log: ty.Optional[Path] = None) -> ty.Dict[str, ty.Any]:
+        """Whether this Python can do it: write, enough room, read the log."""
+        if log is not None:
+            open_log(log).close()
         for folder in (self.installed.folder, self.state.parent):
             if not os.access(folder, os.W_OK):
                 raise Refused('Cannot write into %s as user %d.' % (
@@ -745,12 +747,28 @@ class Node:
         self._write_journal(marks=marks)
         return marks[service]
 
-    def errors(self, service: str) -> ty.List[str]:
-        """Errors since the mark of a kind that was not there before it."""
+    def errors(self, service: str, log: ty.Optional[Path] = None) -> ty.Dict[
+            str, ty.Any]:
+        """Errors since the mark of a kind that was not there before it.
+
+        :param log: what is its log now; without it, the one of the mark
+        :returns: errors, and not_read: why there was nothing to read
+        :raises: Refused if the log cannot be read
+        """
         mark = self.journal().get('marks', {}).get(service)
-        if mark is None or mark['log'] is None:
-            return []
-        return new_errors(Path(mark['log']), mark['end'])
+        if mark is None:
+            return _not_read('No deployment has restarted %s here.' % service)
+        marked = mark['log']
+        if log is not None and str(log) != marked:
+            return _not_read('At the last restart of %s, its log was %s, and '
+                             'not %s.' % (service, marked or 'none', log))
+        if marked is None:
+            return _not_read('No log of %s was named.' % service)
+        found, size = new_errors(Path(marked), mark['end'])
+        if not size:
+            return _not_read('%s has written nothing into %s since the '
+                             'restart.' % (service, marked))
+        return {'errors': found}
 
     # What was done
 
@@ -789,21 +807,46 @@ class Node:
             'history': history[-_LINES:]}
 
 
-def new_errors(log: Path, end: ty.Optional[ty.Dict[str, int]]) -> ty.List[
-        str]:
-    """Lines with errors after a place in a log, unlike all before it."""
+def open_log(log: Path) -> ty.BinaryIO:
+    """Open the log of a service.
+
+    :raises: Refused
+    """
     try:
-        content = log.read_bytes()
-    except OSError:
-        return []
+        # To open a pipe could take for ever, and what it has is read once.
+        if log.exists() and not log.is_file():
+            raise OSError('it is no file')
+        return log.open('rb')
+    except OSError as error:
+        raise Refused('The log %s cannot be read: %s. Name the log that the '
+                      'service writes. If it writes none, say so: the role '
+                      'has xloud_nova_log=none for that.' % (
+                          log, error.strerror or error))
+
+
+def new_errors(log: Path, end: ty.Optional[ty.Dict[str, int]]) -> ty.Tuple[
+        ty.List[str], int]:
+    """Lines with errors after a place in a log, unlike all before it.
+
+    :returns: they, and how many bytes after that place were read
+    :raises: Refused
+    """
+    with open_log(log) as opened:
+        inode = os.fstat(opened.fileno()).st_ino
+        content = opened.read()
     # A log that was rotated begins anew.
-    same = end is not None and end['inode'] == log.stat().st_ino and (
+    same = end is not None and end['inode'] == inode and (
         end['size'] <= len(content))
     at = end['size'] if end is not None and same else 0
     old = {_kind(line) for line in _error_lines(
         content[max(0, at - _OLD_BYTES):at])}
-    return [line[:400] for line in _error_lines(content[at:])
-            if _kind(line) not in old][:_LINES]
+    found = [line[:400] for line in _error_lines(content[at:])
+             if _kind(line) not in old][:_LINES]
+    return found, len(content) - at
+
+
+def _not_read(why):
+    return {'errors': [], 'not_read': why}
 
 
 def _error_lines(content):
@@ -874,18 +917,18 @@ def _act(node: Node, asked: argparse.Namespace) -> ty.Dict[str, ty.Any]:
     if command == 'place' and wheel is None:
         raise Refused('place needs --wheel')
     if command in ('check', 'look', 'verify', 'status'):
-        return {'check': lambda: node.check(wheel),
+        return {'check': lambda: node.check(wheel, asked.log),
                 'look': lambda: node.look(wheel),
                 'verify': lambda: node.verify(not asked.no_imports),
                 'status': node.status}[command]()
     if command == 'needs-restart':
         return {'needs_restart': node.needs_restart(asked.service)}
     if command == 'errors':
-        found = node.errors(asked.service)
-        if found:
+        said = node.errors(asked.service, asked.log)
+        if said['errors']:
             raise Found('%d errors in the log since the restart' %
-                        len(found), errors=found)
-        return {'errors': []}
+                        len(said['errors']), **said)
+        return said
     if command == 'place' and asked.dry_run:
         return node.place(wheel, dry_run=True)
     if command == 'rollback' and asked.dry_run:
@@ -943,7 +986,8 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
     parser.add_argument('--days', type=int, default=30, metavar='N',
                         help='others are dropped at this age')
     parser.add_argument('--service', default='', metavar='NAME')
-    parser.add_argument('--log', type=Path, metavar='FILE')
+    parser.add_argument('--log', type=Path, metavar='FILE',
+                        help='of the service, for check, mark and errors')
     parser.add_argument('--result', default='', metavar='TEXT')
     asked = parser.parse_args(arguments)
     # Services of another user read what is made: files, folders, bytecode.
