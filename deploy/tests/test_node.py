@@ -170,6 +170,22 @@ def killed_at(number):
         yield
 
 
+class Counted(io.FileIO):
+    """A file that knows how much of it was read."""
+
+    bytes_read = 0
+
+    def readinto(self, buffer):
+        size = super().readinto(buffer)
+        self.bytes_read += size
+        return size
+
+    def readall(self):
+        content = super().readall()
+        self.bytes_read += len(content)
+        return content
+
+
 class WholeTest(Case):
     def test_it_becomes_ours_and_stock_again(self):
         before = self.all()
@@ -553,6 +569,23 @@ class AroundTest(Case):
         log.write_text('1 ERROR no disk\n')
         self.assertEqual(['1 ERROR no disk'],
                          self.node().errors('nova-api')['errors'])
+
+    def test_only_what_is_new_of_a_log_is_read(self):
+        log = self.folder / 'nova.log'
+        log.write_text('1 ERROR of long ago\n' + '2 INFO\n' * 100000)
+        self.deploy()
+        self.node().mark('nova-api', log)
+        with log.open('a') as opened:
+            opened.write('3 ERROR of long ago\n4 ERROR no disk\n')
+        self.assertEqual(['4 ERROR no disk'],
+                         self.node().errors('nova-api')['errors'])
+        counted = Counted(log)
+        with mock.patch.object(xloud_node, '_OLD_BYTES', 20), \
+                mock.patch.object(xloud_node, 'open_log',
+                                  lambda _log: io.BufferedReader(counted)):
+            self.assertEqual(['3 ERROR of long ago', '4 ERROR no disk'],
+                             self.node().errors('nova-api')['errors'])
+        self.assertLess(counted.bytes_read, 100000)
 
     def test_so_many_errors_are_enough(self):
         log = self.folder / 'nova.log'

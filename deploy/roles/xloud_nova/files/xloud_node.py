@@ -832,26 +832,32 @@ def new_errors(log: Path, end: ty.Optional[ty.Dict[str, int]]) -> ty.Tuple[
     :raises: Refused
     """
     with open_log(log) as opened:
-        inode = os.fstat(opened.fileno()).st_ino
-        content = opened.read()
-    # A log that was rotated begins anew.
-    same = end is not None and end['inode'] == inode and (
-        end['size'] <= len(content))
-    at = end['size'] if end is not None and same else 0
-    old = {_kind(line) for line in _error_lines(
-        content[max(0, at - _OLD_BYTES):at])}
-    found = [line[:400] for line in _error_lines(content[at:])
-             if _kind(line) not in old][:_LINES]
-    return found, len(content) - at
+        now = os.fstat(opened.fileno())
+        # A log that was rotated begins anew.
+        same = end is not None and end['inode'] == now.st_ino and (
+            end['size'] <= now.st_size)
+        at = end['size'] if end is not None and same else 0
+        begin = max(0, at - _OLD_BYTES)
+        opened.seek(begin)
+        old = {_kind(line) for line in map(
+            _text, opened.read(at - begin).splitlines())
+            if _ERROR.search(line)}
+        found = []
+        # Line by line: weeks may have passed.
+        for line in map(_text, opened):
+            if _ERROR.search(line) and _kind(line) not in old:
+                found.append(line[:400])
+                if len(found) == _LINES:
+                    break
+        return found, opened.tell() - at
 
 
 def _not_read(why):
     return {'errors': [], 'not_read': why}
 
 
-def _error_lines(content):
-    return [line for line in content.decode(errors='replace').splitlines()
-            if _ERROR.search(line)]
+def _text(line):
+    return line.decode(errors='replace').rstrip('\r\n')
 
 
 def _kind(line):
