@@ -136,6 +136,12 @@ claim 'a cloud that is not known is refused before anything changes' \
 says 'mistyped cannot be asked: Cloud mistyped was not found.'
 is stock node-a
 enabled node-a
+echo 'computes: {hosts: {node-a: {}}}' >"$work/other.yml"
+for each in deploy verify; do
+    inventory=$work/other.yml claim \
+        "groups of other names are refused by $each" fails "$each"
+    says 'None of these hosts is in a group'
+done
 # One of these builds ends, and nothing is restarted before.
 cat >"$work/cloud/servers.json" <<'SERVERS'
 [{"id": "1", "compute_host": "node-b", "status": "BUILD", "task_state": null}]
