@@ -294,9 +294,8 @@ class Change:
             return False
         if (situation.sizes_of(instance) != plan.known or
                 self._state() == task.ACCEPTED):
-            # The answer was lost, so the charge still has to be counted.
-            self._compute.rt.xloud_recount(
-                instance, charged, expected_task_state=[task.TASK])
+            # The answer was lost.
+            self._count_anew()
             return True
         with failures.warned(LOG, 'The claim of %s is given up later: %s',
                              plan.charge, instance=instance):
@@ -344,7 +343,6 @@ class Change:
             return answer.Answer()
         if elastic_guest.is_missing(instance, guest.running):
             return answer.Answer(is_missing=True)
-        charged = size.charged(instance)
         try:
             self._executor.carry_out(
                 self._context, instance, guest, xloud_executor.Occasion(
@@ -358,14 +356,19 @@ class Change:
         except Exception as error:
             LOG.warning('The change is settled later: %s', error,
                         instance=instance)
-            # It is not known whether the save was done.
+            # It is not known what was saved.
             self._reload()
-            if size.charged(instance) != charged:
-                # The answer was lost, so the charge still has to be counted.
-                self._compute.rt.xloud_recount(
-                    instance, charged,
-                    expected_task_state=[instance.task_state])
+            self._count_anew()
         return answer.Answer(guest)
+
+    def _count_anew(self):
+        """Have its host count what the rows say.
+
+        It is not known what it has counted of this server.
+        """
+        with failures.left_to_audit(LOG, self.instance):
+            self._compute.rt.update_available_resource(
+                self._context.elevated(), self.instance.node)
 
     def _undo(self, plan):
         """Go back to the earlier sizes, and say how far that got.

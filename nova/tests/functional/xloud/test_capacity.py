@@ -21,6 +21,7 @@ import io
 from unittest import mock
 
 import fixtures
+import oslo_messaging as messaging
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.cmd import manage
@@ -33,6 +34,7 @@ from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
+from nova.xloud import books
 from nova.xloud import guest as elastic_guest
 from nova.xloud import noted
 from nova.xloud import notes
@@ -143,6 +145,31 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
         self.change_inventory('VCPU', max_unit=64)
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_what_is_allocated_then_is_not_recorded(self):
+        """The row falls, Placement refuses, and the row cannot rise again."""
+        for is_stored in (False, True):
+            self.adjust(6, 6144)
+            self.change_inventory('VCPU', max_unit=1)
+            real, charges = books.save, []
+
+            def save(instance, *args, **kwargs):
+                charges.append(size.charged(instance))
+                is_second = charges[-1] == GROWN and base.MINIMUM in charges
+                if is_stored or not is_second:
+                    real(instance, *args, **kwargs)
+                if is_second:
+                    raise messaging.MessagingTimeout('by the test')
+
+            with mock.patch.object(books, 'save', save):
+                self.adjust(2, 2048)
+            self.assertEqual([base.MINIMUM, GROWN], charges[2:4])
+            self.assertEqual(size.charged(self.instance(self.server)),
+                             self.tracked('host1'))
+            self.change_inventory('VCPU', max_unit=64)
+            for _ in range(2):
+                self.reconcile()
+            self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_nova_compute_starts_while_placement_refuses(self):
         """The charge does not fall, and no action or bill says so."""

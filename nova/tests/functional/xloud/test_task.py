@@ -648,6 +648,9 @@ class LostReplyTestCase(task_base.TaskBase):
                      'current_memory_mb': target.memory_mb},
                     check_response_status=[202, 409]).status))
             self.guest.behaviour = scripted.OBEDIENT
+            # Its host counts what is recorded, before any audit.
+            self.assertEqual(size.charged(self.instance(self.server)),
+                             self.tracked('host1'))
             self.reconcile()
             self.reconcile()
             self._run_periodics()
