@@ -255,11 +255,18 @@ class Reconciler:
     def start_anew(self, context, instance) -> None:
         """Charge the boot size of a server that has not run until now.
 
-        If that fails, the operation goes on, and reconcile charges it later.
+        If that fails, the operation goes on. Reconcile charges it later, or
+        its next start if it has no host then.
         """
-        with failures.warned(LOG, 'Its boot size is charged later: %s',
-                             instance=instance):
-            if size.is_elastic(instance.flavor):
+        if not size.is_elastic(instance.flavor):
+            return
+        try:
+            self._executor.ledger.start_anew(context, instance)
+        except Exception as error:
+            # The books were changed meanwhile, or an answer was lost.
+            LOG.debug('It is tried once more: %s', error, instance=instance)
+            with failures.warned(LOG, 'Its boot size is charged later: %s',
+                                 instance=instance):
                 self._executor.ledger.start_anew(context, instance)
 
     def handle_event(self, event) -> None:

@@ -228,6 +228,23 @@ class ShelveTestCase(moves_base.GuestsMoveTestCase):
         self.assert_unchanged('host2')
         self.delete()
 
+    def test_its_books_are_changed_while_it_is_offloaded(self):
+        """Nobody looks at it after that, so it is tried once more."""
+        tracker = self.computes['host1'].manager.rt
+        real, errors = tracker.xloud_recount, [
+            exception.InstanceUpdateConflict(
+                instance_uuid=self.server['id'], expected={}, actual={})]
+
+        def recount(*args, **kwargs):
+            if errors:
+                raise errors.pop()
+            real(*args, **kwargs)
+
+        self.useFixture(fixtures.MockPatchObject(
+            tracker, 'xloud_recount', recount))
+        self.test_offloaded_at_once()
+        self.assertEqual([], errors)
+
     def test_offloaded_later(self):
         """Shelved, a server still has its place."""
         self.flags(shelved_offload_time=-1)
