@@ -203,12 +203,13 @@ class Departure:
             raise exception.InstanceInvalidState(
                 instance_uuid=instance.uuid, attr='task_state',
                 state=instance.task_state, method='leave')
-        if is_charged:
+        if is_charged and not size.charges_by_extra_specs(instance.flavor):
             node = objects.ComputeNode.get_by_host_and_nodename(
                 context, instance.host, instance.node)
             allocation.Account(
                 context, self._placement, instance, node.uuid,
-            ).allocate(size.charged(instance), most)
+            # It may have lost a part of what it is charged.
+            ).allocate(size.Size(0, 0), most)
         before = situation.sizes_of(instance)
         size.close_books(instance, most)
         books.save(instance, expected_task_state=[None])

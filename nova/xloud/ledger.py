@@ -64,6 +64,9 @@ class Ledger:
         :param old: what is allocated, or less
         :returns: what is allocated then, which may be more
         """
+        if size.charges_by_extra_specs(instance.flavor):
+            # An old flavor says what is allocated.
+            return new
         try:
             return self._account(context, instance).allocate(old, new)
         finally:
@@ -272,7 +275,10 @@ class Ledger:
                             '%(node)s: %(error)s',
                             {'node': node, 'error': error})
                 continue
-            found.update({i.uuid: charges.get(i.uuid) for i in here})
+            found.update({
+                i.uuid: size.charged(i)
+                if size.charges_by_extra_specs(i.flavor) else
+                charges.get(i.uuid) for i in here})
         return found
 
     def _account(self, context, instance):

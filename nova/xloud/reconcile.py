@@ -316,10 +316,6 @@ class Reconciler:
             return
         found = allocated.get(uuid)
         if uuid in allocated and found is None:
-            if size.charges_by_extra_specs(instance.flavor):
-                LOG.debug('Its flavor says what is allocated.',
-                          instance=instance)
-                return
             if not self._get_allocation(context, instance):
                 LOG.warning('The server has no allocation of vCPUs and memory '
                             'on its host. Heal its allocations.',

@@ -65,6 +65,38 @@ class UnwrittenBooksTestCase(adjust_base.AdjustTestCase):
         self.adjust(4, 4096)
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
 
+    def test_its_flavor_says_what_is_allocated(self):
+        """As Nova does when it heals or moves the server."""
+        with self.cell() as cell:
+            instance = objects.Instance.get_by_uuid(
+                cell, self.server['id'], expected_attrs=['flavor'])
+            flavor = instance.flavor
+            flavor.extra_specs = dict(
+                flavor.extra_specs, **{'resources:VCPU': '1'})
+            instance.flavor = flavor
+            instance.save()
+        self.age(self.server)
+        url = '/allocations/%s' % self.server['id']
+        body = self.placement.get(url, version='1.28').body
+        for allocation in body['allocations'].values():
+            allocation['resources']['VCPU'] = 1
+        self.placement.put(url, body, version='1.28')
+        for _ in range(3):
+            self.reconcile()
+        self.assertEqual(
+            {'host1': size.Size(1, base.MAXIMUM.memory_mb)},
+            self.allocated(self.server['id']))
+        instance = self.instance(self.server)
+        self.assertEqual(base.MAXIMUM, size.charged(instance))
+        self.assertIn(entries.BOOKS, instance.system_metadata)
+        self.assertEqual('Settled', self.status()['condition'])
+        with self.cell() as cell:
+            self.compute.manager._elastic._executor.ledger.allocate(
+                cell, instance, base.MAXIMUM, base.MINIMUM)
+        self.assertEqual(
+            {'host1': size.Size(1, base.MAXIMUM.memory_mb)},
+            self.allocated(self.server['id']))
+
     def test_its_next_start_gives_what_it_had(self):
         self.age(self.server)
         self._stop_server(self.server)

@@ -131,6 +131,32 @@ class LeaveTestCase(adjust_base.AdjustTestCase):
              self.api.get_instance_actions(self.server['id'])
              if found['action'] == 'xloud_settle'])
 
+    def test_a_part_of_its_allocation_was_lost(self):
+        self.stop_host()
+        url = '/allocations/%s' % self.server['id']
+        body = self.placement.get(url, version='1.28').body
+        for allocation in body['allocations'].values():
+            allocation['resources'].update(VCPU=1, MEMORY_MB=1024)
+        self.placement.put(url, body, version='1.28')
+        code, output = self.command('leave')
+        self.assertEqual(0, code, output)
+        self.assert_left()
+
+    def test_its_flavor_says_what_is_allocated(self):
+        """No new server may have such a flavor, but an old one can."""
+        self.stop_host()
+        with self.cell():
+            instance = self.instance(self.server)
+            flavor = instance.flavor
+            flavor.extra_specs = dict(
+                flavor.extra_specs, **{'resources:VCPU': '2'})
+            instance.flavor = flavor
+            instance.save()
+        code, output = self.command('leave')
+        self.assertEqual(0, code, output)
+        self.assertEqual({'host1': base.MINIMUM},
+                         self.allocated(self.server['id']))
+
     def test_no_room_and_the_host_is_down_already(self):
         self.create_server(self.create_elastic_flavor(
             maximum=size.Size(2, 28672), minimum=size.Size(2, 28672)))
