@@ -338,6 +338,19 @@ class RestoredTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assertEqual(size.Size(4, 3072), self.guest.held)
 
+    def test_placement_has_less_of_a_guest_that_stopped_reporting(self):
+        """Its memory is left alone, and vCPUs it gives back only."""
+        self.lose_a_part()
+        self.guest.behaviour = scripted.LOST
+        self.adjust(4, 4096)
+        self.guest.behaviour = scripted.OBEDIENT
+        self.guest.has_balloon = False
+        self.reconcile()
+        self.assertEqual(size.Size(4, 6144), self.guest.held)
+        self.guest.held = size.Size(3, 6144)
+        self.reconcile()
+        self.assertEqual(size.Size(3, 6144), self.guest.held)
+
     def test_placement_has_less_and_a_configuration_is_to_be_written(self):
         """That takes nothing, and until then all of it stays charged."""
         self.lose_a_part()
