@@ -101,3 +101,11 @@ class RecountTestCase(test.NoDBTestCase):
         self.driver.node_is_available.return_value = False
         self.recount(size.Size(4, 4096))
         self.assertEqual((4, 4096, 500, 12288), self.used())
+
+    def test_a_hypervisor_that_does_not_answer(self):
+        """The row says it, and the audit counts it later."""
+        self.driver.node_is_available.side_effect = (
+            exception.HypervisorUnavailable(host='host-1'))
+        self.recount(size.Size(4, 4096))
+        self.save.assert_called_once_with(expected_task_state=['a-task'])
+        self.assertEqual((4, 4096, 500, 12288), self.used())
