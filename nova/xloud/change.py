@@ -58,6 +58,8 @@ class _Plan(ty.NamedTuple):
     # How its last change ended, as of notes.outcome(), unless it has started
     # since
     outcome: ty.Optional[ty.Tuple[str, str]]
+    # Whether it is starting, and nobody has asked for another size since
+    is_starting: bool
 
     @property
     def charge(self) -> size.Size:
@@ -201,10 +203,13 @@ class Change:
         known = earlier = situation.sizes_of(self.instance)
         outcome = notes.outcome(self.instance)
         self._before = self._memo.requests.begin(self._request.token, known)
-        if situation.is_start(self.instance, guest):
+        seen = situation.of(self.instance, guest, timeutils.utcnow())
+        if seen.is_start:
             earlier, outcome = known._replace(desired=known.boot), None
         plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier),
-                     outcome)
+                     outcome, seen.is_start or (
+                         seen.follows_start and situation.is_waiting(
+                             seen.changed_at, seen.now, seen.settle_timeout)))
         for claimed, charged, checked in zip(
                 plan.charge, known.charged, self._request.charged):
             if claimed > charged and charged < checked:
@@ -303,13 +308,13 @@ class Change:
                 self._context, instance, plan.charge, charged)
         return False
 
-    def _note(self, guest, desired, boot):
+    def _note(self, guest, desired, boot, follows_start=False):
         instance, now = self.instance, timeutils.utcnow()
         xloud_executor.note_start(instance, guest, now)
         if boot != size.boot(instance):
             notes.note_config(instance, is_current=False)
         size.record(instance, desired, boot)
-        notes.mark_changed(instance, now)
+        notes.mark_changed(instance, now, follows_start)
         notes.set_offline(instance, None)
         outcome = notes.outcome(instance)
         if outcome and outcome[0] == condition.PARTIAL:
@@ -419,7 +424,8 @@ class Change:
     def _record_undo(self, plan, is_config_current=None):
         """:returns: whether it is recorded that the request is refused"""
         def record():
-            self._note(plan.guest, plan.earlier.desired, plan.earlier.boot)
+            self._note(plan.guest, plan.earlier.desired, plan.earlier.boot,
+                       follows_start=plan.is_starting)
             if is_config_current is not None:
                 notes.note_config(self.instance, is_config_current)
             if plan.outcome:

@@ -115,6 +115,8 @@ def decide(known: situation.Situation,
     if drive is None and not known.is_config_current and can_ask:
         drive = memory.leave_unknown(known.guest, memory.target(
             known.guest, desired, known.memory_reserve_mb))
+        if _awaits_driver(known):
+            drive = drive._replace(memory_mb=None)
     charge = size.largest(desired, sizes.boot, case.counted, configured)
 
     if room is not None:
@@ -219,15 +221,18 @@ def _give_up(known, case, accepted):
 
     Until then it may still follow the earlier request.
     """
-    # A balloon driver that loads late should follow the start's request. It
-    # does so when a guest holds less than was accepted before that.
-    follows_start = known.follows_start and (
-        not known.guest.balloon_active or
-        case.held.memory_mb < case.desired.memory_mb)
+    # One has done so if a guest holds less than was accepted before that.
+    follows_start = _awaits_driver(known) or (
+        known.follows_start and case.held.memory_mb < case.desired.memory_mb)
     if accepted.memory_mb == case.desired.memory_mb or follows_start:
         return None
     return accepted._replace(
         memory_mb=max(accepted.memory_mb, case.held.memory_mb))
+
+
+def _awaits_driver(known):
+    """Whether a balloon driver that loads late should follow the start."""
+    return known.follows_start and not known.guest.balloon_active
 
 
 def _request(known, case):

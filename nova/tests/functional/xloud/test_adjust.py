@@ -1522,6 +1522,9 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.unpause()
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM, held=full)
+        self.guest.behaviour = scripted.FAILING
+        self.assertRaises(exception.ElasticConflict, self.adjust, 3)
+        self.guest.behaviour = scripted.OBEDIENT
         self.wait()
         self.reconcile()
         self.assert_books(full, base.MINIMUM, condition='Partial')
@@ -1538,6 +1541,26 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, size.Size(2, 6144),
                           charge=size.Size(2, 6144), condition='Partial')
+
+    def test_a_refused_change_is_not_asked_for(self):
+        """What it follows is still its start."""
+        full = size.Size(2, base.MAXIMUM.memory_mb)
+        self._stop_server(self.server)
+        self.driver.starts_with_balloon = False
+        self._start_server(self.server)
+        for is_known in (False, True):
+            if is_known:
+                self.reconcile()
+            self.guest.behaviour = scripted.FAILING
+            self.assertRaises(exception.ElasticConflict, self.adjust, 3)
+            self.guest.behaviour = scripted.OBEDIENT
+        self.wait()
+        self.reconcile()
+        self.assert_books(full, base.MINIMUM, condition='Partial')
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_rescue_image_without_balloon_driver(self):
         full = size.Size(2, base.MAXIMUM.memory_mb)
