@@ -176,7 +176,8 @@ def _accept(known, case):
         return case.desired, case.outcome
     accepted = size.largest(
         known.sizes.minimum, size.smallest(case.counted, known.sizes.maximum))
-    if case.outcome and case.held == known.sizes.boot:
+    if (case.outcome or known.follows_start) and (
+            case.held == known.sizes.boot):
         # The guest reached its boot size after the timeout.
         return accepted, None
     if case.outcome and accepted == case.desired:

@@ -1418,6 +1418,20 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(full, base.MINIMUM, condition='Partial')
 
+    def test_no_room_until_its_balloon_driver_loads(self):
+        self.create_server(self.create_elastic_flavor(
+            maximum=size.Size(8, 28672), minimum=size.Size(2, 28672)))
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        self.reconcile()
+        self.assertEqual('Overcommitted', self.status()['condition'])
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.assertEqual('Settled', self.status()['condition'])
+
     def test_live_migration_is_no_start(self):
         self.start_host('host2')
         self.adjust(6, 6144, persist=False)
