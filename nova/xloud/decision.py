@@ -100,8 +100,7 @@ def decide(known: situation.Situation,
     waiting = known.is_start or situation.is_waiting(
         known.asked_at, known.now, known.settle_timeout)
     # The hypervisor would wait for the answer of a guest that is still.
-    can_ask = not (
-        known.is_start or known.is_held_up or known.is_rescued)
+    can_ask = not (known.is_start or known.is_held_up or known.is_rescued)
     drive, desired, outcome = None, case.desired, case.outcome
     if not waiting:
         desired, outcome = _accept(known, case)
@@ -222,7 +221,7 @@ def _give_up(known, case, accepted):
 
     Until then it may still follow the earlier request.
     """
-    # One has done so if a guest holds less than was accepted before that.
+    # A late driver has followed it if the guest holds less than was accepted.
     follows_start = _awaits_driver(known) or (
         known.follows_start and case.held.memory_mb < case.desired.memory_mb)
     if accepted.memory_mb == case.desired.memory_mb or follows_start:

@@ -1524,28 +1524,39 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile_hosts()
         self.assert_books(base.MINIMUM, base.MINIMUM, host='host2')
 
-    def test_it_is_paused_while_it_starts(self):
-        full = size.Size(2, base.MAXIMUM.memory_mb)
+    def start_without_balloon_driver(self):
         self._stop_server(self.server)
         self.driver.starts_with_balloon = False
         self._start_server(self.server)
+
+    def refuse_a_change(self):
+        self.guest.behaviour = scripted.FAILING
+        self.assertRaises(exception.ElasticConflict, self.adjust, 3)
+        self.guest.behaviour = scripted.OBEDIENT
+
+    def assert_late_driver_follows_start(self):
+        self.wait()
+        self.reconcile()
+        self.assert_books(size.Size(2, base.MAXIMUM.memory_mb), base.MINIMUM,
+                          condition='Partial')
+        self.guest.load_balloon()
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+
+    def test_it_is_paused_while_it_starts(self):
+        self.start_without_balloon_driver()
         self.api.post_server_action(self.server['id'], {'pause': None})
         self._wait_for_state_change(self.server, 'PAUSED')
         self.wait()
         self.reconcile()
         self.unpause()
         self.reconcile()
-        self.assert_books(base.MINIMUM, base.MINIMUM, held=full)
-        self.guest.behaviour = scripted.FAILING
-        self.assertRaises(exception.ElasticConflict, self.adjust, 3)
-        self.guest.behaviour = scripted.OBEDIENT
-        self.wait()
-        self.reconcile()
-        self.assert_books(full, base.MINIMUM, condition='Partial')
-        self.guest.load_balloon()
-        self.wait()
-        self.reconcile()
-        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.assert_books(
+            base.MINIMUM, base.MINIMUM,
+            held=size.Size(2, base.MAXIMUM.memory_mb))
+        self.refuse_a_change()
+        self.assert_late_driver_follows_start()
         # What is asked for and given up after that does not come late.
         self.guest.behaviour = scripted.LOST
         self.adjust(memory_mb=6144)
@@ -1558,42 +1569,24 @@ class StartTestCase(adjust_base.AdjustTestCase):
 
     def test_a_refused_change_is_not_asked_for(self):
         """What it follows is still its start."""
-        full = size.Size(2, base.MAXIMUM.memory_mb)
-        self._stop_server(self.server)
-        self.driver.starts_with_balloon = False
-        self._start_server(self.server)
-        for is_known in (False, True):
-            if is_known:
-                self.reconcile()
-            self.guest.behaviour = scripted.FAILING
-            self.assertRaises(exception.ElasticConflict, self.adjust, 3)
-            self.guest.behaviour = scripted.OBEDIENT
-        self.wait()
+        self.start_without_balloon_driver()
+        self.refuse_a_change()
         self.reconcile()
-        self.assert_books(full, base.MINIMUM, condition='Partial')
-        self.guest.load_balloon()
-        self.wait()
-        self.reconcile()
-        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.refuse_a_change()
+        self.assert_late_driver_follows_start()
 
     def test_rescue_image_without_balloon_driver(self):
-        full = size.Size(2, base.MAXIMUM.memory_mb)
         self.adjust(6, 6144, persist=False)
         self.driver.starts_with_balloon = False
         self.api.post_server_action(self.server['id'], {'rescue': None})
         self._wait_for_state_change(self.server, 'RESCUE')
         self.reconcile()
-        self.assert_books(base.MINIMUM, base.MINIMUM, held=full,
+        self.assert_books(base.MINIMUM, base.MINIMUM,
+                          held=size.Size(2, base.MAXIMUM.memory_mb),
                           charge=size.Size(2, 6144))
         self.assertEqual('InProgress', self.status()['condition'])
-        self.wait()
-        self.reconcile()
-        self.assert_books(full, base.MINIMUM, condition='Partial')
-        self.guest.load_balloon()
-        self.wait()
-        self.reconcile()
-        # Nobody has asked it for more.
-        self.assert_books(base.MINIMUM, base.MINIMUM)
+        # Nobody asks it for anything.
+        self.assert_late_driver_follows_start()
         self.api.post_server_action(self.server['id'], {'unrescue': None})
         self._wait_for_state_change(self.server, 'ACTIVE')
         self.driver.starts_with_balloon = True
