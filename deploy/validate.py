@@ -231,18 +231,18 @@ class Validation:
 
     def read_logs(self):
         """the logs of Nova here have no error about the server"""
-        folder = self.asked.logs
-        if not folder or not folder.is_dir():
-            raise LeftOut('--logs names no folder here')
-        logs = sorted(folder.glob('nova-*.log'))
-        if not logs:
-            raise LeftOut(f'there is no nova-*.log in {folder}')
-        found = []
-        for log in logs:
+        if not self.asked.logs:
+            raise LeftOut('--logs names no folder')
+        named, found = False, []
+        for log in self._logs():
             with log.open(errors='replace') as opened:
-                found += [f'{log.name}: {line.strip()[:200]}'
-                          for line in opened
-                          if self.server.id in line and ' ERROR ' in line]
+                for text in opened:
+                    if self.server.id in text:
+                        named = True
+                        if ' ERROR ' in text:
+                            found.append(f'{log.name}: {text.strip()[:200]}')
+        if not named:
+            raise LeftOut(f'no log in {self.asked.logs} names the server')
         if found:
             raise Wrong(f'{len(found)} lines; the first one: {found[0]}')
 
@@ -365,6 +365,24 @@ class Validation:
         if done.returncode:
             raise Cannot(f'--virsh: {" ".join(command)} failed: '
                          f'{done.stdout.strip()[-300:]}')
+
+    def look_for_logs(self):
+        """See that they can be read, as they are needed last.
+
+        :raises: Cannot
+        """
+        logs = self._logs()
+        if not logs:
+            raise Cannot(
+                f'--logs: there is no nova-*.log in {self.asked.logs}')
+        for log in logs:
+            try:
+                log.open().close()
+            except OSError as error:
+                raise Cannot(f'--logs: {error}')
+
+    def _logs(self):
+        return sorted(self.asked.logs.glob('nova-*.log'))
 
     def _allocations(self):
         found = self._get(
@@ -557,6 +575,8 @@ def main(arguments: ty.Optional[ty.Sequence[str]] = None) -> int:
         validation.look_for_rights()
         if asked.virsh:
             validation.look_for_libvirt()
+        if asked.logs:
+            validation.look_for_logs()
     except Cannot as reason:
         print(f'validate: {reason}', file=sys.stderr)
         return CANNOT

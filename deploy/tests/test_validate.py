@@ -17,6 +17,7 @@ import importlib.util
 import io
 import json
 import os
+from pathlib import Path
 import signal
 import sys
 import tempfile
@@ -287,9 +288,36 @@ class ValidateTest(unittest.TestCase):
 
     def test_a_folder_without_logs(self):
         with tempfile.TemporaryDirectory() as folder:
+            for wrong in (folder, folder + '/none'):
+                with contextlib.redirect_stderr(io.StringIO()) as said:
+                    self.assertEqual(2, validate.main(
+                        ['cloud', '--logs', wrong]))
+                self.assertIn(f'no nova-*.log in {wrong}', said.getvalue())
+            # A folder, which nobody can read as a log.
+            Path(folder, 'nova-compute.log').mkdir()
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                self.assertEqual(2, validate.main(
+                    ['cloud', '--logs', folder]))
+            self.assertIn('nova-compute.log', said.getvalue())
+        self.cloud.compute.create_flavor.assert_not_called()
+
+    def _logs_say(self, text):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, 'nova-compute.log').write_text(
+                f'2026-11-29 12:00:00 {text}\n')
             _code, rows = self.run_it('--logs', folder)
-        row = rows['the logs of Nova here have no error about the server']
-        self.assertEqual('left out', row['result'])
+        return rows['the logs of Nova here have no error about the server'][
+            'result']
+
+    def test_logs(self):
+        self.assertEqual('ok', self._logs_say('INFO uuid'))
+
+    def test_logs_with_an_error(self):
+        self.assertEqual('FAILED', self._logs_say('ERROR uuid'))
+
+    def test_logs_of_another_host(self):
+        """What they do not say proves nothing."""
+        self.assertEqual('left out', self._logs_say('ERROR another'))
 
     def test_no_range(self):
         for words in (['--memory', '512'], ['--minimum-memory', '0'],
