@@ -147,29 +147,35 @@ class AdjustServer(_ShowStatus):
     def act(self, compute, server_id, parsed_args):
         size = parsed_args.vcpus, parsed_args.memory
         persist = not parsed_args.until_next_boot
-        is_lost = False
         try:
             status = elastic.adjust(compute, server_id, *size, persist=persist)
         except elastic.AnswerLost as error:
             if not parsed_args.wait:
                 raise
             self.app.stderr.write('%s\n' % error)
-            is_lost = True
-            if not elastic.accepted(compute, server_id, *size,
-                                    persist=persist):
+            status = elastic.accepted(compute, server_id, *size,
+                                      persist=persist)
+            if status is None:
                 raise exceptions.CommandError(
                     'The change was not accepted. Ask for it again.')
-        if parsed_args.wait:
-            status = elastic.wait(compute, server_id, callback=self._progress)
-        if is_lost and not elastic.is_to_have(status, *size, persist=persist):
-            raise exceptions.CommandError(
-                'The server is to have another size now: its host has undone '
-                'the change, or somebody else has asked for that.')
-        return status
+        if not parsed_args.wait:
+            return status
+        # Null if its host does not answer.
+        held = [status.get('actual_vcpus')]
 
-    def _progress(self, status):
-        self.app.stderr.write('%s: %s\n' % (
-            status['condition'], status['reason']))
+        def show(status):
+            held.append(status['actual_vcpus'])
+            self.app.stderr.write('%s: %s\n' % (
+                status['condition'], status['reason']))
+
+        status = elastic.wait(
+            compute, server_id, callback=show, vcpus=size[0],
+            memory_mb=size[1], persist=persist)
+        if any(held) and status['actual_vcpus'] == 0:
+            raise exceptions.CommandError(
+                'The server does not run any more, so its guest has not got '
+                'the size.')
+        return status
 
 
 class ShowElasticServer(_ShowStatus):

@@ -105,22 +105,23 @@ def accepted(
     memory_mb: ty.Optional[int] = None,
     timeout: float = LOST,
     persist: bool = True,
-) -> bool:
-    """Whether a server is to have this size, after :class:`AnswerLost`.
+) -> ty.Optional[ty.Dict[str, ty.Any]]:
+    """See whether a server is to have this size, after :class:`AnswerLost`.
 
-    If its hypervisor refuses, that is over again a little later. So ask
-    :func:`is_to_have` about the status that :func:`wait` returns.
+    If its hypervisor refuses, that is over again a little later, and
+    :func:`wait` says so.
 
     :param persist: whether the next start is to give it, too
     :param timeout: seconds; the API may still be at work on the request
+    :returns: the status of the server, or None if the change was not accepted
     """
     deadline = time.monotonic() + timeout
     while True:
         status = _answered(compute, server_id, deadline)
         if is_to_have(status, vcpus, memory_mb, persist):
-            return True
+            return status
         if time.monotonic() >= deadline:
-            return False
+            return None
         time.sleep(_INTERVAL)
 
 
@@ -142,20 +143,29 @@ def wait(
     server_id: str,
     timeout: float = TIMEOUT,
     callback: ty.Callable[[ty.Dict[str, ty.Any]], None] = lambda status: None,
+    vcpus: ty.Optional[int] = None,
+    memory_mb: ty.Optional[int] = None,
+    persist: bool = True,
 ) -> ty.Dict[str, ty.Any]:
-    """Wait until a server has the size that was asked for.
+    """Wait until a server is settled, at the size that was asked for.
 
     :param timeout: seconds
     :param callback: is given each status that is not the last one
-    :returns: the status, which is Settled
-    :raises: NotSettled if the guest did not follow, or not in time. An API
-        that does not answer is asked again until then
+    :param vcpus, memory_mb, persist: what was asked for, as of
+        :func:`adjust`. Without them, any size will do
+    :returns: the status, which is Settled. A server that does not run gets
+        the size when it starts
+    :raises: NotSettled if the guest did not follow, or not in time, or if the
+        server is to have another size now. An API that does not answer is
+        asked again until then
     """
     deadline = time.monotonic() + timeout
     while True:
         status = _answered(compute, server_id, deadline)
         if status['condition'] == SETTLED:
-            return status
+            if is_to_have(status, vcpus, memory_mb, persist):
+                return status
+            raise NotSettled(_OTHER_SIZE, status)
         if status['condition'] == PARTIAL:
             raise NotSettled(status['reason'], status)
         if time.monotonic() >= deadline:
@@ -244,6 +254,9 @@ _NONE_HERE = (
     'This cloud has no elastic servers: its compute API does not know '
     '/os-xloud-adjust. Ask its operator for XLoud Nova.')
 
+_OTHER_SIZE = (
+    'The server is to have another size now: it was started again, its host '
+    'has undone the change, or somebody else has asked for another size.')
 
 _UNANSWERED = (exceptions.HttpException, keystone_exceptions.ConnectionError)
 

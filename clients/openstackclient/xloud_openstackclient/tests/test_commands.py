@@ -209,15 +209,41 @@ class CommandsTest(utils.TestCommand):
 
     def test_wait_for_what_is_undone(self):
         """Its hypervisor refuses after a while, and nobody hears that."""
-        for size in ({'desired_vcpus': 2, 'boot_vcpus': 2},
-                     {'boot_vcpus': 2}):
-            self.http.post(PATH, status_code=504)
+        for answer in ({'status_code': 504},
+                       # The host has not reported how the change ended.
+                       {'status_code': 202, **status(condition='Unknown')}):
+            for size in ({'desired_vcpus': 2, 'boot_vcpus': 2},
+                         {'boot_vcpus': 2}):
+                self.http.post(PATH, **answer)
+                self.http.get(PATH, [
+                    status(condition='InProgress', reason='Wait.'),
+                    status(condition='InProgress', reason='Wait.'),
+                    status(**size)])
+                self.assertIn('its host has undone the change', self.refusal(
+                    'web1', '--vcpus', '4', '--wait'))
+
+    def test_wait_for_a_size_that_ends_with_a_restart(self):
+        self.http.post(PATH, status_code=202, **status(boot_vcpus=2))
+        self.http.get(PATH, **status(desired_vcpus=2, boot_vcpus=2))
+        self.assertIn('it was started again', self.refusal(
+            'web1', '--vcpus', '4', '--until-next-boot', '--wait'))
+
+    def test_wait_for_a_server_that_stops(self):
+        """It has failed, or its owner has stopped it."""
+        off = status(actual_vcpus=0, actual_memory_mb=0)
+        silent = status(condition='Unknown', actual_vcpus=None)
+        for answer in ({'status_code': 504}, {'status_code': 202, **status()},
+                       {'status_code': 202, **silent}):
+            self.http.post(PATH, **answer)
             self.http.get(PATH, [
-                status(condition='InProgress', reason='Wait.'),
-                status(condition='InProgress', reason='Wait.'),
-                status(**size)])
-            self.assertIn('its host has undone the change', self.refusal(
+                status(condition='InProgress', reason='Wait.'), off])
+            self.assertIn('does not run any more', self.refusal(
                 'web1', '--vcpus', '4', '--wait'))
+        # It was shut off all the time.
+        self.http.post(PATH, status_code=202, **off)
+        self.assertEqual('Settled', self.run_command(
+            commands.AdjustServer, 'web1', '--vcpus', '4', '--wait')[
+                'condition'])
 
     def test_wait_for_a_boot_size_that_was_not_accepted(self):
         """The size was there already, only until the next boot."""
