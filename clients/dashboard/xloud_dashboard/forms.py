@@ -40,7 +40,8 @@ class AdjustForm(forms.SelfHandlingForm):
             if dimension.is_elastic:
                 self._keys.append(dimension.key)
                 self.fields[dimension.key] = self._size(dimension)
-        if not self.is_shut_off:
+        # Who has ticked it means it, also if the server has shut off since.
+        if not self.is_shut_off or self.data.get('until_next_boot'):
             self.fields['until_next_boot'] = django_forms.BooleanField(
                 label=gettext_lazy('Only until the next start'),
                 required=False)

@@ -383,10 +383,19 @@ class ShutOffTest(Case, helpers.TestCase):
         self.assertNotContains(response, 'until_next_boot')
         self.http.post(self.path, status_code=202, **nova.status(
             condition='InProgress', boot_vcpus=4))
-        response = self.post(vcpus=4, until_next_boot='True')
+        response = self.post(vcpus=4)
         self.assertTrue(self.sent()['persist'])
         self.assertCookieMessage(
             response, 'web1 will start with 4 vCPUs, 1024 MiB.')
+
+    def test_shut_off_since_the_form_was_shown(self):
+        """Nova refuses what was asked for, and nothing else is."""
+        self.http.get(self.path, **nova.status())
+        self.http.post(self.path, **nova.refusal(409, 'It is shut off.'))
+        response = self.post(vcpus=4, until_next_boot='on')
+        self.assertFalse(self.sent()['persist'])
+        self.assertContains(response, 'It is shut off.')
+        self.assertContains(response, 'until_next_boot')
 
 
 class AdminFormTest(Case, helpers.BaseAdminViewTests):
