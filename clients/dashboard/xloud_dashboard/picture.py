@@ -54,9 +54,9 @@ def now(dimensions: ty.Sequence[sizes.Dimension]) -> str:
 
 def describe(dimension: sizes.Dimension) -> str:
     """A sentence that says what a bar shows."""
-    return _('%(name)s: %(current)s of %(maximum)s, charged %(charged)s, '
+    return _('%(name)s: %(now)s of %(maximum)s, charged %(charged)s, '
              'minimum %(minimum)s.') % {
-        'name': dimension.name, 'current': dimension.current,
+        'name': dimension.name, 'now': dimension.now,
         'maximum': dimension.maximum, 'charged': dimension.charged,
         'minimum': dimension.minimum}
 
@@ -116,7 +116,9 @@ def over_time(
 
 
 def _row(dimension, top):
-    maximum = max(dimension.maximum, dimension.current, dimension.charged, 1)
+    # Nothing, if nobody knows what there is
+    actual = dimension.actual or 0
+    maximum = max(dimension.maximum, actual, dimension.charged, 1)
 
     def width(size):
         return '%.1f' % (_SPAN * size / maximum)
@@ -141,11 +143,11 @@ def _row(dimension, top):
         '<text x="{right}" y="{below}" text-anchor="end">{most}</text>'
         '</g>',
         left=_LEFT, right=_LEFT + _SPAN, span=_SPAN, name=dimension.name,
-        numbers=_('%(current)s now, %(charged)s charged') % {
-            'current': dimension.current, 'charged': dimension.charged},
+        numbers=_('%(now)s now, %(charged)s charged') % {
+            'now': dimension.now, 'charged': dimension.charged},
         text=top + 12, bar=top + 20, over=top + 16, under=top + 40,
         below=top + 52, range=_RANGE, frame=_FRAME, actual=_ACTUAL,
-        orange=_CHARGED, current=width(dimension.current),
+        orange=_CHARGED, current=width(actual),
         charged=at(dimension.charged), minimum=at(dimension.minimum),
         least=str(dimension.minimum) if dimension.is_elastic else '',
         most=str(dimension.maximum))

@@ -41,12 +41,11 @@ class Dimension(ty.NamedTuple):
     key: str
     minimum: int
     maximum: int
-    current: int
+    # None if nobody knows, 0 if the server does not run
+    actual: ty.Optional[int]
     desired: int
     boot: int
     charged: int
-    # None if nobody knows
-    actual: ty.Optional[int]
     step: int
     blockers: ty.Sequence[str]
 
@@ -61,6 +60,11 @@ class Dimension(ty.NamedTuple):
     @property
     def unit(self):
         return _UNITS[self.key]
+
+    @property
+    def now(self):
+        """What the guest holds, for people."""
+        return _('unknown') if self.actual is None else str(self.actual)
 
     @property
     def is_elastic(self):
@@ -89,11 +93,14 @@ def dimensions(status) -> ty.List[Dimension]:
 
 
 def _dimension(status, key, step):
+    actual = status['actual_' + key]
+    if actual is None and status['condition'] != 'Unknown':
+        # Nova does not ask about a server whose size is fixed.
+        actual = status['current_' + key]
     return Dimension(
-        key, status['min_' + key], status['max_' + key],
-        status['current_' + key], status['desired_' + key],
-        status['boot_' + key], status['allocated_' + key],
-        status['actual_' + key], step,
+        key, status['min_' + key], status['max_' + key], actual,
+        status['desired_' + key], status['boot_' + key],
+        status['allocated_' + key], step,
         [blocker['message'] for blocker in status['blockers']
          if blocker['dimension'] == key])
 

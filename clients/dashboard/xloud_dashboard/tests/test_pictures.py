@@ -120,8 +120,25 @@ class PictureTest(unittest.TestCase):
         self.assertAlmostEqual(0.25, float(bars[1].get('width')) /
                                float(bars[0].get('width')), 2)
 
+    def test_what_nobody_knows(self):
+        """What it is to have says nothing about what it has."""
+        drawn = self.draw(condition='Unknown', actual_vcpus=None)
+        self.assertIn('vCPUs: unknown of 8, charged 3, minimum 2.',
+                      drawn.get('aria-label'))
+        self.assertIn('unknown now, 3 charged',
+                      [text.text for text in drawn.findall('.//{*}text')])
+        self.assertEqual(0, float(drawn.findall('.//{*}rect')[1].get('width')))
+
+    def test_shut_off(self):
+        self.assertIn('vCPUs: 0 of 8, charged 3', self.draw(
+            actual_vcpus=0).get('aria-label'))
+
+    def test_fixed(self):
+        self.assertIn('vCPUs: 8 of 8', self.draw(
+            actual_vcpus=None, **nova.FIXED).get('aria-label'))
+
     def test_more_than_the_maximum(self):
-        bars = self.draw(current_vcpus=16).findall('.//{*}rect')
+        bars = self.draw(actual_vcpus=16).findall('.//{*}rect')
         self.assertAlmostEqual(float(bars[0].get('width')),
                                float(bars[1].get('width')), 1)
 
