@@ -47,6 +47,17 @@ class Decision(ty.NamedTuple):
         """Whether nothing more is expected of the guest."""
         return self.is_reached or self.is_partial
 
+    def ends_start(self, known: situation.Situation) -> bool:
+        """Whether the guest no longer follows what its start has asked for.
+
+        It is asked for another amount of memory. A guest that still has time
+        is only asked for that until it needs less.
+        """
+        return (
+            known.follows_start and known.guest.running and
+            not known.has_time and self.drive is not None and
+            self.drive.memory_mb not in (None, known.sizes.boot.memory_mb))
+
     def changes(self, known: situation.Situation) -> bool:
         """Whether something is to be asked, charged or recorded."""
         return (
@@ -96,16 +107,14 @@ def decide(known: situation.Situation,
             drive=None if known.is_config_current else sizes.boot,
             outcome=outcome, is_reached=True)
 
-    case = _case(known, room)
-    waiting = known.is_start or situation.is_waiting(
-        known.asked_at, known.now, known.settle_timeout)
+    case, waiting = _case(known, room), known.has_time
     # The hypervisor would wait for the answer of a guest that is still.
     can_ask = not (known.is_start or known.is_held_up or known.is_rescued)
     drive, desired, outcome = None, case.desired, case.outcome
     if not waiting:
         desired, outcome = _accept(known, case)
-        if room is None and can_ask:
-            drive = _give_up(known, case, desired)
+        if can_ask:
+            drive = _give_up(known, case, desired, room)
     elif case.held != desired:
         # A change is being undone. That is not the end of the one before.
         outcome = None
@@ -163,7 +172,11 @@ def _case(known, room):
         counted = size.smallest(held, room)
     else:
         counted = held
-    return _Case(sizes.desired, held, counted, outcome)
+    desired = sizes.desired
+    if overcommitted and known.follows_start and known.has_time:
+        # That is only what there was room for.
+        desired = sizes.boot
+    return _Case(desired, held, counted, outcome)
 
 
 def _accept(known, case):
@@ -216,18 +229,30 @@ def _refusal(known, case):
     return ' '.join(reasons)
 
 
-def _give_up(known, case, accepted):
+def _give_up(known, case, accepted, room):
     """What to ask a guest for that did not do what it was asked for.
 
     Until then it may still follow the earlier request.
     """
-    # A late driver has followed it if the guest holds less than was accepted.
-    follows_start = _awaits_driver(known) or (
-        known.follows_start and case.held.memory_mb < case.desired.memory_mb)
-    if accepted.memory_mb == case.desired.memory_mb or follows_start:
+    kept_mb = max(accepted.memory_mb, case.held.memory_mb)
+    if _awaits_driver(known) or known.follows_start and (
+            room is not None or
+            case.held.memory_mb <= case.desired.memory_mb):
+        # Its balloon driver loads late, and does what the start has asked for.
+        if _needs_more_than_boot(known, case):
+            return case.held._replace(memory_mb=kept_mb)
         return None
-    return accepted._replace(
-        memory_mb=max(accepted.memory_mb, case.held.memory_mb))
+    if room is not None or accepted.memory_mb == case.desired.memory_mb:
+        return None
+    return accepted._replace(memory_mb=kept_mb)
+
+
+def _needs_more_than_boot(known, case):
+    """Whether a late balloon driver would take what its guest needs."""
+    boot = known.sizes.boot
+    return case.held.memory_mb > boot.memory_mb < memory.start_target(
+        known.guest, boot, known.memory_reserve_mb,
+        known.sizes.maximum.memory_mb).memory_mb
 
 
 def _awaits_driver(known):

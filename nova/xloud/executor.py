@@ -86,7 +86,8 @@ class _Plan(ty.NamedTuple):
         Until it was, it may still follow what it was asked for before.
         """
         return self.decision.drive is not None and (
-            self.decision.desired != known.sizes.desired)
+            self.decision.desired != known.sizes.desired or
+            self.decision.ends_start(known))
 
     @property
     def lacks_allocation(self) -> bool:
@@ -305,6 +306,10 @@ class Executor:
             # It has its time later, and is not what it started with.
             self.memos[instance.uuid].leisure.mark_changed(
                 instance, known.now, follows_start=False)
+        elif decision.ends_start(known):
+            # That gives it no more time.
+            self.memos[instance.uuid].leisure.mark_changed(
+                instance, known.changed_at or known.now, follows_start=False)
         notes.note_settling(instance, not decision.has_ended)
         size.record(instance, decision.desired, size.boot(instance))
         size.settle(instance, decision.charge)
@@ -460,12 +465,13 @@ def _only_back(known, target):
 
 
 def _is_news(known, plan):
-    """Whether a part of its allocation was lost or has come back.
+    """Whether a guest does not cause that again and again.
 
-    Its guest cannot cause that.
+    A part of its allocation was lost or has come back, or its start is over.
     """
-    return plan.may_lack_allocation != known.lacks_allocation or (
-        plan.lacks_allocation and plan.allocated != known.allocated)
+    return plan.decision.ends_start(known) or (
+        plan.may_lack_allocation != known.lacks_allocation) or (
+            plan.lacks_allocation and plan.allocated != known.allocated)
 
 
 def _warn_once(instance, decision):

@@ -36,6 +36,7 @@ from nova.xloud import executor as xloud_executor
 from nova.xloud import failures
 from nova.xloud import memo as xloud_memo
 from nova.xloud import memory
+from nova.xloud import notes
 from nova.xloud import situation
 from nova.xloud import size
 from nova.xloud import summary
@@ -230,7 +231,7 @@ class Reconciler:
                 if self._is_free(instance):
                     guest = self._guest(instance)
                     if guest is not None and memory.is_unsure(
-                            guest, size.desired(instance).memory_mb):
+                            guest, _wanted_mb(instance)):
                         guest = self._guest(instance, renew=True)
                     if guest is not None:
                         self._executor.carry_out(
@@ -398,3 +399,11 @@ class Reconciler:
 
     def _guest(self, instance, renew=False):
         return self._executor.guests([instance], renew).get(instance.uuid)
+
+
+def _wanted_mb(instance):
+    """The least memory to which a balloon may be on its way."""
+    wanted_mb = size.desired(instance).memory_mb
+    if notes.follows_start(instance):
+        wanted_mb = min(wanted_mb, size.boot(instance).memory_mb)
+    return wanted_mb

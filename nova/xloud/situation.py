@@ -179,6 +179,12 @@ class Situation(ty.NamedTuple):
         return not self.is_held_up and (self.was_held_up or self.has_strayed)
 
     @property
+    def has_time(self) -> bool:
+        """Whether the guest still has time for what is desired."""
+        return self.is_start or is_waiting(
+            self.asked_at, self.now, self.settle_timeout)
+
+    @property
     def asked_at(self) -> ty.Optional[datetime.datetime]:
         """From when on the guest has time for what is desired."""
         if self.begins_anew or self.is_held_up:

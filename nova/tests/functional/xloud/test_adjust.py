@@ -953,6 +953,42 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
+    def test_a_balloon_driver_that_loads_late_takes_nothing_in_use(self):
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        self.reconcile()
+        held = size.Size(2, base.MAXIMUM.memory_mb - 1024)
+        self.guest.has_balloon = True
+        self.guest.held = held
+        self.guest.is_outdated = True
+        self.guest.used_mb = held.memory_mb - 100
+        self.reconcile()
+        self.assert_books(held, base.MINIMUM, condition='Partial')
+        self.assertEqual(held, self.guest.target)
+        # That was the end of its start.
+        self.guest.used_mb = 64
+        requests, books = self.driver.requests[:], self.books(self.server)
+        self.reconcile()
+        self.assertEqual(requests, self.driver.requests)
+        self.assertEqual(books, self.books(self.server))
+
+    def test_a_late_balloon_driver_is_seen_where_its_guest_is_squeezed(self):
+        """Nobody knew what it uses when it was looked at before."""
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        self.reconcile()
+        held = size.Size(2, base.MAXIMUM.memory_mb - 1024)
+        self.guest.has_balloon = True
+        self.guest.held, self.guest.used_mb = held, None
+        self.reconcile()
+        self.assertEqual(base.MINIMUM, self.guest.target)
+        self.guest.used_mb = held.memory_mb - 10
+        self.reconcile()
+        self.assertEqual(held, self.guest.target)
+        self.assert_books(held, base.MINIMUM, condition='Partial')
+
     def test_no_balloon_driver_loads_and_it_is_paused(self):
         self.driver.starts_with_balloon = False
         self.reboot()
@@ -1431,6 +1467,26 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
         self.assertEqual('Settled', self.status()['condition'])
+
+    def test_no_room_and_held_up_until_its_balloon_driver_loads(self):
+        """What there was room for is not what anybody asked for."""
+        self.create_server(self.create_elastic_flavor(
+            maximum=size.Size(8, 28672), minimum=size.Size(2, 28672)))
+        self.driver.starts_with_balloon = False
+        self.reboot()
+        self.wait()
+        self.reconcile()
+        self.api.post_server_action(self.server['id'], {'pause': None})
+        self._wait_for_state_change(self.server, 'PAUSED')
+        self.reconcile()
+        self.unpause()
+        self.reconcile()
+        self.guest.load_balloon()
+        self.reconcile()
+        self.assertEqual(base.MINIMUM, self.guest.target)
+        self.wait()
+        self.reconcile()
+        self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_live_migration_is_no_start(self):
         self.start_host('host2')

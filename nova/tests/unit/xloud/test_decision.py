@@ -126,7 +126,8 @@ def do(known, decision):
     return known._replace(
         sizes=known.sizes._replace(
             desired=decision.desired, charged=decision.charge),
-        outcome=decision.outcome, offline=decision.offline, is_start=False)
+        outcome=decision.outcome, offline=decision.offline, is_start=False,
+        follows_start=known.follows_start and not decision.ends_start(known))
 
 
 class PropertyTestCase(test.NoDBTestCase):
@@ -247,7 +248,10 @@ class PropertyTestCase(test.NoDBTestCase):
         if decision.drive is None:
             return
         self.assertFalse(known.is_start)
-        if known.changed_at != JUST_NOW:
+        if decision.ends_start(known):
+            self.assertGreaterEqual(
+                decision.drive.memory_mb, held_by(known).memory_mb)
+        elif known.changed_at != JUST_NOW:
             # It is given up.
             self.assertNotEqual(desired.memory_mb, decision.desired.memory_mb)
             self.assertEqual(decision.desired.vcpus, decision.drive.vcpus)
@@ -344,6 +348,38 @@ class DecideTestCase(test.NoDBTestCase):
                           outcome=(condition.PARTIAL, 'no driver'))
         self.assertEqual(
             (MINIMUM, MINIMUM, MINIMUM, None, True, None), decision)
+
+    def test_a_late_balloon_driver_takes_nothing_that_is_needed(self):
+        """Its guest has worked with all of the maximum until then."""
+        sizes, held = fake_sizes(desired=size.Size(1, 8192)), (1, 6400)
+        for room in (None, MINIMUM):
+            # It goes on to the boot size, if it can live there.
+            self.assertIsNone(decide(
+                sizes, fake_guest(held, MINIMUM.memory_mb), room=room,
+                started_at=LONG_AGO).drive)
+            # Also if it has been looked at there before.
+            for desired in (size.Size(1, 8192), size.Size(1, 6400)):
+                decision = decide(
+                    sizes._replace(desired=desired), fake_guest(held, 6300),
+                    room=room, started_at=LONG_AGO)
+                self.assertEqual(6400, decision.drive.memory_mb)
+        # With room for a part of it, and for no vCPU.
+        self.assertEqual((2, 6400), decide(
+            fake_sizes(desired=size.Size(2, 4096)),
+            fake_guest((2, 6400), 6300), room=size.Size(1, 4096),
+            started_at=LONG_AGO).drive)
+
+    def test_a_late_balloon_driver_has_time_again(self):
+        """There was room for a part of the maximum only."""
+        overcommitted = condition.OVERCOMMITTED, 'no room'
+        sizes = fake_sizes(desired=size.Size(1, 4096))
+        for held, drive in ((MINIMUM, None), ((1, 3072), MINIMUM)):
+            decision = decide(
+                sizes, fake_guest(held), changed_at=JUST_NOW,
+                started_at=LONG_AGO, outcome=overcommitted,
+                follows_start=True)
+            self.assertEqual((MINIMUM, size.Size(*held)), decision[:2])
+            self.assertEqual(drive, decision.drive)
 
     def test_no_room_for_what_is_held(self):
         guest = fake_guest((1, 8192), used_mb=None)
