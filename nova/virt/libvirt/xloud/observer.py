@@ -313,9 +313,13 @@ class Observer:
         if is_fresh and usable is not None and not self._is_outdated(record):
             used = _mib(max(memory - usable, 0))
         vcpus, online = self._count_vcpus(record), None
-        if run.agent is not None and run.agent.online is not None:
+        said = run.agent and run.agent.online
+        if said is not None:
             # An agent can report any number, and its guest can use no more.
-            online = min(run.agent.online, vcpus)
+            online = min(said, vcpus)
+            if online < said == run.agent.online:
+                # Of vCPUs that come later it has said nothing.
+                run.agent.online = online
         return elastic_guest.GuestState(
             running=True,
             vcpus=vcpus,

@@ -631,6 +631,18 @@ class AgentTest(base.GuestsTestCase):
         clock.slept += 10
         self.assertEqual(3, self._state().online_vcpus)
 
+    def test_vcpus_that_come_later_are_not_online_yet(self):
+        """The agent was asked before, and is slow or not asked now."""
+        self.domain.online = '0-2'
+        self.assertEqual(3, self._state().online_vcpus)
+        with agent._turn:
+            for vcpus in (2, 3):
+                self.domain.live.set_vcpus(vcpus)
+                state = self._state()
+                self.assertEqual((vcpus, 2),
+                                 (state.vcpus, state.online_vcpus))
+        self.assertEqual(3, self._state().online_vcpus)
+
     def test_agents_take_turns(self):
         """One is asked at a time. Others keep their last answer."""
         self.useFixture(fixtures.MonkeyPatch(
