@@ -43,10 +43,21 @@ def of(books: ty.Mapping[str, str]) -> ty.Tuple[str, ty.Optional[str]]:
 
     :param books: the system_metadata of the server, or its books alone
     """
-    task = books.get(notes.TASK, notes.TASK_DONE)
-    if not task.endswith(notes.TASK_DONE):
+    if _is_changing(books):
         return IN_PROGRESS, _(
-            'Request %s changes the server.') % task.split(' ')[0]
+            'Request %s changes the server.') % (
+                books[notes.TASK].split(' ')[0])
+    return _of_quiet(books)
+
+
+def _is_changing(books):
+    """Whether a request changes the server now."""
+    return not books.get(notes.TASK, notes.TASK_DONE).endswith(
+        notes.TASK_DONE)
+
+
+def _of_quiet(books):
+    """The condition without the request that may change the server."""
     found = books.get(notes.OUTCOME)
     if found is not None:
         return found, books.get(notes.REASON, '')
@@ -65,13 +76,24 @@ def since(books: ty.Mapping[str, str]) -> ty.Optional[datetime.datetime]:
         created, or since a release that does not note this
     """
     when = books.get(notes.SINCE)
+    if _is_changing(books):
+        when = books.get(notes.BEGUN, '').split(' ')[0]
     return datetime.datetime.fromisoformat(when) if when else None
 
 
 def note(stored: ty.Mapping[str, str], new: ty.Dict[str, str]) -> None:
-    """Note the time in new books if their condition is another one."""
+    """Note the time in new books if their condition is another one.
+
+    A request that leaves it as it was does not make it look new.
+    """
+    new.pop(notes.BEGUN, None)
     if entries.ELASTIC not in new:
         new.pop(notes.SINCE, None)
-    elif entries.ELASTIC not in stored or of(stored)[0] != of(new)[0]:
-        new[notes.SINCE] = timeutils.utcnow().replace(
-            microsecond=0).isoformat()
+        return
+    now = timeutils.utcnow().replace(microsecond=0).isoformat()
+    begun = stored.get(notes.BEGUN) if _is_changing(stored) else None
+    before = begun.split(' ')[1] if begun else _of_quiet(stored)[0]
+    if _is_changing(new):
+        new[notes.BEGUN] = begun or ' '.join((now, before))
+    elif entries.ELASTIC not in stored or before != _of_quiet(new)[0]:
+        new[notes.SINCE] = now

@@ -43,6 +43,9 @@ OFFLINE = entries.PREFIX + 'offline'
 UNFINISHED = (_AWAITED, PENDING, _SETTLING, _STALE_CONFIG)
 SINCE = entries.PREFIX + 'since'
 
+# When the request has begun that changes the server now, and its condition
+# before that
+BEGUN = entries.PREFIX + 'begun'
 # A change comes after the start of the guest that it changes.
 _MOMENT = datetime.timedelta(microseconds=1)
 # A database may keep whole seconds, and round them up.

@@ -81,6 +81,9 @@ class SinceTestCase(books_base.BooksTestBase):
             None if hours is None else NOON + datetime.timedelta(hours=hours),
             noted.since(self.load().system_metadata))
 
+    def assert_noted_now(self, name):
+        self.assertEqual(name, noted.of(self.load().system_metadata)[0])
+
     def test_since(self):
         self.assert_since(None)
         self.change(notes.mark_started, 'run', NOON)
@@ -95,6 +98,30 @@ class SinceTestCase(books_base.BooksTestBase):
             self.change(function, *args)
             self.assert_since(hours)
             self.time.advance_time_seconds(3600)
+
+    def test_requests_do_not_make_it_look_new(self):
+        """Else who asks every minute would never be found."""
+        self.change(notes.note_settling, True)
+        self.change(notes.set_outcome, noted.OVERCOMMITTED, 'full')
+        for hours in (1, 4):
+            for state in ('offered', 'accepted', 'done'):
+                self.time.advance_time_seconds(3600)
+                self.change(notes.note_task, 'req-1 ' + state)
+                self.assert_since(0 if state == 'done' else hours)
+                # It is found out again while the request runs.
+                if state == 'offered':
+                    self.change(notes.clear_outcome)
+                elif state == 'accepted':
+                    self.change(notes.set_outcome, noted.OVERCOMMITTED, 'why')
+        # One that ends it does.
+        self.time.advance_time_seconds(3600)
+        self.change(notes.note_task, 'req-1 offered')
+        self.change(notes.clear_outcome)
+        self.change(notes.note_settling, False)
+        self.time.advance_time_seconds(3600)
+        self.change(notes.note_task, 'req-1 done')
+        self.assert_since(8)
+        self.assert_noted_now(noted.SETTLED)
 
     def test_other_writers(self):
         self.change(notes.note_settling, True)
