@@ -430,6 +430,7 @@ class Change:
                 notes.note_config(self.instance, is_config_current)
             if plan.outcome:
                 notes.set_outcome(self.instance, *plan.outcome)
+            notes.note_left_over(self.instance, True)
             task.note(self.instance, self._request.token, task.REFUSED)
 
         try:

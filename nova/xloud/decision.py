@@ -62,6 +62,7 @@ class Decision(ty.NamedTuple):
         """Whether something is to be asked, charged or recorded."""
         return (
             known.is_start or known.begins_anew or known.loses_config or
+            known.has_left_over or
             known.is_settling and self.is_reached or
             not known.is_settling and not self.has_ended or
             self.drive is not None or self.outcome != known.outcome or

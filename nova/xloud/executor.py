@@ -311,6 +311,7 @@ class Executor:
             self.memos[instance.uuid].leisure.mark_changed(
                 instance, known.changed_at or known.now, follows_start=False)
         notes.note_settling(instance, not decision.has_ended)
+        notes.note_left_over(instance, False)
         size.record(instance, decision.desired, size.boot(instance))
         size.settle(instance, decision.charge)
         if not plan.is_pending:
@@ -467,11 +468,13 @@ def _only_back(known, target):
 def _is_news(known, plan):
     """Whether a guest does not cause that again and again.
 
-    A part of its allocation was lost or has come back, or its start is over.
+    A part of its allocation was lost or has come back, its start is over, or
+    what a request has left.
     """
-    return plan.decision.ends_start(known) or (
-        plan.may_lack_allocation != known.lacks_allocation) or (
-            plan.lacks_allocation and plan.allocated != known.allocated)
+    return (
+        plan.decision.ends_start(known) or known.has_left_over or
+        plan.may_lack_allocation != known.lacks_allocation or
+        plan.lacks_allocation and plan.allocated != known.allocated)
 
 
 def _warn_once(instance, decision):

@@ -30,6 +30,7 @@ _EXCESS = 'excess'
 _ALLOCATED = 'allocated'
 _AWAITED = entries.PREFIX + 'awaited'
 _SETTLING = entries.PREFIX + 'settling'
+_LEFT_OVER = entries.PREFIX + 'left_over'
 # Which request changes the server: see nova.xloud.task.
 TASK = entries.PREFIX + 'task'
 # The end of its value when the request has ended.
@@ -40,12 +41,12 @@ OUTCOME = entries.PREFIX + 'condition'
 REASON = entries.PREFIX + 'reason'
 PENDING = entries.PREFIX + 'pending'
 OFFLINE = entries.PREFIX + 'offline'
-UNFINISHED = (_AWAITED, PENDING, _SETTLING, _STALE_CONFIG)
+UNFINISHED = (_AWAITED, PENDING, _SETTLING, _LEFT_OVER, _STALE_CONFIG)
 SINCE = entries.PREFIX + 'since'
-
 # When the request has begun that changes the server now, and its condition
 # before that
 BEGUN = entries.PREFIX + 'begun'
+
 # A change comes after the start of the guest that it changes.
 _MOMENT = datetime.timedelta(microseconds=1)
 # A database may keep whole seconds, and round them up.
@@ -237,6 +238,18 @@ def note_settling(instance, is_settling: bool) -> None:
 def is_settling(instance) -> bool:
     """Whether the guest was on its way to the desired size at last look."""
     return _SETTLING in instance.system_metadata or bool(awaited(instance))
+
+
+def note_left_over(instance, is_left_over: bool) -> None:
+    """Note whether a request has left something that is not undone yet.
+
+    Unlike a guest that settles, this says nothing about the guest.
+    """
+    entries.put(instance, _LEFT_OVER, 'True' if is_left_over else None)
+
+
+def is_left_over(instance) -> bool:
+    return _LEFT_OVER in instance.system_metadata
 
 
 def note_task(instance, value: ty.Optional[str]) -> None:

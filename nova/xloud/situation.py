@@ -117,6 +117,8 @@ class Situation(ty.NamedTuple):
     is_config_current: bool = True
     # Whether it does not, and that is not noted yet
     loses_config: bool = False
+    # Whether a request has left something that is noted as unfinished
+    has_left_over: bool = False
     # Whether this is the first look at this run of the guest
     is_start: bool = False
     # Whether nobody has asked for another size since the last start
@@ -212,6 +214,7 @@ def of(instance, guest, now) -> Situation:
         is_settling=notes.is_settling(instance),
         is_config_current=is_noted_current and not has_stale_config,
         loses_config=is_noted_current and has_stale_config,
+        has_left_over=notes.is_left_over(instance),
         is_start=guest is not None and is_start(instance, guest),
         is_in_error=instance.vm_state == vm_states.ERROR,
         is_unconfirmed=instance.vm_state == vm_states.RESIZED,

@@ -430,6 +430,7 @@ def _forget_guest(instance):
     notes.set_pending(instance, None)
     notes.await_guest(instance, None)
     notes.note_settling(instance, False)
+    notes.note_left_over(instance, False)
     notes.note_config(instance, is_current=True)
 
 

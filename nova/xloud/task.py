@@ -260,7 +260,7 @@ def give_back(context, instance, token: str) -> bool:
     task_state = found.task_state
     if task_state == TASK:
         found.task_state = None
-    notes.note_task(found, None)
+    _end(found, token, is_accepted=False)
     books.save(found, expected_task_state=[task_state])
     return False
 
@@ -322,7 +322,8 @@ class Unclaimed:
         """:returns: whether that was done"""
         with locked_now(instance_uuid):
             instance = objects.Instance.get_by_uuid(
-                context, instance_uuid, expected_attrs=['system_metadata'])
+                context, instance_uuid,
+                expected_attrs=['flavor', 'system_metadata'])
             known = of(instance)
             if not is_noted(instance) or known.token != token:
                 return False
@@ -353,8 +354,13 @@ def _end(instance, token, is_accepted):
     # A nova-api that still waits does not refuse what was accepted.
     if is_accepted:
         note(instance, token, DONE)
-    else:
-        notes.note_task(instance, None)
+        return
+    if of(instance).state == CLAIMED and (
+            size.charged(instance) != size.largest(
+                size.desired(instance), size.boot(instance))):
+        # That is still charged. The next look finds the end of it.
+        notes.note_left_over(instance, True)
+    notes.note_task(instance, None)
 
 
 def note_end(instance, token: str) -> None:

@@ -34,6 +34,7 @@ from nova import utils
 from nova.xloud import action
 from nova.xloud import api
 from nova.xloud import books
+from nova.xloud import noted
 from nova.xloud import rpcapi
 from nova.xloud import size
 from nova.xloud import task
@@ -70,6 +71,10 @@ class HistoryTestCase(task_base.TaskBase):
     def grow(self, status=202):
         return self.post(status, current_vcpus=6, current_memory_mb=6144)
 
+    def assert_noted(self, name):
+        self.assertEqual(name, noted.of(
+            self.instance(self.server).system_metadata)[0])
+
     def give_back(self):
         """Nobody works on a request any more, and the next pass sees that."""
         with mock.patch.object(task, 'PATIENCE', 0):
@@ -84,16 +89,63 @@ class HistoryTestCase(task_base.TaskBase):
         self.assert_told(GROWN)
         self.assertTrue(self.api.get_instance_actions(
             self.server['id'])[0]['message'].startswith('Error; charged '))
+        # Also in the list of servers.
+        self.assert_noted(noted.IN_PROGRESS)
         self.reconcile()
         self.assert_told(base.MINIMUM)
+        self.assert_noted(noted.SETTLED)
 
     def test_a_change_that_is_undone_later(self):
         away = exception.HypervisorUnavailable(host='host1')
+        for persist in (True, False):
+            with mock.patch.object(
+                    scripted.ScriptedFakeDriver, 'set_elastic_guest',
+                    side_effect=away):
+                self.assertIn('will undo the change', self.post(
+                    409, current_vcpus=6, current_memory_mb=6144,
+                    persist=persist))
+            self.assert_told(GROWN)
+            self.assert_noted(noted.IN_PROGRESS)
+            self.reconcile()
+            self.assert_told(base.MINIMUM)
+            self.assert_noted(noted.SETTLED)
+
+    def test_a_change_that_is_undone_after_a_long_time(self):
+        """nova-compute is not there meanwhile, and no time has passed."""
+        self.wait()
+        set_guest = scripted.ScriptedFakeDriver.set_elastic_guest
+
+        def set_and_hang(driver, *args):
+            set_guest(driver, *args)
+            driver.is_away = True
+            raise exception.HypervisorUnavailable(host='host1')
+
         with mock.patch.object(
                 scripted.ScriptedFakeDriver, 'set_elastic_guest',
-                side_effect=away):
+                set_and_hang):
             self.assertIn('will undo the change', self.grow(409))
-        self.assert_told(GROWN)
+        self.assertEqual(GROWN, self.guest.held)
+        self.compute = self.restart_compute_service(self.compute)
+        self.wait()
+        self.driver.is_away = False
+        self.reconcile()
+        self.assertEqual(base.MINIMUM, self.guest.held)
+        self.assert_told(base.MINIMUM)
+        self.assert_noted(noted.SETTLED)
+
+    def test_a_guest_that_resets_itself_after_a_claim(self):
+        """It has its time, whatever a request has left."""
+        self.wait()
+        silent = rpcapi.HostSilent(instance_uuid='', reason='by the test')
+        with mock.patch.object(rpcapi.XloudAPI, 'adjust', side_effect=silent):
+            self.grow(409)
+        self.guest.behaviour = scripted.LOST
+        self.guest.reset()
+        self.reconcile()
+        instance = self.instance(self.server)
+        self.assertEqual(base.MINIMUM, size.desired(instance))
+        self.assert_noted(noted.IN_PROGRESS)
+        self.guest.load_balloon()
         self.reconcile()
         self.assert_told(base.MINIMUM)
 
