@@ -105,23 +105,38 @@ def _carry_out(compute, context, instance, request, growth, before):
     """
     try:
         action.start(context, instance)
-        with action.event(
-                context, instance.uuid, 'api_xloud_adjust', CONF.host):
-            try:
-                if max(growth) > 0 and CONF.quota.recheck_quota:
-                    return _grow(compute, context, instance, request, growth)
-                return compute.adjust(context, instance, request)
-            except NotImplementedError:
-                raise exception.ElasticConflict(
-                    instance_uuid=instance.uuid,
-                    reason=_('its host cannot change its size.'))
-    except Exception as error:
-        if not task.give_back(context, instance, request.token):
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            task.give_back(context, instance, request.token)
             _record_refusal(context, instance, before)
-            raise
-        LOG.warning('The host has accepted the change but did not report how '
-                    'it ended: %s', error, instance=instance)
-        return answer.Answer()
+    try:
+        with action.event(context, instance.uuid, 'api_xloud_adjust',
+                          CONF.host) as details:
+            try:
+                return _ask(compute, context, instance, request, growth)
+            except Exception as error:
+                if not task.give_back(context, instance, request.token):
+                    raise
+                LOG.warning('The host has accepted the change but did not '
+                            'report how it ended: %s', error,
+                            instance=instance)
+                details.append(_('The host has accepted the change but did '
+                                 'not report how it ended.'))
+                return answer.Answer()
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            _record_refusal(context, instance, before)
+
+
+def _ask(compute, context, instance, request, growth):
+    try:
+        if max(growth) > 0 and CONF.quota.recheck_quota:
+            return _grow(compute, context, instance, request, growth)
+        return compute.adjust(context, instance, request)
+    except NotImplementedError:
+        raise exception.ElasticConflict(
+            instance_uuid=instance.uuid,
+            reason=_('its host cannot change its size.'))
 
 
 def _record_refusal(context, instance, before):

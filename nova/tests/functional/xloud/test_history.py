@@ -272,6 +272,17 @@ class HistoryTestCase(task_base.TaskBase):
             current_vcpus=2, current_memory_mb=2048)
         self.assertEqual([(base.MINIMUM, GROWN)], told)
         self.assert_told(base.MINIMUM)
+        request_id = next(
+            found['request_id']
+            for found in self.api.get_instance_actions(self.server['id'])
+            if found['action'] == instance_actions.XLOUD_ADJUST)
+        (event,) = [
+            event for event in self.api.api_get(
+                '/servers/%s/os-instance-actions/%s' % (
+                    self.server['id'], request_id)
+            ).body['instanceAction']['events']
+            if event['event'] == 'api_xloud_adjust']
+        self.assertEqual('Success', event['result'])
 
     def test_nova_api_does_not_wait_for_the_end(self):
         """It says what is charged for the moment, and that falls."""

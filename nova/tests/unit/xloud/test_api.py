@@ -191,7 +191,7 @@ class AdjustTestCase(test.NoDBTestCase):
         self._refuses(exception.TooManyInstances)
         self.assertEqual(
             ['of_host', 'quota', 'take', 'start', 'claim', 'quota',
-             'release', 'event', 'give_back', 'refresh', 'finish'],
+             'release', 'give_back', 'event', 'refresh', 'finish'],
             self._order())
 
     def test_refused_by_the_host(self):
