@@ -66,8 +66,11 @@ def evaluate(known: situation.Situation) -> ty.Tuple[str, ty.Optional[str]]:
     if known.is_in_error and not guest.running:
         # Nothing is in progress, and it keeps its charge.
         return SETTLED, None
-    if not _same(sizes.charged,
-                 size.largest(sizes.desired, sizes.boot, actual)):
+    # What was asked for until the next start ends with the guest.
+    charge = sizes.boot
+    if guest.running or known.is_suspended:
+        charge = size.largest(sizes.desired, sizes.boot, actual)
+    if not _same(sizes.charged, charge):
         return IN_PROGRESS, known.pending or (
             _('The charge of %s is not updated yet.') % (sizes.charged,))
     if not known.is_config_current:

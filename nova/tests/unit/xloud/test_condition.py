@@ -159,6 +159,15 @@ class ConditionTestCase(test.NoDBTestCase):
                 (condition.SETTLED, None),
                 evaluate(NOTHING, outcome=(noted, 'why')))
 
+    def test_stopped_and_charged_for_what_has_ended(self):
+        """It was asked for until the next start only."""
+        found, reason = evaluate(NOTHING, desired=large, boot=middle)
+        self.assertEqual(condition.IN_PROGRESS, found)
+        self.assertIn('is not updated yet', reason)
+        self.assertEqual((condition.SETTLED, None), evaluate(
+            NOTHING, desired=large, boot=middle, is_suspended=True,
+            is_settling=False))
+
     def test_in_progress(self):
         for actual in (small, large, middle._replace(vcpus=3),
                        middle._replace(memory_mb=3000)):
