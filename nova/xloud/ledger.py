@@ -202,8 +202,10 @@ class Ledger:
         charged = size.charged(instance)
         account = self._account(context, instance)
         try:
-            return (account.fitting(charged, needed) != charged and
-                    not account.obstacles(charged))
+            return account.fitting(charged, needed) != charged and (
+                not account.obstacles(charged) or
+                # Placement may tolerate all of them.
+                account.can_write())
         except (*allocation.NO_ANSWER, exception.ElasticConflict) as error:
             LOG.debug('Placement does not report whether there is room: %s',
                       error, instance=instance)

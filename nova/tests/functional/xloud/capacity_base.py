@@ -12,9 +12,12 @@
 
 """A host whose capacity and allocations somebody else changes."""
 
+from unittest import mock
+
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.tests.functional.xloud import adjust_base
+from nova.xloud import allocation
 from nova.xloud import notes
 from nova.xloud import size
 
@@ -59,12 +62,25 @@ class CapacityBase(adjust_base.AdjustTestCase):
         self.assertIn(statuses[1], (204, 409))
         return statuses[1] == 409
 
+    def be_over_capacity(self, name):
+        """Be that where Placement does not mind, or seem to be."""
+        real = allocation.Account.obstacles
+
+        def obstacles(account, wanted):
+            return real(account, wanted) | {
+                allocation.Obstacle(name, account._rp_uuid, 'capacity')}
+
+        patcher = mock.patch.object(
+            allocation.Account, 'obstacles', obstacles)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
     def change_allocation(self, allocations=None, **resources):
         """Somebody writes it with another tool."""
         url = '/allocations/%s' % self.server['id']
         body = self.placement.get(url, version='1.28').body
-        for allocation in body['allocations'].values():
-            allocation['resources'].update(resources)
+        for held in body['allocations'].values():
+            held['resources'].update(resources)
         body['allocations'].update(allocations or {})
         response = self.placement.put(url, body, version='1.28')
         self.assertEqual(204, response.status, response.body)

@@ -106,19 +106,6 @@ class OverCapacityTestCase(capacity_base.CapacityBase):
             self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
-    def be_over_capacity(self, name):
-        """Be that where Placement does not mind, or seem to be."""
-        real = allocation.Account.obstacles
-
-        def obstacles(account, wanted):
-            return real(account, wanted) | {
-                allocation.Obstacle(name, account._rp_uuid, 'capacity')}
-
-        patcher = mock.patch.object(
-            allocation.Account, 'obstacles', obstacles)
-        patcher.start()
-        self.addCleanup(patcher.stop)
-
     def test_one_obstacle_of_two_is_tolerated(self):
         self.be_over_capacity('DISK_GB')
         self.adjust(6, 6144)
@@ -520,6 +507,10 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self._delete_server(other)
         self.reconcile()
         self.assert_charged(self.server, size.Size(8, 8192), 'host1')
+
+    def test_as_much_as_fits_beside_what_placement_tolerates(self):
+        self.be_over_capacity('DISK_GB')
+        self.test_as_much_as_fits()
 
     def test_room_while_something_else_happens(self):
         """All that it holds is charged, and nothing says otherwise."""
