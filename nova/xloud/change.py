@@ -130,6 +130,8 @@ class Change:
         self._memo.leisure.end()
 
         def record():
+            # Books that were never written follow from the charge.
+            size.record(self.instance, plan.known.desired, plan.known.boot)
             size.settle(self.instance, plan.charge)
             task.note(self.instance, self._request.token, task.CLAIMED)
 

@@ -17,6 +17,7 @@ from unittest import mock
 
 from nova.api.metadata import password
 from nova.compute import api as compute_api
+from nova import exception
 from nova import objects
 from nova.tests.functional.xloud import adjust_base
 from nova.tests.functional.xloud import base
@@ -64,6 +65,23 @@ class UnwrittenBooksTestCase(adjust_base.AdjustTestCase):
         # Its owner may.
         self.adjust(4, 4096)
         self.assert_books(size.Size(4, 4096), size.Size(4, 4096))
+
+    def test_a_refused_growth_while_it_is_shut_off(self):
+        """Its sizes follow from its charge, which a claim raises."""
+        charge = size.Size(4, 4096)
+        self._stop_server(self.server)
+        self.age(self.server, charge)
+        over = exception.TooManyInstances(
+            overs='cores', req=1, used=1, allowed=1)
+        with mock.patch('nova.xloud.quota.check', side_effect=[None, over]):
+            self.api.api_post(
+                '/os-xloud-adjust/' + self.server['id'],
+                {'current_vcpus': 8}, check_response_status=[403])
+        self.reconcile()
+        instance = self.instance(self.server)
+        for sizes in (size.desired, size.boot, size.charged):
+            self.assertEqual(charge, sizes(instance))
+        self.assert_charged(self.server, charge, 'host1')
 
     def test_its_flavor_says_what_is_allocated(self):
         """As Nova does when it heals or moves the server."""
