@@ -263,6 +263,23 @@ claim '  but what ends like them is no error of a log' \
 one plays rollback
 enabled $nodes
 
+say "a host with two services"
+sed 's/{compute: .*/{nova-conductor: \&one {hosts: {node-a: {}}}, \
+compute: *one}/' "$work/inventory.yml" >"$work/two.yml"
+cat >"$work/cloud/servers.json" <<'SERVERS'
+[{"id": "1", "compute_host": "node-a", "status": "ACTIVE",
+  "task_state": "deleting"}]
+SERVERS
+inventory=$work/two.yml claim \
+    'what stays busy is left alone, whatever the other one has become' \
+    fails deploy -e xloud_nova_drain_seconds=3
+says 'nova-compute on node-a failed'
+says 'and was not changed'
+is ours node-a
+echo '[]' >"$work/cloud/servers.json"
+inventory=$work/two.yml claim '  both go back' plays rollback
+is stock node-a
+
 say "two APIs behind a balancer"
 # It answers where an API does, and only while that one is started.
 cat >"$work/api" <<PROGRAM
