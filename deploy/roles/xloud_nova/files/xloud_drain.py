@@ -161,7 +161,8 @@ def drain(compute: Compute, asked: argparse.Namespace) -> int:
     print(json.dumps({'disabled': disabled, 'left': left,
                       'seconds': round(time.monotonic() - begun)}))
     if left and asked.late == 'stop':
-        again(compute.enable, time.monotonic() + asked.seconds)
+        if disabled:
+            again(compute.enable, time.monotonic() + asked.seconds)
         print(f'still at work after {asked.seconds:.0f} s: '
               f'{", ".join(left)}. Nothing was restarted. Wait or end them, '
               'give it more seconds, or have it restarted all the same.',
