@@ -251,9 +251,12 @@ def _give_up(known, case, accepted, room):
 def _needs_more_than_boot(known, case):
     """Whether a late balloon driver would take what its guest needs."""
     boot = known.sizes.boot
-    return case.held.memory_mb > boot.memory_mb < memory.start_target(
+    if case.held.memory_mb <= boot.memory_mb:
+        return False
+    target = memory.start_target(
         known.guest, boot, known.memory_reserve_mb,
-        known.sizes.maximum.memory_mb).memory_mb
+        known.sizes.maximum.memory_mb)
+    return target.memory_mb > boot.memory_mb
 
 
 def _awaits_driver(known):

@@ -468,8 +468,8 @@ def _only_back(known, target):
 def _is_news(known, plan):
     """Whether a guest does not cause that again and again.
 
-    A part of its allocation was lost or has come back, its start is over, or
-    what a request has left.
+    A part of its allocation was lost or has come back, its start is over, or a
+    request has left something.
     """
     return (
         plan.decision.ends_start(known) or known.has_left_over or

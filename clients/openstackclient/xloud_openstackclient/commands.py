@@ -158,9 +158,12 @@ class AdjustServer(_ShowStatus):
             if status is None:
                 raise exceptions.CommandError(
                     'The change was not accepted. Ask for it again.')
-        if not parsed_args.wait:
-            return status
-        # Null if its host does not answer.
+        if parsed_args.wait:
+            return self._wait(compute, server_id, parsed_args, status)
+        return status
+
+    def _wait(self, compute, server_id, asked, status):
+        # Null if its host does not answer
         held = [status.get('actual_vcpus')]
 
         def show(status):
@@ -169,8 +172,8 @@ class AdjustServer(_ShowStatus):
                 status['condition'], status['reason']))
 
         status = elastic.wait(
-            compute, server_id, callback=show, vcpus=size[0],
-            memory_mb=size[1], persist=persist)
+            compute, server_id, callback=show, vcpus=asked.vcpus,
+            memory_mb=asked.memory, persist=not asked.until_next_boot)
         if any(held) and status['actual_vcpus'] == 0:
             raise exceptions.CommandError(
                 'The server does not run any more, so its guest has not got '

@@ -927,11 +927,15 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
-    def test_no_balloon_driver_loads(self):
+    def run_without_balloon_driver(self):
+        """It holds all of its memory, and its time is over."""
         self.driver.starts_with_balloon = False
         self.reboot()
         self.wait()
         self.reconcile()
+
+    def test_no_balloon_driver_loads(self):
+        self.run_without_balloon_driver()
         full = size.Size(2, base.MAXIMUM.memory_mb)
         self.assert_books(full, base.MINIMUM, condition='Partial')
         self.guest.load_balloon()
@@ -939,10 +943,7 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
     def test_a_balloon_driver_that_loads_late_is_seen_at_work(self):
-        self.driver.starts_with_balloon = False
-        self.reboot()
-        self.wait()
-        self.reconcile()
+        self.run_without_balloon_driver()
         target = self.guest.target
         self.guest.has_balloon = True
         self.guest.held = size.Size(2, base.MAXIMUM.memory_mb // 2)
@@ -953,14 +954,18 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.reconcile()
         self.assert_books(base.MINIMUM, base.MINIMUM)
 
-    def test_a_balloon_driver_that_loads_late_takes_nothing_in_use(self):
-        self.driver.starts_with_balloon = False
-        self.reboot()
-        self.wait()
-        self.reconcile()
-        held = size.Size(2, base.MAXIMUM.memory_mb - 1024)
+    def load_balloon_in_part(self):
+        """Its driver loads, and is on its way.
+
+        :returns: what its guest holds now
+        """
         self.guest.has_balloon = True
-        self.guest.held = held
+        self.guest.held = size.Size(2, base.MAXIMUM.memory_mb - 1024)
+        return self.guest.held
+
+    def test_a_balloon_driver_that_loads_late_takes_nothing_in_use(self):
+        self.run_without_balloon_driver()
+        held = self.load_balloon_in_part()
         self.guest.is_outdated = True
         self.guest.used_mb = held.memory_mb - 100
         self.reconcile()
@@ -975,13 +980,9 @@ class StartTestCase(adjust_base.AdjustTestCase):
 
     def test_a_late_balloon_driver_is_seen_where_its_guest_is_squeezed(self):
         """Nobody knew what it uses when it was looked at before."""
-        self.driver.starts_with_balloon = False
-        self.reboot()
-        self.wait()
-        self.reconcile()
-        held = size.Size(2, base.MAXIMUM.memory_mb - 1024)
-        self.guest.has_balloon = True
-        self.guest.held, self.guest.used_mb = held, None
+        self.run_without_balloon_driver()
+        held = self.load_balloon_in_part()
+        self.guest.used_mb = None
         self.reconcile()
         self.assertEqual(base.MINIMUM, self.guest.target)
         self.guest.used_mb = held.memory_mb - 10
@@ -1457,10 +1458,7 @@ class StartTestCase(adjust_base.AdjustTestCase):
     def test_no_room_until_its_balloon_driver_loads(self):
         self.create_server(self.create_elastic_flavor(
             maximum=size.Size(8, 28672), minimum=size.Size(2, 28672)))
-        self.driver.starts_with_balloon = False
-        self.reboot()
-        self.wait()
-        self.reconcile()
+        self.run_without_balloon_driver()
         self.assertEqual('Overcommitted', self.status()['condition'])
         self.guest.load_balloon()
         self.wait()
@@ -1472,10 +1470,7 @@ class StartTestCase(adjust_base.AdjustTestCase):
         """What there was room for is not what anybody asked for."""
         self.create_server(self.create_elastic_flavor(
             maximum=size.Size(8, 28672), minimum=size.Size(2, 28672)))
-        self.driver.starts_with_balloon = False
-        self.reboot()
-        self.wait()
-        self.reconcile()
+        self.run_without_balloon_driver()
         self.api.post_server_action(self.server['id'], {'pause': None})
         self._wait_for_state_change(self.server, 'PAUSED')
         self.reconcile()
