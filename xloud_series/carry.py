@@ -234,14 +234,21 @@ class Carry:
             patchfile.decode(step.patch.render())]).encode(
                 'utf-8', 'surrogateescape')).hexdigest()[:24]
         ref = f'{RESOLVED}/{slot}'
-        found = self.store.resolve(f'{ref}^{{tree}}') or next(
-            filter(None, (self.pick(parent, way) for way in ways)), None)
+        found = self.store.resolve(f'{ref}^{{tree}}')
+        is_resolved = found is not None
+        if is_resolved:
+            self.work.answers.add(ref)
+        found = found or next(filter(None, (
+            self.pick(parent, way) for way in ways)), None)
         if found is None:
             raise Stopped(self.release, step, self.old, self.after, parent,
                           picks, ref)
         if found == self.store.resolve(f'{parent}^{{tree}}'):
             workspace.say(f'{self.release.name} is without {step.name}')
             return
+        if is_resolved:
+            workspace.say(f'{step.name} on {self.release.name}: as it was '
+                          f'resolved')
         builder = self.builder
         builder.stale = True
         builder.claim(step.name, step.patch)

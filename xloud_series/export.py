@@ -72,6 +72,8 @@ def export(work: workspace.Workspace, release: layout.Release,
                               f'{release.name}')
     if not check:
         write(work, release, changes, base, head, tip)
+        for ref in work.answers:          # they are not for another one
+            work.store.out('update-ref', '-d', ref)
     return {'release': release.name, 'tree': release.shown, 'tip': tip,
             **changed(changes)}
 

@@ -28,7 +28,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 import shutil
+import tempfile
 import typing as ty
 
 from xloud_series import carry
@@ -51,6 +54,7 @@ ONTO = 'refs/xloud/rebase-onto'
 FROM = 'refs/xloud/rebase-from'
 OLD = 'refs/xloud/rebase-old'      # the base that FROM stands on
 OFFER = 'refs/xloud/rebase-offer'  # how the patch was resolved before
+ANSWER = 'refs/xloud/rebase-answer'  # and how it is resolved now
 SERIES = 'refs/xloud/series'       # apply --base: what was put on it
 # An sdist has it as setuptools writes it: with tabs for the blanks of git's.
 REWRITTEN = 'setup.cfg'
@@ -77,6 +81,12 @@ class State:
     # store for what is resolved.
     export: ty.Optional[ty.Dict] = None
     slot: str = ''
+    # And those of the stops before, which go with it if it is given up.
+    slots: ty.List[str] = dataclasses.field(default_factory=list)
+    # Where this tool moves the tree to, until it is there.
+    moving: str = ''
+    # What git has made without a conflict, for a person to look at.
+    made: str = ''
 
     @classmethod
     def load(cls, tree: _tree.Tree) -> State:
@@ -146,26 +156,70 @@ def begin(work: workspace.Workspace, tree: _tree.Tree, state: State,
     state.every = [[step.name, step.commit] for step in stack.steps]
     state.todo = state.every[:]
     state.created = created
-    state.save(tree)
-    tree.restore_generated()
-    # Detached: the branch stays where it is until all is well.
-    tree.git.out('checkout', '--quiet', '--detach', '--no-overwrite-ignore',
-                 '--no-recurse-submodules', onto)
-    tree.prepare()
+    detach(tree, state, onto)
     return carry_on(work, tree, state)
 
 
+def detach(tree: _tree.Tree, state: State, commit: str) -> None:
+    """The branch stays where it is until all is well.
+
+    If git cannot move the tree, it is as before, and no rebase is under way.
+    """
+    state.moving = commit
+    state.save(tree)
+    tree.restore_generated()
+    result = tree.git.run(
+        'checkout', '--quiet', '--detach', '--no-overwrite-ignore',
+        '--no-recurse-submodules', commit)
+    if result.code:
+        error = tree.not_moved(ty.cast(str, tree.head), result.err.strip())
+        move_back(tree, commit)
+        if not state.created:
+            end(tree)
+        tree.prepare()
+        raise error
+    tree.prepare()
+    state.moving = ''
+    state.save(tree)
+
+
+def move_back(tree: _tree.Tree, commit: str) -> None:
+    """Take away what is in the tree of a move to `commit` that ended half way.
+
+    Only that: all else that differs from HEAD is somebody's work.
+    """
+    git = tree.git
+    head, back = ty.cast(str, tree.head), []
+    for change in git.changed(commit, head, '--no-renames'):
+        path = tree.path / change.path
+        if not git.resolve(f'{commit}:{change.path}'):
+            if not os.path.lexists(path):
+                back.append(change.path)
+        elif os.path.lexists(path) and git.line(
+                'hash-object', '--no-filters', '--', change.path) == (
+                    git.resolve(f'{commit}:{change.path}')):
+            if git.resolve(f'{head}:{change.path}'):
+                back.append(change.path)
+            else:
+                path.unlink()
+    if back:
+        git.out('checkout-index', '--quiet', '--force', '--', *back)
+
+
 def exported(work: workspace.Workspace, release: layout.Release,
-             **how: ty.Any) -> ty.Dict:
-    """An export, which may stop where a change does not fit."""
+             slots: ty.Sequence[str] = (), **how: ty.Any) -> ty.Dict:
+    """An export, which may stop where a change does not fit.
+
+    :param slots: what was resolved for it, at stops before
+    """
     try:
         return export.export(work, release, **how)
     except carry.Stopped as stopped:
-        raise stop(work, release, how, stopped)
+        raise stop(work, release, how, stopped, slots)
 
 
 def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
-         at: carry.Stopped) -> errors.SeriesError:
+         at: carry.Stopped, slots: ty.Sequence[str]) -> errors.SeriesError:
     """In the tree of the release that the change does not fit."""
     tree = work.tree(at.release)
     if tree.exists:
@@ -180,13 +234,10 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
                               enumerate((at.parent, *at.picks))}})
     state = State(source.name, f'the change of {source.name}', at.old.base, [],
                   False, current, at.parent, every=[current], export=how,
-                  slot=at.slot)
-    state.save(tree)
+                  slot=at.slot,
+                  slots=sorted({*slots, *work.answers}))
+    detach(tree, state, at.parent)
     git = tree.git
-    tree.restore_generated()
-    git.out('checkout', '--quiet', '--detach', '--no-overwrite-ignore',
-            '--no-recurse-submodules', at.parent)
-    tree.prepare()
     *before, last = at.picks
     if not any(scratch.cherry_pick(git, commit).code for commit in before) \
             and scratch.cherry_pick(git, last).code:
@@ -198,9 +249,11 @@ def stop(work: workspace.Workspace, source: layout.Release, how: ty.Dict,
     state.files = unmerged(git)
     if state.files:
         state.save(tree)
+        offer(work, tree, state)
         return conflict(tree, state)
     # Without a conflict, but the form that this release had is lost in it.
     state.files = [diff.path for diff in at.step.patch.files]
+    state.made = ty.cast(str, tree.head)
     state.save(tree)
     shown = tree.release.shown
     name, command = at.release.name, work.repo.command
@@ -228,7 +281,7 @@ def exported_again(work: workspace.Workspace, tree: _tree.Tree,
                    state: State) -> ty.Dict:
     leave(tree)
     return exported(work, work.repo.release(state.release),
-                    **ty.cast(dict, state.export))
+                    [*state.slots, state.slot], **ty.cast(dict, state.export))
 
 
 def leave(tree: _tree.Tree) -> None:
@@ -262,6 +315,9 @@ def find(work: workspace.Workspace,
 
 def proceed(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     tree, state = find(work, name)
+    if state.moving:
+        move_again(tree, state)
+    stays(tree, state)
     if state.current:
         resolved(work, tree, state)
     dirty = [line for line in tree.dirty() if not line.startswith('??')]
@@ -276,10 +332,45 @@ def proceed(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     return carry_on(work, tree, state)
 
 
+def move_again(tree: _tree.Tree, state: State) -> None:
+    """Where this was killed, or the disk was full, as it moved the tree."""
+    move_back(tree, state.moving)
+    shown, command = tree.release.shown, tree.release.repo.command
+    dirty = tree.dirty()
+    if dirty or tree.on_branch and tree.unexported():
+        raise errors.refused(
+            f'{shown}: somebody has worked there since the rebase was '
+            f'interrupted',
+            f'give the rebase up, which keeps that: {command} rebase --abort '
+            f'{tree.release.name}', '\n'.join(dirty or tree.unexported()))
+    detach(tree, state, state.moving)
+
+
+def stays(tree: _tree.Tree, state: State) -> None:
+    """Refuse to go on anywhere but on top of the new base, on no branch."""
+    if not (state.series or state.current or state.todo):
+        return                            # its end is only done once more
+    is_above = tree.git.ok('merge-base', '--is-ancestor', state.onto, 'HEAD')
+    if is_above and not tree.git.ok('symbolic-ref', '--quiet', 'HEAD'):
+        return
+    way = '--detach' if is_above and not tree.on_branch else '-'
+    raise errors.refused(
+        f'{tree.release.shown}: HEAD is no longer where this rebase works',
+        (f'git -C {tree.release.shown} checkout {way}, and rebase --continue '
+         f'{tree.release.name}',
+         f'or give up: {tree.release.repo.command} rebase --abort '
+         f'{tree.release.name}'))
+
+
 def skip(work: workspace.Workspace, name: ty.Optional[str],
          patch: str) -> ty.Dict:
     """Leave a patch out, because a person says so; then go on."""
     tree, state = find(work, name)
+    if state.moving:
+        raise errors.refused(
+            f'{tree.release.shown}: the rebase was interrupted',
+            f'{work.repo.command} rebase --continue {tree.release.name}')
+    stays(tree, state)
     known = [one for one, _ in state.every]
     patch = patch if patch in known else f'{patch}.patch'
     there = present(tree, state)
@@ -345,10 +436,15 @@ def resolved(work: workspace.Workspace, tree: _tree.Tree,
                 recommit(git, commit, new, state.parent))
     if name not in present(tree, state):
         raise gone(tree, [[name, commit]])
+    # It forgets CHERRY_PICK_HEAD, with which nobody could amend, and touches
+    # no file.
+    git.out('cherry-pick', '--quit')
+    shown = tree.release.shown
+    compiles(work, tree, state.parent, ty.cast(str, tree.head),
+             f'edit it, git -C {shown} commit --all --amend --no-edit, and '
+             f'rebase --continue {tree.release.name}')
     keep(work, tree, state, commit)
     state.resolved.append(name)
-    # --quit forgets CHERRY_PICK_HEAD and touches no file.
-    git.out('cherry-pick', '--quit')
     state.current, state.files = None, []
     state.save(tree)
 
@@ -372,11 +468,17 @@ def gone(tree: _tree.Tree,
 
 def keep(work: workspace.Workspace, tree: _tree.Tree, state: State,
          commit: str) -> None:
-    """In the store, which outlives an abort."""
-    old = _split.commits(tree.git, f'{commit}^', commit)[-1]
-    work.store.fetch(
-        tree.path,
-        f'+HEAD:{state.slot or f"{RESOLVED}/{_ref(old)}/{state.onto}"}')
+    """In the store, which outlives an abort: to be offered, and for the
+    export that stopped here.
+    """
+    git = tree.git
+    old = _split.commits(git, f'{commit}^', commit)[-1]
+    # One commit, in however many it was resolved.
+    git.out('update-ref', ANSWER, recommit(
+        git, commit, ty.cast(str, git.resolve('HEAD^{tree}')), state.parent))
+    refs = [f'{RESOLVED}/{_ref(old)}/{state.onto}', state.slot]
+    work.store.fetch(tree.path, *(f'+{ANSWER}:{ref}' for ref in refs if ref))
+    git.out('update-ref', '-d', ANSWER)
 
 
 def _ref(commit: _split.Commit) -> str:
@@ -386,26 +488,28 @@ def _ref(commit: _split.Commit) -> str:
 def offer(work: workspace.Workspace, tree: _tree.Tree, state: State) -> None:
     """Leave in OFFER what was resolved before, if that fits here.
 
-    Only offered: whether it is right here as well, a person says. It is
-    tried in the tree, which has the conflict again afterwards.
+    Only offered: whether it is right here as well, a person says. It is tried
+    aside, as a person may be at work in the tree by then.
     """
     git = tree.git
     git.run('update-ref', '-d', OFFER)
     name, commit = ty.cast(ty.List[str], state.current)
     old = _split.commits(git, f'{commit}^', commit)[-1]
-    for line in work.store.out(
-            'for-each-ref', '--sort=-committerdate',
-            '--format=%(objectname)', f'{RESOLVED}/{_ref(old)}/').split():
-        tree.take(work.store, {OFFER: line.decode()})
-        _again(git, state)
-        fits = not scratch.cherry_pick(git, OFFER).code
-        changed = git.resolve('HEAD^{tree}') != git.resolve(
-            f'{state.parent}^{{tree}}')
-        _again(git, state)
-        scratch.cherry_pick(git, commit)
-        if fits and changed:
-            return
-        git.out('update-ref', '-d', OFFER)
+    answers = work.store.out(
+        'for-each-ref', '--sort=-committerdate', '--format=%(objectname)',
+        f'{RESOLVED}/{_ref(old)}/').decode().split()
+    if not answers:
+        return
+    work.store.fetch(tree.path, f'+HEAD:refs/offers/{state.parent}')
+    with tempfile.TemporaryDirectory(dir=work.repo.scratch) as folder:
+        aside = scratch.Scratch(work.store, Path(folder), state.parent).git
+        before = aside.resolve('HEAD^{tree}')
+        for answer in answers:
+            fits = not scratch.cherry_pick(aside, answer).code
+            if fits and aside.resolve('HEAD^{tree}') != before:
+                tree.take(work.store, {OFFER: answer})
+                return
+            _again(aside, state)
 
 
 def _again(git: _git.Git, state: State) -> None:
@@ -487,6 +591,8 @@ def unmerged(git: _git.Git) -> ty.List[str]:
 def finish(work: workspace.Workspace, tree: _tree.Tree,
            state: State) -> ty.Dict:
     release = tree.release
+    if state.series:
+        refuse_old(work, tree, state)
     there = present(tree, state)
     lost = [one for one in state.every if one[0] not in
             there.union(state.dropped, state.skipped)]
@@ -511,13 +617,30 @@ def finish(work: workspace.Workspace, tree: _tree.Tree,
             'base': state.onto, **fates(state), **export.changed(changes)}
 
 
+def refuse_old(work: workspace.Workspace, tree: _tree.Tree,
+               state: State) -> None:
+    """Somebody has changed the series since: what is in the tree is older."""
+    source = layout.Release(work.repo, state.release)
+    if work.build(source).tip == tree.git.resolve(FROM):
+        return
+    command, name = work.repo.command, tree.release.name
+    raise errors.refused(
+        f'the series of {source.name} has changed since this rebase began: '
+        f'to go on would write its old text',
+        (f'begin again: {command} rebase --abort {name}, and rebase as '
+         f'before; what you have resolved is offered',
+         'or put the change aside until this has ended: git stash'))
+
+
 def settle(work: workspace.Workspace, tree: _tree.Tree,
            state: State) -> ty.Dict:
     """The tree is all that is wanted. Its ids follow from base and series."""
     git, tip = tree.git, state.onto
     for commit in _split.commits(git, state.onto, 'HEAD'):
         tip = recommit(git, commit.id, commit.tree, tip)
-    compiles(work, tree, state.onto, tip)
+    compiles(work, tree, state.onto, tip,
+             f'edit and commit it there, and rebase --continue '
+             f'{tree.release.name}')
     git.out('update-ref', SERIES, FROM)
     git.out('update-ref', '-m', 'xloud_series: apply --base',
             tree.release.branch, tip)
@@ -530,7 +653,7 @@ def settle(work: workspace.Workspace, tree: _tree.Tree,
 
 
 def compiles(work: workspace.Workspace, tree: _tree.Tree, base: str,
-             tip: str) -> None:
+             tip: str, advice: str) -> None:
     good = _stack.Compiled(work.repo)
     with _git.Reader(tree.git) as reader:
         for change in tree.git.changed(base, tip, '--no-renames'):
@@ -540,9 +663,7 @@ def compiles(work: workspace.Workspace, tree: _tree.Tree, base: str,
                 if error:
                     raise errors.integrity(
                         f'{tree.release.shown}/{change.path} does not '
-                        f'compile: {error}',
-                        f'edit and commit it there, and rebase --continue '
-                        f'{tree.release.name}')
+                        f'compile: {error}', advice)
     good.save()
 
 
@@ -575,11 +696,29 @@ def pinned(work: workspace.Workspace, release: layout.Release,
 def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     tree, state = find(work, name)
     release = tree.release
-    if state.current and state.files:
-        try:                              # keep it, if it is resolved
+    for slot in filter(None, [*state.slots, state.slot]):
+        # An export takes from there what a person has decided.
+        work.store.run('update-ref', '-d', slot)
+    state.slot = ''
+    if state.moving:
+        move_back(tree, state.moving)
+        dirty = tree.dirty()
+        if dirty and (state.created or not tree.on_branch):
+            raise errors.refused(
+                f'{release.shown}: uncommitted work would be lost',
+                f'save it: git -C {release.shown} stash --include-untracked, '
+                f'and rebase --abort', '\n'.join(dirty))
+    elif state.current and state.files and tree.head != state.made:
+        try:                              # to offer it, if it is resolved
+            stays(tree, state)
             resolved(work, tree, state)
         except errors.SeriesError:
             pass
+    if state.moving and tree.on_branch and not state.created:
+        end(tree)
+        tree.prepare()
+        return {'release': release.name, 'tree': release.shown,
+                'tip': tree.head}
     if state.created:
         stray = [line for line in tree.dirty() if line.startswith('??')]
         if stray:

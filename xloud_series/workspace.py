@@ -47,6 +47,8 @@ class Workspace:
         self.repo = repo
         self.store = _git.Git(repo.store)
         self.files = layout.Files(repo)
+        # The refs of what a person has resolved and this run has used.
+        self.answers: ty.Set[str] = set()
 
     def __enter__(self) -> Workspace:
         _git.require()
@@ -67,20 +69,24 @@ class Workspace:
                  f'-C {self.repo.root} -c core.fileMode=true diff --summary'))
         self.repo.cache.mkdir(parents=True, exist_ok=True)
         self.lock = (self.repo.cache / 'lock').open('w')
-        now = 0 if os.environ.get(WAIT) == 'yes' else fcntl.LOCK_NB
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | now)
-        except BlockingIOError:
-            self.lock.close()
-            raise errors.refused(
-                'another xloud_series is at work in this repository',
-                'wait for it to end, and run this again')
-        try:
+            self.take_lock()
             self.prepare()
         except BaseException:
             self.lock.close()
             raise
         return self
+
+    def take_lock(self) -> None:
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if os.environ.get(WAIT) != 'yes':
+                raise errors.refused(
+                    'another xloud_series is at work in this repository',
+                    'wait for it to end, and run this again')
+            say('waiting until another xloud_series ends')
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
 
     def prepare(self) -> None:
         healed = transaction.resume(self.repo)

@@ -17,9 +17,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
+from unittest import mock
 
+from xloud_series import scratch
 from xloud_series.tests import base
+from xloud_series import tree
 
 A2 = base.NEXT['nova/a.py']
 
@@ -431,6 +435,166 @@ class TestRebase(Next):
         path.write_text(json.dumps(state))
         self.rebase(0, '--continue')
         self.assertIn('import-ours', self.series())
+
+    def test_killed_before_the_tree_moved(self):
+        self.clash()
+        self.next()
+        before = self.snapshot(), self.head(), self.status()
+        with mock.patch.object(tree.Tree, 'restore_generated',
+                               lambda tree: os._exit(9)):
+            self.assertEqual(9, self.run_verb(
+                'rebase', '1.0', '--to', '2.0').code)
+        self.assertIn('was interrupted', self.rebase(5, '--skip', 'last'))
+        said = self.rebase(3, '--continue')
+        self.assertNotIn('dropped', said)
+        self.assertIn('import-ours.patch conflicts', said)
+        self.rebase(0, '--abort')
+        self.assertEqual(before, (self.snapshot(), self.head(),
+                                  self.status()))
+
+    def test_somebody_works_where_it_was_killed(self):
+        self.clash()
+        self.next()
+        with mock.patch.object(tree.Tree, 'restore_generated',
+                               lambda tree: os._exit(9)):
+            self.assertEqual(9, self.run_verb(
+                'rebase', '1.0', '--to', '2.0').code)
+        self.edit('nova/b.py', self.text('nova/b.py') + 'draft = 1\n')
+        for commit in (lambda: None, lambda: self.commit('New\n\nWhy.')):
+            commit()
+            self.assertIn('somebody has worked there since',
+                          self.rebase(5, '--continue'))
+        self.edit('nova/a.py', self.text('nova/a.py') + 'draft = 2\n')
+        self.rebase(0, '--abort')
+        self.assertIn('draft = 1\n', self.text('nova/b.py'))
+        self.assertIn('draft = 2\n', self.text('nova/a.py'))
+
+    def test_somebody_works_where_it_was_killed_a_moment_later(self):
+        """git has moved it already, so that to go back would lose that."""
+        self.clash()
+        self.next()
+        with mock.patch.object(tree.Tree, 'prepare', lambda tree: (
+                tree.on_branch or os._exit(9))):
+            self.assertEqual(9, self.run_verb(
+                'rebase', '1.0', '--to', '2.0').code)
+        text = self.text('nova/b.py')
+        self.edit('nova/b.py', text + 'draft = 1\n')
+        for how in '--continue', '--abort':
+            self.assertIn('nova/b.py', self.rebase(5, how))
+        self.edit('nova/b.py', text)
+        self.rebase(3, '--continue')
+
+    def test_disk_full_as_the_tree_moves(self):
+        """It has some files of the new base, and git knows nothing of it."""
+        self.clash()
+        self.next(nova__brand_new='N = 1\n', nova__gone=None)
+        fake = self.folder / 'bin'
+        fake.mkdir()
+        real = shutil.which('git')
+        (fake / 'git').write_text(
+            '#!/bin/sh\ncase "$*" in *checkout*--detach*)\n'
+            'for last; do :; done\n'
+            f'for path in a brand_new; do {real} show "$last:nova/$path.py" '
+            '>nova/$path.py; done; rm nova/gone.py\n'
+            'echo "error: No space" >&2; exit 1;;\n'
+            f'esac\nexec {real} "$@"\n')
+        (fake / 'git').chmod(0o755)
+        before = self.snapshot(), self.head(), self.status()
+        self.assertIn('No space', self.expect(
+            4, 'rebase', '1.0', '--to', '2.0',
+            PATH=f'{fake}:{os.environ["PATH"]}'))
+        self.assertEqual(before, (self.snapshot(), self.head(),
+                                  self.status()))
+        self.assertEqual('', base.git(self.tree, 'status', '--porcelain'))
+        self.assertIn('no change', self.ok('apply'))
+        self.rebase(3, '1.0', '--to', '2.0')
+
+    def test_an_ignored_file_is_in_the_way(self):
+        self.clash()
+        self.next(dist__notes='theirs = 1\n')
+        mine = self.tree / 'dist/notes.py'
+        mine.parent.mkdir()
+        mine.write_text('mine = 1\n')
+        self.assertIn('dist/notes.py', self.rebase(5, '1.0', '--to', '2.0'))
+        self.assertIn('no rebase is under way', self.rebase(2, '--continue'))
+        self.assertEqual('mine = 1\n', mine.read_text())
+        mine.unlink()
+        self.rebase(3, '1.0', '--to', '2.0')
+
+    def test_killed_as_an_earlier_answer_is_tried(self):
+        """It is offered, and not taken."""
+        self.stop()
+        self.resolve()
+        self.rebase(0, '--abort')
+        pick = scratch.cherry_pick
+
+        def die_aside(git, commit, *how):
+            result = pick(git, commit, *how)
+            if git.work_tree != self.new:
+                os._exit(9)
+            return result
+
+        with mock.patch.object(scratch, 'cherry_pick', die_aside):
+            self.assertEqual(9, self.run_verb(
+                'rebase', '1.0', '--to', '2.0', '--as', '2.0').code)
+        self.rebase(3, '--continue')
+        self.assertIn('<<<<<<<', (self.new / 'nova/a.py').read_text())
+        self.resolve()
+        self.rebase(0, '--continue')
+
+    def test_the_series_has_changed_since_it_stopped(self):
+        """It is not written back to what it was."""
+        self.stop()
+        self.resolve()
+        one = self.root / 'nova/xl/one.py'
+        text = one.read_text()
+        one.write_text('ONE = 11\n')
+        self.assertIn('has changed since this rebase began',
+                      self.rebase(5, '--continue'))
+        self.assertEqual('ONE = 11\n', one.read_text())
+        one.write_text(text)
+        self.rebase(0, '--continue')
+
+    def test_what_is_resolved_does_not_compile(self):
+        self.stop()
+        self.resolve()
+        path = self.new / 'nova/a.py'
+        text = path.read_text()
+        path.write_text(text + '(\n')
+        base.git(self.new, 'add', '-A')
+        self.assertIn('nova/a.py does not compile',
+                      self.rebase(4, '--continue'))
+        path.write_text(text)
+        base.git(self.new, 'commit', '--quiet', '--all', '--amend',
+                 '--no-edit')
+        self.rebase(0, '--continue')
+        self.ok('check')
+
+    def test_what_is_resolved_in_two_commits_is_offered_as_one(self):
+        self.stop()
+        self.resolve()
+        base.git(self.new, 'cherry-pick', '--continue')
+        self.new.joinpath('nova/b.py').write_text(base.B)
+        base.git(self.new, 'commit', '--quiet', '--allow-empty', '--all',
+                 '-m', 'Tidy')
+        self.assertIn('Tidy', self.rebase(5, '--abort'))
+        shutil.rmtree(self.new)
+        self.rebase(3, '1.0', '--to', '2.0', '--as', '2.0')
+        self.assertIn('import vtpm\n+import xl\n', base.git(
+            self.new, 'show', 'refs/xloud/rebase-offer').replace(
+                ' import v', 'import v'))
+
+    def test_somebody_goes_back_to_the_branch(self):
+        self.clash()
+        self.next()
+        before = self.head()
+        self.rebase(3, '1.0', '--to', '2.0')
+        base.git(self.tree, 'checkout', '--quiet', '--force', 'xloud/1.0')
+        for how in (['--continue'], ['--skip', 'import-ours']):
+            self.assertIn('HEAD is no longer where this rebase works',
+                          self.rebase(5, *how))
+        self.rebase(0, '--abort')
+        self.assertEqual(before, self.head())
 
     def test_abort_new_tree(self):
         self.clash()

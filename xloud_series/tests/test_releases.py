@@ -497,6 +497,10 @@ class TestExport(Three):
                       said)
         self.assertIn('rebase --skip first-hook-call-one.patch 2.0', said)
         self.assertEqual(before, self.snapshot())
+        # To give up decides nothing.
+        self.ok('rebase', '--abort', '2.0')
+        self.assertIn('has its own form on 2.0', self.expect(3, 'export'))
+        self.assertEqual(before, self.snapshot())
         self.at('2.0')
         git = base.git
         git(self.tree, 'checkout', '--quiet', 'HEAD~', '--', 'nova/b.py')
@@ -574,6 +578,65 @@ class TestExport(Three):
         self.ok('check')
         self.assertEqual([], [row['next'] for row in self.json('status')
                               if row['next']])
+
+    def test_what_was_resolved_and_given_up_is_only_offered(self):
+        self.only()
+        self.at('1.0')
+        self.fold(2, 'nova/a.py', 'hook = 2', 'hook = 222')
+        self.expect(3, 'export')
+        before = self.snapshot()
+        path = self.trees['2.0'] / 'nova/a.py'
+        path.write_text(re.sub(
+            '<<<<<<<.*>>>>>>>[^\n]*\n', '        hook = 2222\n',
+            path.read_text(), flags=re.S))
+        base.git(self.trees['2.0'], 'add', '-A')
+        self.ok('rebase', '--abort')
+        said = self.expect(3, 'export')
+        self.assertEqual(before, self.snapshot())
+        self.assertIn('<<<<<<<', path.read_text())
+        for command in re.search(
+                r'or take what was resolved before .*?: (.*), and rebase',
+                said).group(1).split(' && '):
+            base.git(self.root, *command.split()[1:])
+        said = self.ok('rebase', '--continue')
+        self.assertIn('first-hook-call-one.patch on 2.0: as it was resolved',
+                      said)
+        self.has('2.0', 'nova/a.py', '        hook = 2222\n')
+        # Nor does it decide about a later change.
+        store = self.root / 'build/.cache/store.git'
+        self.assertEqual('', base.git(
+            store, 'for-each-ref', 'refs/resolved/carried'))
+        self.ok('check')
+
+    def test_all_stops_of_an_export_are_given_up(self):
+        for release, number in (('2.0', 22), ('3.0', 33)):
+            self.at(release)
+            self.fold(2, 'nova/a.py', 'hook = 2', f'hook = {number}')
+            self.ok('export', release, '--only')
+        self.at('1.0')
+        self.fold(2, 'nova/a.py', 'hook = 2', 'hook = 222')
+        before = self.snapshot()
+        skip = 'rebase', '--skip', 'first-hook-call-one'
+        draft = self.trees['3.0'] / 'draft.py'
+        for is_refused in False, True:
+            self.assertIn('nova-2.0', self.expect(3, 'export'))
+            if is_refused:
+                draft.touch()
+                self.assertIn('draft.py', self.expect(5, *skip))
+                draft.unlink()
+            self.assertIn('nova-3.0', self.expect(
+                3, *(['export'] if is_refused else skip)))
+            self.ok('rebase', '--abort')
+            self.assertEqual(before, self.snapshot())
+        self.expect(3, 'export')
+        self.expect(3, *skip)
+        # Another export takes nothing of it.
+        self.assertIn('nothing to write', self.ok('export', '2.0'))
+        self.ok(*skip)
+        # 3.0 as well: it is the next one after that.
+        self.assertEqual(b'', (
+            self.root / 'patches/2.0/first-hook-call-one.patch').read_bytes())
+        self.ok('check')
 
     def test_leave_it_out_there(self):
         self.only()
