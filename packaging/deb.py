@@ -77,12 +77,7 @@ def build(
         _run(['dpkg-source', '--build', tree], folder, epoch=epoch,
              fits=dsc.name)
         made, = [path for path in Path(folder).glob('*.dsc')]
-        # Another version of it would be published along.
-        shutil.rmtree(output, ignore_errors=True)
-        output.mkdir(parents=True)
-        for path in Path(folder).iterdir():
-            if path.is_file():
-                shutil.copyfile(path, output / path.name)
+        _source.replace_output(Path(folder), output, dsc)
         return output / made.name
 
 

@@ -27,6 +27,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import typing as ty
 
@@ -94,13 +95,18 @@ def build(
     specs = sorted(distgit.glob('*.spec'))
     if len(specs) != 1:
         raise _source.Refused(f'{distgit} has {len(specs)} specs, not one')
+    with tempfile.TemporaryDirectory(prefix='xloud-rpm-') as folder:
+        made = _build(source, patches, specs[0], maintainer, Path(folder))
+        _source.replace_output(Path(folder), output, distgit)
+        return output / made.name
+
+
+def _build(source, patches, stock, maintainer, folder):
     names = patches.joinpath('series').read_text().split()
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    for path in sorted(distgit.iterdir()):
+    for path in sorted(stock.parent.iterdir()):
         if path.is_file() and path.suffix != '.rpm':
-            shutil.copyfile(path, output / path.name)
-    spec = output / specs[0].name
+            shutil.copyfile(path, folder / path.name)
+    spec = folder / stock.name
     version = query(spec, '%{version}')
     if version != source.base:
         raise _source.Refused(
@@ -110,9 +116,9 @@ def build(
         spec.read_text(encoding='utf-8'), names, source, maintainer,
         query(spec, '%|epoch?{%{epoch}:}|%{version}')), encoding='utf-8')
     for name in names:
-        shutil.copyfile(patches / name, output / name)
-    _write_package(source, output)
-    for path in output.iterdir():
+        shutil.copyfile(patches / name, folder / name)
+    _write_package(source, folder)
+    for path in folder.iterdir():
         path.chmod(0o644)
         os.utime(path, (source.epoch, source.epoch))
     return _source_rpm(spec, source.epoch)

@@ -25,6 +25,7 @@ import json
 import os
 from pathlib import Path
 import re
+import shutil
 import subprocess
 import tempfile
 import typing as ty
@@ -32,6 +33,8 @@ import typing as ty
 BASE = 'refs/xloud/base'
 NUMBER = 'nova/xloud/release.py'
 VERIFY = 'nova/xloud/verify.py'
+ANY_OWNER = Path(__file__).resolve().parent.parent / (
+    'tools/any-owner.gitconfig')
 MANIFEST = 'nova/xloud/xloud-manifest.json'
 
 
@@ -80,9 +83,7 @@ def of_tree(tree: Path) -> ty.Iterator[Source]:
         with tempfile.TemporaryDirectory(prefix='xloud-build-') as folder:
             clone = Path(folder, 'nova')
             base = git(tree, 'rev-parse', BASE).strip()
-            # It is a git of its own there, to which no setting comes.
             git(Path(folder), 'clone', '--quiet', '--no-hardlinks',
-                '--upload-pack=git -c "safe.directory=*" upload-pack',
                 str(tree.resolve()), str(clone))
             git(clone, 'update-ref', BASE, base)
             # pbr writes the abbreviated id of a commit into the package.
@@ -139,6 +140,22 @@ def standalone_verify(
     return '#!/usr/bin/env python3\n' + line.sub(lambda _found: inside, text)
 
 
+def replace_output(made: Path, output: Path, taken: Path) -> None:
+    """Put what was made where another version of it may be.
+
+    :param taken: a file or folder that it was made from
+    :raises: Refused if that would go with the other version
+    """
+    if output.resolve() in (taken.resolve(), *taken.resolve().parents):
+        raise Refused(f'{taken} is in {output}, which is replaced: copy it '
+                      'elsewhere first')
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    for path in made.iterdir():
+        if path.is_file():
+            shutil.copy2(path, output / path.name)
+
+
 def check_person(text: str) -> None:
     """Refuse who cannot stand in the changelog of a package."""
     if not re.fullmatch(r'[^<>\n]*[^<>\s] <[^<>@\s]+@[^<>@\s]+>', text):
@@ -171,11 +188,9 @@ def fixed_environ() -> ty.Dict[str, str]:
     """Nothing of the builder's that could be seen in what is built."""
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(('GIT_', 'PBR_', 'PYTHON'))}
-    return {**kept, 'GIT_CONFIG_GLOBAL': os.devnull,
+    # Who builds need not own the tree, and cannot say so to git here.
+    return {**kept, 'GIT_CONFIG_GLOBAL': str(ANY_OWNER),
             'GIT_CONFIG_NOSYSTEM': '1', 'LC_ALL': 'C.UTF-8', 'TZ': 'UTC',
-            # Who builds need not own the tree, and cannot say so to git here.
-            'GIT_CONFIG_COUNT': '1', 'GIT_CONFIG_KEY_0': 'safe.directory',
-            'GIT_CONFIG_VALUE_0': '*',
             'PYTHONHASHSEED': '0', 'PYTHONDONTWRITEBYTECODE': '1'}
 
 

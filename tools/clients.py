@@ -141,7 +141,8 @@ def _refresh(end, show):
     stamp = end.env / 'installed'
     wanted = '\n'.join([*BUILT_WITH, *end.packages, hashlib.sha256(
         end.lock.read_bytes()).hexdigest()])
-    if stamp.exists() and stamp.read_text() == wanted:
+    if (pythons.has_packages(end.env) and stamp.exists() and
+            stamp.read_text() == wanted):
         return
     show(f'installing {end.env.relative_to(ROOT)}')
     shutil.rmtree(end.env, ignore_errors=True)

@@ -32,6 +32,7 @@ import typing as ty
 
 # What tells the processes of a recorded run that they are recorded.
 VARIABLE = 'XLOUD_RECORD_HOOKS'
+_ANY_OWNER = Path(__file__).with_name('any-owner.gitconfig')
 _MET = '__hook_is_met__'
 _HUNK = re.compile(r'^@@ -\S+ \+(\d+)(?:,(\d+))? @@', re.M)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -46,10 +47,11 @@ def changed_lines(tree: str, base: str, tests: bool = False) -> Lines:
     """
     which = ['nova/tests/*.py'] if tests else ['nova/*.py', ':!nova/tests']
     diff = subprocess.run(
-        ['git', '-C', tree, '-c', 'safe.directory=*', 'diff', '-U0',
-         '--no-renames', '--no-ext-diff', '--no-color', '--diff-filter=M',
-         '--src-prefix=a/', '--dst-prefix=b/', base, '--', *which],
-        check=True, stdout=subprocess.PIPE, text=True).stdout
+        ['git', '-C', tree, 'diff', '-U0', '--no-renames', '--no-ext-diff',
+         '--no-color', '--diff-filter=M', '--src-prefix=a/',
+         '--dst-prefix=b/', base, '--', *which],
+        check=True, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, 'GIT_CONFIG_GLOBAL': str(_ANY_OWNER)}).stdout
     lines: Lines = {}
     for part in re.split(r'^diff --git ', diff, flags=re.M)[1:]:
         named = re.search(r'^\+\+\+ b/(.*)$', part, re.M)

@@ -84,7 +84,7 @@ def stock_tree(release: str) -> Path:
     stock = BUILD / f'horizon-{release}-base'
     shutil.rmtree(stock, ignore_errors=True)
     tree.git('clone', '--quiet', '--shared', '--no-checkout',
-             tree.TRUST_SOURCE, str(patched), str(stock), tree=ROOT)
+             str(patched), str(stock), tree=ROOT)
     tree.git('checkout', '--quiet', tree.base(patched), tree=stock)
     return stock
 
@@ -94,13 +94,14 @@ def make_env(release: str) -> Path:
     env = BUILD / f'env-horizon-{release}'
     lock = ROOT / 'horizon' / 'patches' / release / 'constraints.txt'
     stamp = env / 'installed'
-    if stamp.exists() and stamp.read_text() == lock.read_text():
+    is_whole = pythons.has_packages(env)
+    if is_whole and stamp.exists() and stamp.read_text() == lock.read_text():
         return env / 'bin' / 'python'
     folder = make_tree(release)
     print(f'installing what Horizon needs in build/{env.name} (the first '
           f'time: one minute)', flush=True)
     stamp.unlink(missing_ok=True)
-    if not (env / 'bin' / 'pip').exists():
+    if not is_whole:
         shutil.rmtree(env, ignore_errors=True)
         subprocess.run([pythons.pick(), '-m', 'venv', str(env)], check=True)
     python = env / 'bin' / 'python'

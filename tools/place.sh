@@ -13,8 +13,9 @@ check_place() {
 }
 
 # Whether a program of an environment finds its Python, which it names by its
-# path: a repository can be moved.
+# path, and that its packages: a repository can be moved, and a Python replaced.
 can_run() {
     local first
-    [ -x "$1" ] && read -r first <"$1" && [ -x "${first#\#!}" ]
+    [ -x "$1" ] && read -r first <"$1" && [ -x "${first#\#!}" ] &&
+        "${1%/*}/python" -c 'import pip' 2>/dev/null
 }

@@ -45,6 +45,17 @@ def pick(release=RELEASE):
              % (release, ' or '.join(versions), here, versions[0]))
 
 
+def has_packages(env):
+    """Whether an environment finds what was installed in it.
+
+    It does not after its Python was replaced by one of another minor version.
+    """
+    python = os.path.join(str(env), 'bin', 'python')
+    return os.access(python, os.X_OK) and not subprocess.run(
+        [python, '-c', 'import pip'], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL).returncode
+
+
 def _version(path):
     asked = subprocess.run(
         [path, '-c', 'import sys; print("%d.%d" % sys.version_info[:2])'],

@@ -31,6 +31,7 @@ import typing as ty
 
 from tools import pythons
 from tools import releases
+from xloud_series import workspace
 
 ROOT = releases.ROOT
 RELEASE = releases.RELEASE
@@ -45,7 +46,7 @@ ENV = ROOT / 'build' / f'env-{RELEASE}'
 CONSTRAINTS = os.environ.get('TOX_CONSTRAINTS_FILE') or str(
     LANES.constraints)
 
-REFUSED = 5  # xloud_series: the tree has work that apply would overwrite
+REFUSED = 5  # xloud_series: that would overwrite somebody's work, or the like
 
 # What the releases and the sdists that they need are built with: an isolated
 # build would take the newest setuptools and pbr, with which 2024.1 does not
@@ -62,19 +63,18 @@ INSTALLED_FROM = ('setup.cfg', 'pyproject.toml', 'requirements.txt',
                   'test-requirements.txt')
 
 
-# Git works in no folder of somebody else's, unless it is told so; the git that
-# reads the source of a clone does not hear what that of the clone is told.
-TRUST = ('-c', 'safe.directory=*')
-TRUST_SOURCE = '--upload-pack=git -c "safe.directory=*" upload-pack'
-
-
 def git(*args: str, tree: Path = TREE) -> str:
+    return subprocess.run(['git', '-C', str(tree), *args],
+                          check=True, env=git_environ(),
+                          stdout=subprocess.PIPE, text=True).stdout
+
+
+def git_environ() -> ty.Dict[str, str]:
+    """For a git that may work in any folder."""
     # A hook of git, or "rebase --exec", names its own repository in these.
-    environ = {key: value for key, value in os.environ.items()
-               if not key.startswith('GIT_')}
-    return subprocess.run(['git', '-C', str(tree), *TRUST, *args],
-                          check=True, env=environ, stdout=subprocess.PIPE,
-                          text=True).stdout
+    return {**{key: value for key, value in os.environ.items()
+               if not key.startswith('GIT_')},
+            'GIT_CONFIG_GLOBAL': str(ROOT / 'tools' / 'any-owner.gitconfig')}
 
 
 def base(tree: Path = TREE) -> str:
@@ -118,17 +118,33 @@ def refresh_tree() -> None:
     on = ['--base', BASE] if BASE else []
     done = subprocess.run(
         [sys.executable, '-m', 'xloud_series', 'apply', RELEASE, *on],
-        cwd=ROOT)
-    if done.returncode == REFUSED and TREE.exists():
+        cwd=ROOT, env={**os.environ, workspace.WAIT: 'yes'})
+    if done.returncode == REFUSED and TREE.exists() and _has_work():
         print(f'testing {_short(TREE)} as it stands', flush=True)
     elif done.returncode:
         sys.exit(done.returncode)
 
 
+def _has_work() -> bool:
+    """Whether the tree has what apply would overwrite."""
+    folder = TREE / '.git'
+    if not folder.is_dir() or (folder / 'xloud-rebase.json').exists():
+        return False
+    ours = f'refs/heads/xloud/{TREE.name[len("nova-"):]}'
+    head = subprocess.run(
+        ['git', '-C', str(TREE), 'symbolic-ref', '--quiet', 'HEAD'],
+        env=git_environ(), stdout=subprocess.PIPE, text=True).stdout.strip()
+    return (head != ours or
+            bool(git('status', '--porcelain', '--untracked-files=all',
+                     tree=TREE)) or
+            git('rev-parse', 'HEAD', tree=TREE) != git(
+                'rev-parse', 'refs/xloud/applied', tree=TREE))
+
+
 def make_base_tree() -> None:
     """The untouched release, to compare with: a clone at the base commit."""
     shutil.rmtree(BASE_TREE, ignore_errors=True)
-    git('clone', '--quiet', '--shared', '--no-checkout', TRUST_SOURCE,
+    git('clone', '--quiet', '--shared', '--no-checkout',
         str(TREE), str(BASE_TREE), tree=ROOT)
     git('checkout', '--quiet', base(), tree=BASE_TREE)
     # Its entry points come before those of the installed tree when it is the
@@ -143,13 +159,13 @@ def make_base_tree() -> None:
 
 def refresh_env() -> None:
     stamp = ENV / 'installed'
-    wanted = _fingerprint()
-    if stamp.exists() and stamp.read_text() == wanted:
+    wanted, is_whole = _fingerprint(), _is_whole(ENV)
+    if is_whole and stamp.exists() and stamp.read_text() == wanted:
         return
     print(f'installing what the tests need in {_short(ENV)} '
           '(the first time: one to two minutes)', flush=True)
     stamp.unlink(missing_ok=True)
-    if not _can_run(ENV / 'bin' / 'pip'):
+    if not is_whole:
         shutil.rmtree(ENV, ignore_errors=True)
         subprocess.run([pythons.pick(), '-m', 'venv', str(ENV)], check=True)
     _pip(*BUILT_WITH)
@@ -160,13 +176,17 @@ def refresh_env() -> None:
     stamp.write_text(wanted)
 
 
-def _can_run(program):
-    """Whether it finds its Python, by its path: a repository can be moved."""
+def _is_whole(env):
+    """Whether its programs find their Python, and that its packages.
+
+    A repository can be moved.
+    """
     try:
-        with program.open() as lines:
-            return os.path.exists(lines.readline()[2:].strip())
+        with (env / 'bin' / 'pip').open() as lines:
+            is_here = os.path.exists(lines.readline()[2:].strip())
     except OSError:
         return False
+    return is_here and pythons.has_packages(env)
 
 
 def _pip(*args):

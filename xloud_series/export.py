@@ -231,7 +231,7 @@ def write(work: workspace.Workspace, release: layout.Release,
           tip: str) -> None:
     tree = work.tree(release)
     tree.take(work.store, {_tree.INCOMING: tip})
-    transaction.commit(work.repo, changes, tree,
+    transaction.commit(work.files, changes, tree,
                        {'base': base, 'head': head, 'tip': tip})
 
 

@@ -218,14 +218,17 @@ class Files:
         self.repo = repo
         self.root = repo.root
         self.changes = changes or {}
+        # As each was when it was first read.
+        self.first: ty.Dict[str, ty.Optional[File]] = {}
 
     def get(self, path: str) -> ty.Optional[File]:
         if path in self.changes:
             return self.changes[path]
-        real = self.root / path
-        if real.is_symlink() or not real.is_file():
-            return None
-        return File(real.read_bytes(), bool(real.stat().st_mode & 0o100))
+        real, found = self.root / path, None
+        if real.is_file() and not real.is_symlink():
+            found = File(real.read_bytes(), bool(real.stat().st_mode & 0o100))
+        self.first.setdefault(path, found)
+        return found
 
     def _matching(self, pattern: str) -> ty.List[str]:
         found = {str(path.relative_to(self.root))

@@ -33,9 +33,14 @@ from xloud_series import tree as _tree
 Changes = ty.Dict[str, ty.Optional[layout.File]]
 
 
-def commit(repo: layout.Repo, changes: Changes, tree: _tree.Tree,
+def commit(files: layout.Files, changes: Changes, tree: _tree.Tree,
            refs: ty.Dict[str, str]) -> None:
-    """`refs`: base, head (where the tree is now) and tip (its new place)."""
+    """Write the changes, unless somebody else has written one of them.
+
+    :param files: what the changes were made from
+    :param refs: base, head (where the tree is now) and tip (its new place)
+    """
+    repo = files.repo
     aside = repo.cache / 'export.new'
     if aside.exists():
         shutil.rmtree(aside)
@@ -43,7 +48,12 @@ def commit(repo: layout.Repo, changes: Changes, tree: _tree.Tree,
     before = layout.Files(repo)
     steps = []
     for number, (path, file) in enumerate(sorted(changes.items())):
-        step = {'path': path, 'before': _print(before.get(path)),
+        found = before.get(path)
+        if found not in (files.first.get(path), file):
+            raise errors.refused(
+                f'{path} was edited while this ran; nothing was written',
+                'run this again')
+        step = {'path': path, 'before': _print(found),
                 'after': _print(file)}
         if file:
             step['staged'] = f'{number:04}'

@@ -146,16 +146,18 @@ def download(repo: layout.Repo, pin: Pin, path: Path,
         wanted = Path(folder, 'upstream.txt')
         wanted.write_text(f'{pin}\n')
         # --no-deps: the sdist only. --no-binary: never a wheel in its place.
+        # And not for this Python: its files are read, and not run.
         command = [sys.executable, '-m', 'pip', 'download', '--no-deps',
-                   '--no-binary', pin.name, '--disable-pip-version-check',
+                   '--ignore-requires-python', '--no-binary', pin.name,
+                   '--disable-pip-version-check',
                    '-r', str(wanted), '-d', folder]
         if pin.sha256:
             command.append('--require-hashes')
-        # Many have pip refuse to install outside an environment.
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, 'PIP_REQUIRE_VIRTUALENV': '0'})
+        done = run_pip(command, folder)
+        if b'no such option: --ignore-requires-python' in done.stdout:
+            # Before pip 21.0. It fetches what this Python can run.
+            command.remove('--ignore-requires-python')
+            done = run_pip(command, folder)
         got = [p for p in Path(folder).iterdir() if p.name != 'upstream.txt']
         if done.returncode or len(got) != 1:
             log = done.stdout.decode('utf-8', 'replace').strip()
@@ -177,6 +179,15 @@ def download(repo: layout.Repo, pin: Pin, path: Path,
     if not pin.sha256:
         say(f'{pin.file_name} has sha256 {actual}: pin it as '
             f'"{pin} --hash=sha256:{actual}"')
+
+
+def run_pip(command: ty.Sequence[str],
+            folder: str) -> subprocess.CompletedProcess:
+    # Many have pip refuse to install outside an environment.
+    return subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, 'PIP_REQUIRE_VIRTUALENV': '0'})
 
 
 def base(git: _git.Git, repo: layout.Repo, pin: Pin,

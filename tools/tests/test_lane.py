@@ -11,8 +11,10 @@
 #    under the License.
 
 import collections
+import contextlib
 import dataclasses
 import fcntl
+import io
 import os
 from pathlib import Path
 import shutil
@@ -581,8 +583,40 @@ class TreeTest(unittest.TestCase):
                 self.assertEqual({'nova/changed.py'}, set(
                     hooks.changed_lines(str(self.tree), self.base)))
                 tree.git('clone', '--quiet', '--shared', '--no-checkout',
-                         tree.TRUST_SOURCE, str(self.tree), folder + '/clone',
-                         tree=self.tree)
+                         str(self.tree), folder + '/clone', tree=self.tree)
+
+    def test_only_a_tree_with_work_is_tested_as_it_stands(self):
+        """The tool also refuses for other reasons; the tree is old then."""
+        with tempfile.TemporaryDirectory() as folder:
+            found = Path(folder, 'nova-x')
+            self.tree.rename(found)
+            self.tree = found
+            self.git('checkout', '--quiet', '-B', 'xloud/x')
+            self.git('reset', '--quiet', '--hard')
+            self.git('clean', '--quiet', '-d', '--force')
+            self.git('update-ref', 'refs/xloud/applied', 'HEAD')
+            refuse = Path(folder, 'refuse')
+            refuse.write_text('#!/bin/sh\n[ "$XLOUD_SERIES_WAIT" = yes ] && '
+                              f'exit {tree.REFUSED}\n')
+            refuse.chmod(0o755)
+            with mock.patch.object(tree, 'TREE', found), mock.patch.object(
+                    tree, 'ROOT', Path(folder)), mock.patch.object(
+                    tree.sys, 'executable', str(refuse)), \
+                    contextlib.redirect_stdout(io.StringIO()) as said:
+                with self.assertRaises(SystemExit) as ended:
+                    tree.refresh_tree()
+                self.assertEqual(tree.REFUSED, ended.exception.code)
+                for work in (
+                        lambda: found.joinpath('draft.py').touch(),
+                        lambda: self.git(
+                            '-c', 'user.name=A', '-c', 'user.email=a@b.org',
+                            'commit', '--quiet', '--allow-empty', '-m', 'x'),
+                        lambda: self.git('checkout', '--quiet', '--detach',
+                                         'refs/xloud/applied')):
+                    work()
+                    tree.refresh_tree()
+                    self.git('clean', '--quiet', '-d', '--force')
+            self.assertEqual(3, said.getvalue().count('as it stands'))
 
     def test_the_commit_of_a_repository_and_of_a_source_archive(self):
         commit = tree.git('rev-parse', 'HEAD', tree=self.tree).strip()

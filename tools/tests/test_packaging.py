@@ -49,7 +49,9 @@ class BuildTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.root = Path(folder.name, 'repo')
         (self.root / 'packaging').mkdir(parents=True)
-        shutil.copy(tree.ROOT / 'packaging/build.sh', self.root / 'packaging')
+        (self.root / 'tools').mkdir()
+        for name in ('packaging/build.sh', 'tools/any-owner.gitconfig'):
+            shutil.copy(tree.ROOT / name, self.root / name)
         (self.root / 'patches/2024.2').mkdir(parents=True)
         (self.root / 'patches/2024.2/upstream.txt').touch()
         called = Path(folder.name, 'bin/python3')
@@ -487,6 +489,37 @@ class RpmTest(unittest.TestCase):
                 (SPEC.replace('Release:', 'Rel:'), 'no Release')):
             with self.assertRaisesRegex(_source.Refused, why):
                 self.patch(text)
+
+
+class OutputTest(unittest.TestCase):
+    def test_what_it_was_made_from_is_not_replaced(self):
+        with tempfile.TemporaryDirectory() as folder:
+            made, output = Path(folder, 'made'), Path(folder, 'output')
+            for where in (made, output / 'input'):
+                where.mkdir(parents=True)
+            (made / 'new').touch()
+            spec = output / 'input' / 'nova.spec'
+            spec.touch()
+            for taken in (output, spec.parent, spec):
+                with self.assertRaisesRegex(_source.Refused, 'copy it'):
+                    _source.replace_output(made, output, taken)
+            self.assertTrue(spec.exists())
+            _source.replace_output(made, output, Path(folder, 'elsewhere'))
+            self.assertEqual(['new'], os.listdir(output))
+
+    def test_a_refusal_leaves_the_last_package(self):
+        with tempfile.TemporaryDirectory() as folder:
+            distgit, output, patches = (
+                Path(folder, name) for name in ('in', 'out', 'patches'))
+            for where in (distgit, output, patches):
+                where.mkdir()
+            (patches / 'series').touch()
+            (distgit / 'nova.spec').write_text(SPEC)
+            (output / 'last.src.rpm').touch()
+            with mock.patch.object(_rpm, 'query', lambda spec, what: '28.0.0'):
+                with self.assertRaisesRegex(_source.Refused, 'of 28.0.0'):
+                    _rpm.build(RpmTest.source, patches, distgit, ME, output)
+            self.assertEqual(['last.src.rpm'], os.listdir(output))
 
 
 class RepackTest(unittest.TestCase):

@@ -82,6 +82,7 @@ class Case(unittest.TestCase):
         self.write('bin/python3', f'exec {sys.executable} "$@"')
         (self.folder / 'tools' / 'pythons.py').write_text('print("python3")')
         self.write('build/tox-venv/bin/bindep', 'exit 0')
+        self.write('build/tox-venv/bin/python', 'exit 0')
         self.write('build/tox-venv/bin/tox',
                    'lane=$4; shift 4; echo "guests of $XLOUD_GUEST_ROOT, $*"\n'
                    'echo "$lane took 7 s of the processors"\n'
@@ -411,6 +412,11 @@ class LanesTest(Case):
         self.assertIn('pep8: 1 passed', done.stdout)
         self.assertNotIn('INSTALLED', self.run_script(
             ROOT, 'run_tests.sh', 'pep8').stdout)
+        # Its Python has gone on to another minor version.
+        (tox.parent / 'python').write_text(
+            '#!/bin/sh\ncase "$*" in *"import pip"*) exit 1 ;; esac')
+        self.assertIn('INSTALLED', self.run_script(
+            ROOT, 'run_tests.sh', 'pep8').stdout)
 
     def test_a_path_that_no_test_can_run_in(self):
         first = self.folder
@@ -479,7 +485,8 @@ class SandboxTest(Case):
         self.write('bin/python3', f'case "$*" in *"-m venv"*) echo MADE ANEW; '
                    f'exit 1 ;; *) exec {sys.executable} "$@" ;; esac')
         self.write('build/sandbox/env/bin/bindep', 'exit 0')
-        self.write('build/sandbox/env/bin/python', 'exit 1')
+        self.write('build/sandbox/env/bin/python',
+                   'case "$*" in *"import pip"*) ;; *) exit 1 ;; esac')
         self.assertNotIn('MADE ANEW', self.run_script(
             DEBIAN, 'sandbox.sh').stdout)
         (self.folder / 'build/sandbox/env/bin/bindep').write_text(
@@ -490,8 +497,14 @@ class SandboxTest(Case):
 
 class EnvironmentTest(unittest.TestCase):
     def test_a_repository_that_was_moved(self):
-        """pip leaves the programs that it has installed as they are."""
-        for name, is_kept in (('here', True), ('moved', False)):
+        """pip leaves the programs that it has installed as they are.
+
+        And a Python of another minor version finds no packages.
+        """
+        for name, python, is_kept in (
+                ('here', shutil.which('true'), True),
+                ('moved', shutil.which('true'), False),
+                ('here', shutil.which('false'), False)):
             with tempfile.TemporaryDirectory() as folder, mock.patch.object(
                     tree, 'ENV', Path(folder, 'env')), mock.patch.object(
                     tree, 'ROOT', Path(folder)), mock.patch.object(
@@ -504,6 +517,7 @@ class EnvironmentTest(unittest.TestCase):
                 program.parent.mkdir(parents=True)
                 Path(folder, 'here').touch()
                 program.write_text(f'#!{folder}/{name}\n')
+                program.with_name('python').symlink_to(python)
                 with contextlib.redirect_stdout(io.StringIO()):
                     tree.refresh_env()
                 self.assertEqual(is_kept, program.exists())

@@ -99,7 +99,8 @@ class TestPinned(base.Case):
             '    with open(os.path.join(where, "nova-1.0.dist-info",\n'
             '                           "METADATA"), "w") as out:\n'
             '        out.write("Metadata-Version: 2.1\\nName: nova\\n"\n'
-            '                  "Version: 1.0\\n")\n'
+            '                  "Version: 1.0\\n"\n'
+            '                  "Requires-Python: >=99\\n")\n'
             '    return "nova-1.0.dist-info"\n'})
         env = {'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': str(index)}
         said = self.expect(4, 'apply', **env)    # not what is pinned

@@ -409,6 +409,27 @@ class TestKilled(base.Case):
 
 class TestTrouble(base.Case):
 
+    def test_edited_while_it_ran(self):
+        """An editor saves, or a colleague's patch is pulled, meanwhile."""
+        self.edit('nova/xl/two.py', 'TWO = 2\n')
+        self.commit('More\n\nWhy.')
+        self.ok('export')
+        self.edit('nova/xl/two.py', 'TWO = 3\n')
+        base.git(self.tree, 'commit', '--quiet', '--all', '--amend',
+                 '-m', 'Other words\n\nWhy.')
+        before = self.status()
+        for path in (self.root / 'nova/xl/two.py', self.files / 'series'):
+            text = path.read_bytes()
+            with mock.patch.object(export, 'prove', lambda *args: (
+                    path.write_bytes(text + b'# mine\n'))):
+                said = self.expect(5, 'export')
+            self.assertIn(f'{path.relative_to(self.root)} was edited while',
+                          said)
+            self.assertEqual(text + b'# mine\n', path.read_bytes())
+            path.write_bytes(text)
+            self.assertEqual(before, self.status())
+        self.ok('export')
+
     def test_two_at_once(self):
         with (self.root / 'build/.cache/lock').open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
