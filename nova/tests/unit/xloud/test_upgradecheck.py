@@ -155,11 +155,15 @@ class ElasticServersTestCase(test.NoDBTestCase):
 
     def test_nothing_elastic(self):
         self.traits = mock.Mock(traits=set())
-        self.assertEqual(SUCCESS, self.check().code)
+        result = self.check()
+        self.assertEqual(SUCCESS, result.code)
+        self.assertIn('the computes and the room for growth were not looked '
+                      'at', result.details)
 
     def test_whole(self):
         self.flavor(cpu=2)
-        self.assertEqual(SUCCESS, self.check().code)
+        result = self.check()
+        self.assertEqual((SUCCESS, None), (result.code, result.details))
 
     def test_a_flavor_that_cannot_be(self):
         self.flavor(cpu='x')
