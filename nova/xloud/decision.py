@@ -115,6 +115,8 @@ def decide(known: situation.Situation,
     if not waiting:
         desired, outcome = _accept(known, case)
         if can_ask:
+            if room is None:
+                desired = _with_reserve(known, case, desired)
             drive = _give_up(known, case, desired, room)
     elif case.held != desired:
         # A change is being undone. That is not the end of the one before.
@@ -236,11 +238,9 @@ def _give_up(known, case, accepted, room):
     Until then it may still follow the earlier request.
     """
     kept_mb = max(accepted.memory_mb, case.held.memory_mb)
-    if _awaits_driver(known) or known.follows_start and (
-            room is not None or
-            case.held.memory_mb <= case.desired.memory_mb):
-        # Its balloon driver loads late, and does what the start has asked for.
-        if _needs_more_than_boot(known, case):
+    if _has_late_driver(known, case, room):
+        # It does what the start has asked for.
+        if _late_target_mb(known, case) > known.sizes.boot.memory_mb:
             return case.held._replace(memory_mb=kept_mb)
         return None
     if room is not None or accepted.memory_mb == case.desired.memory_mb:
@@ -248,15 +248,41 @@ def _give_up(known, case, accepted, room):
     return accepted._replace(memory_mb=kept_mb)
 
 
-def _needs_more_than_boot(known, case):
-    """Whether a late balloon driver would take what its guest needs."""
+def _with_reserve(known, case, accepted):
+    """What is accepted, with the reserve of a guest that has nothing left.
+
+    A late balloon driver has taken all that there was before anybody looked.
+    """
+    target_mb = _late_target_mb(known, case)
+    if not _has_late_driver(known, case) or target_mb <= max(
+            case.held.memory_mb, known.sizes.boot.memory_mb):
+        return accepted
+    return accepted._replace(memory_mb=target_mb)
+
+
+def _has_late_driver(known, case, room=None):
+    """Whether a balloon driver loads late, or may do so."""
+    return _awaits_driver(known) or known.follows_start and (
+        room is not None or case.held.memory_mb <= case.desired.memory_mb)
+
+
+def _late_target_mb(known, case):
+    """What a guest should keep whose balloon driver loads late.
+
+    More than its boot size if it needs that, and more than it holds if it has
+    almost nothing left.
+    """
     boot = known.sizes.boot
     if case.held.memory_mb <= boot.memory_mb:
-        return False
-    target = memory.start_target(
+        return boot.memory_mb
+    if known.guest.is_squeezed and known.guest.used_memory_mb is None:
+        # Its driver and its kernel take the same memory in turns, so that its
+        # balloon always moves.
+        return min(case.held.memory_mb + known.memory_reserve_mb,
+                   known.sizes.maximum.memory_mb)
+    return memory.start_target(
         known.guest, boot, known.memory_reserve_mb,
-        known.sizes.maximum.memory_mb)
-    return target.memory_mb > boot.memory_mb
+        known.sizes.maximum.memory_mb).memory_mb
 
 
 def _awaits_driver(known):

@@ -307,9 +307,12 @@ class Executor:
             self.memos[instance.uuid].leisure.mark_changed(
                 instance, known.now, follows_start=False)
         elif decision.ends_start(known):
-            # That gives it no more time.
+            # That gives it no more time, but to take what it lacks.
+            lacks = decision.desired.memory_mb > (
+                held_by(instance, known.guest).memory_mb)
             self.memos[instance.uuid].leisure.mark_changed(
-                instance, known.changed_at or known.now, follows_start=False)
+                instance, known.now if lacks else
+                known.changed_at or known.now, follows_start=False)
         notes.note_settling(instance, not decision.has_ended)
         notes.note_left_over(instance, False)
         size.record(instance, decision.desired, size.boot(instance))

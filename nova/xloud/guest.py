@@ -74,6 +74,9 @@ class GuestState(ty.NamedTuple):
     # Whether an operation has overwritten the size of its next start in the
     # hypervisor, and that is not corrected yet.
     has_stale_config: bool = False
+    # Whether its last report, however old, says that it could use next to
+    # nothing more.
+    is_squeezed: bool = False
 
     @property
     def holds(self) -> size.Size:

@@ -305,6 +305,29 @@ class HypervisorTestCase(base.ElasticServersTestCase):
         with open(self._console(server), errors='replace') as console:
             return tiny_guest.seen(console.read())
 
+    def run_in_guest(self, server, script):
+        """Have its agent start a shell, which nobody waits for.
+
+        :param script: what the shell runs; $B is busybox
+        """
+        command = jsonutils.dumps({'execute': 'guest-exec', 'arguments': {
+            'path': '/bin/busybox',
+            'arg': ['sh', '-c', 'B=/bin/busybox; ' + script]}})
+
+        def has_started():
+            try:
+                libvirt_qemu.qemuAgentCommand(
+                    self.domain(server), command, 60, 0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != (
+                        libvirt.VIR_ERR_AGENT_UNRESPONSIVE):
+                    raise
+                return False
+            return True
+
+        hypervisor_fixtures.wait_for(
+            has_started, _SECONDS, 'the agent runs a shell')
+
     @staticmethod
     def _console(server):
         return os.path.join(

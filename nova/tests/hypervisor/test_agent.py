@@ -15,7 +15,6 @@
 import fixtures
 import libvirt
 import libvirt_qemu
-from oslo_serialization import jsonutils
 
 from nova.tests.hypervisor import base
 from nova.tests.hypervisor import fixtures as hypervisor_fixtures
@@ -114,11 +113,8 @@ class AgentTestCase(base.HypervisorTestCase):
 
     def _stop_agent(self, server):
         """Make it hang, as a process that waits for a disk does."""
-        command = jsonutils.dumps({'execute': 'guest-exec', 'arguments': {
-            'path': '/bin/busybox', 'arg': [
-                'sh', '-c', '/bin/busybox sleep 1; '
-                '/bin/busybox kill -STOP $(/bin/busybox cat /qemu-ga.pid)']}})
-        libvirt_qemu.qemuAgentCommand(self.domain(server), command, 60, 0)
+        self.run_in_guest(
+            server, '$B sleep 1; $B kill -STOP $($B cat /qemu-ga.pid)')
         hypervisor_fixtures.wait_for(
             lambda: self._online(server) is None, self.SECONDS,
             'the agent hangs')

@@ -26,6 +26,7 @@ _BOOT_MB = 1024
 _MAXIMA_MB = (1024, 8192, 16384)
 _SURVIVAL_SECONDS = 35
 _SECONDS = 240
+_USED_MB, _LEFT_MB = 640, 64
 
 
 class MemoryTestCase(base.HypervisorTestCase):
@@ -114,3 +115,58 @@ class MemoryTestCase(base.HypervisorTestCase):
                 lambda: self.status(server)['balloon_driver_active'], 30,
                 'the guest reports')
             self.assertEqual([], self.status(server)['blockers'])
+
+
+class LateDriverTestCase(base.HypervisorTestCase):
+    """A balloon driver that loads when the time of a start is over."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags(settle_timeout=5, group='xloud')
+
+    def start_without_driver(self):
+        """A guest that holds its maximum, which counts as accepted."""
+        server = self.boot(tiny_guest.NO_BALLOON, has_agent=True)
+        self.assert_all_see(
+            server, base.MINIMUM._replace(memory_mb=base.MAXIMUM.memory_mb),
+            boot=base.MINIMUM, condition='Partial', reconcile=True)
+        return server
+
+    def load_driver(self, server):
+        self.run_in_guest(server, '$B insmod /modules/*balloon.ko')
+
+    def test_goes_to_the_boot_size(self):
+        server = self.start_without_driver()
+        self.load_driver(server)
+        self.assert_all_see(server, base.MINIMUM, reconcile=True)
+
+    def test_takes_nothing_in_use(self):
+        server = self.start_without_driver()
+        # Its first file system takes half of the memory at most.
+        self.run_in_guest(
+            server, '$B mkdir /m; $B mount -t tmpfs -o size=90%% m /m; '
+            '$B dd if=/dev/zero of=/m/used bs=1M count=%d' % _USED_MB)
+        hypervisor_fixtures.wait_for(
+            lambda: self.seen(server).free_kib < (
+                base.MAXIMUM.memory_mb - _USED_MB) << 10,
+            _SECONDS, 'the guest uses its memory')
+        self.load_driver(server)
+        # Within a second it takes all that nothing uses.
+        hypervisor_fixtures.wait_for(
+            lambda: self.is_left_alone(server), _SECONDS,
+            'the guest has what it uses, and a reserve')
+        self.assert_runs_on(server)
+        held = base.MINIMUM._replace(
+            memory_mb=self.status(server)['actual_memory_mb'])
+        self.assertGreater(held.memory_mb, _USED_MB + _LEFT_MB)
+        self.assert_charged(server, held, self.host)
+        self.assertEqual(base.MINIMUM, size.boot(self.instance(server)))
+
+    def is_left_alone(self, server):
+        """Whether its start is over, and it has what it was asked for."""
+        self.reconcile()
+        status = self.status(server)
+        return (status['condition'] in ('Partial', 'Settled') and
+                status['balloon_driver_active'] and
+                status['actual_memory_mb'] == status['desired_memory_mb'] and
+                self.seen(server).free_kib > _LEFT_MB << 10)

@@ -55,6 +55,8 @@ class Guest:
         self.is_still = False
         # Whether its hypervisor has no time for it
         self.is_busy = False
+        # Whether it has nothing left, as far as it has reported
+        self.is_squeezed = False
         # What the next soft reboot gives.
         self.config = size.boot(instance)
         # Whether an operation has overwritten that
@@ -120,7 +122,8 @@ class Guest:
             is_returning=self.is_returning,
             online_vcpus=self.online_vcpus,
             fixed_vcpus=self.fixed_vcpus, is_still=self.is_still,
-            is_busy=self.is_busy, has_stale_config=self.has_stale_config)
+            is_busy=self.is_busy, has_stale_config=self.has_stale_config,
+            is_squeezed=self.is_squeezed)
 
 
 class ScriptedFakeDriver(base.ElasticFakeDriver):

@@ -987,8 +987,20 @@ class StartTestCase(adjust_base.AdjustTestCase):
         self.assertEqual(base.MINIMUM, self.guest.target)
         self.guest.used_mb = held.memory_mb - 10
         self.reconcile()
-        self.assertEqual(held, self.guest.target)
-        self.assert_books(held, base.MINIMUM, condition='Partial')
+        # It gets what it uses, and its reserve.
+        enough = held._replace(memory_mb=held.memory_mb + 118)
+        self.assertEqual(enough, self.guest.target)
+        self.assert_books(enough, base.MINIMUM, condition='Partial')
+
+    def test_a_late_balloon_driver_takes_turns_with_the_kernel(self):
+        """So nobody knows what the guest uses, but that nothing is left."""
+        self.run_without_balloon_driver()
+        held = self.load_balloon_in_part()
+        self.guest.used_mb, self.guest.is_squeezed = None, True
+        self.reconcile()
+        enough = held._replace(memory_mb=held.memory_mb + 128)
+        self.assertEqual(enough, self.guest.target)
+        self.assert_books(enough, base.MINIMUM, condition='Partial')
 
     def test_no_balloon_driver_loads_and_it_is_paused(self):
         self.driver.starts_with_balloon = False

@@ -35,6 +35,8 @@ LOG = logging.getLogger(__name__)
 
 # In periods: a busy guest may skip one.
 _FRESH = 3
+# A guest that could use no more than this has nothing left.
+_SQUEEZED_MB = 16
 
 # After how many looks at a guest that does not report
 _LOOKS = frozenset(1 << number for number in range(32))
@@ -335,7 +337,9 @@ class Observer:
             else None,
             fixed_vcpus=run.fixed_vcpus,
             is_still=self._is_still(record),
-            is_busy=record.run.is_busy)
+            is_busy=record.run.is_busy,
+            # Such a guest may have no time to report again.
+            is_squeezed=usable is not None and _mib(usable) <= _SQUEEZED_MB)
 
     @staticmethod
     def _is_fresh(record):

@@ -67,6 +67,11 @@ class StateTest(base.GuestsTestCase):
                 fixed_vcpus=2),
             state)
 
+    def test_nothing_left(self):
+        for used_mb, is_squeezed in ((1000, False), (1010, True)):
+            self.domain.used = used_mb * 1024
+            self.assertEqual(is_squeezed, self._state().is_squeezed)
+
     def test_fixed_vcpus(self):
         """A domain without a list can remove none of its vCPUs."""
         self.domain.live.listed = False
