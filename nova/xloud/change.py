@@ -58,6 +58,8 @@ class _Plan(ty.NamedTuple):
     # How its last change ended, as of notes.outcome(), unless it has started
     # since
     outcome: ty.Optional[ty.Tuple[str, str]]
+    # The request that its guest follows, unless it has started since
+    awaited: ty.Optional[str]
     # Whether it is starting, and nobody has asked for another size since
     is_starting: bool
 
@@ -160,6 +162,8 @@ class Change:
 
         def record():
             self._note(plan.guest, plan.desired, plan.boot)
+            # A service that dies before it has asked the guest finds this.
+            notes.await_guest(self.instance, self._request.token)
             task.note(self.instance, self._request.token, task.ACCEPTED)
 
         self._claim(plan, record)
@@ -204,12 +208,14 @@ class Change:
             guest = self._guest(wait=True, renew=True)
         known = earlier = situation.sizes_of(self.instance)
         outcome = notes.outcome(self.instance)
+        awaited = notes.awaited(self.instance)
         self._before = self._memo.requests.begin(self._request.token, known)
         seen = situation.of(self.instance, guest, timeutils.utcnow())
         if seen.is_start:
-            earlier, outcome = known._replace(desired=known.boot), None
+            earlier = known._replace(desired=known.boot)
+            outcome = awaited = None
         plan = _Plan(guest, known, earlier, *self._wanted(guest, earlier),
-                     outcome, seen.is_start or (
+                     outcome, awaited, seen.is_start or (
                          seen.follows_start and situation.is_waiting(
                              seen.changed_at, seen.now, seen.settle_timeout)))
         for claimed, charged, checked in zip(
@@ -432,6 +438,7 @@ class Change:
                 notes.note_config(self.instance, is_config_current)
             if plan.outcome:
                 notes.set_outcome(self.instance, *plan.outcome)
+            notes.await_guest(self.instance, plan.awaited)
             notes.note_left_over(self.instance, True)
             task.note(self.instance, self._request.token, task.REFUSED)
 

@@ -109,11 +109,13 @@ class Memo:
         if not self._is_known:
             # Nobody has asked its guest while there was no service.
             self._is_known = True
-            self._was_held_up |= notes.awaited(instance) is not None
+            self._was_held_up |= known.has_left_over or (
+                notes.awaited(instance) is not None)
         if known.is_held_up or is_clock_set:
             self._was_held_up |= guest.running and (
                 known.is_settling or known.has_strayed)
-        elif not known.is_settling or known.is_start:
+        elif known.is_start or not (
+                known.is_settling or known.has_left_over):
             self._was_held_up = False
         return known._replace(
             was_held_up=self._was_held_up,

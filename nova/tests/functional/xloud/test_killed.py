@@ -28,7 +28,10 @@ from nova import exception
 from nova.tests.functional.xloud import base
 from nova.tests.functional.xloud import killed_base
 from nova.tests.functional.xloud import scripted
+from nova.xloud import notes
+from nova.xloud import situation
 from nova.xloud import size
+from nova.xloud import task
 
 GROWN = killed_base.GROWN
 
@@ -99,24 +102,86 @@ class KilledInAdjustTestCase(killed_base.KilledTestCase):
         self.assertEqual(boot, self.guest.config)
         self.assert_charged(self.server, boot, 'host1')
 
-    def test_undo(self):
+    def fail_to_grow(self):
         """The guest takes the memory and then refuses the vCPUs."""
-        start = size.Size(2, 4096)
-
         def refuse(guest, target, ask=scripted.Guest.ask):
             if target.vcpus > guest.held.vcpus:
                 raise exception.ElasticGuestRefused(reason='by the test')
             ask(guest, target)
 
-        def work():
-            with mock.patch.object(scripted.Guest, 'ask', refuse):
-                error = self.assertRaises(
-                    exception.ElasticConflict, self.change, GROWN)
-            self.assertIn('was undone', error.format_message())
+        with mock.patch.object(scripted.Guest, 'ask', refuse):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.change, GROWN)
+        self.assertIn('was undone', error.format_message())
+
+    def become_partial(self, start=base.MINIMUM):
+        """It has given up an earlier change."""
+        self.guest.behaviour = scripted.OBEDIENT
+        self.adjust(*start)
+        self.guest.behaviour = scripted.LOST
+        self.adjust(*GROWN, persist=False)
+        self.wait()
+        self.reconcile()
+        self.guest.behaviour = scripted.OBEDIENT
+        self.assert_books(start, start, condition='Partial')
+
+    def test_it_is_away_for_longer_than_a_guest_has(self):
+        """The guest has its time when somebody can ask it."""
+        grown = base.MINIMUM._replace(vcpus=GROWN.vcpus)
+
+        def stray():
+            self.adjust(*base.MINIMUM)
+            self.guest.behaviour = scripted.LOST
+            self.guest.held = base.MINIMUM._replace(memory_mb=1024)
+            self.reconcile()
+            self.guest.behaviour = scripted.OBEDIENT
+            self.assertTrue(notes.is_settling(self.instance(self.server)))
+
+        def check():
+            self.reconcile()
+            sizes = situation.sizes_of(self.instance(self.server))
+            self.assertIn(sizes.boot, (base.MINIMUM, grown))
+            self.assertEqual(sizes.boot, sizes.desired)
+            self.assert_charged(self.server, sizes.boot, 'host1')
+            if sizes.boot == grown:
+                # It was accepted.
+                self.assertEqual(grown, self.guest.held)
+
+        for prepare in (self.become_partial, stray):
+            self.check_each_step(
+                prepare, lambda: self.change((grown.vcpus,)), check,
+                meanwhile=self.wait)
+            self.check_at_rest((grown, grown))
+
+    def test_undo_and_it_is_away_for_longer_than_a_guest_has(self):
+        """What was refused does not happen."""
+        start = size.Size(2, 4096)
+
+        self.is_refused = True
+
+        def look():
+            known = task.of(self.instance(self.server))
+            self.is_refused = known is not None and (
+                known.state == task.REFUSED)
+            self.wait()
+
+        def check():
+            self.reconcile()
+            if self.is_refused:
+                self.assertEqual(start, self.guest.held)
+                self.assert_charged(self.server, start, 'host1')
+            self.is_refused = True
+
+        self.check_each_step(
+            lambda: self.become_partial(start), self.fail_to_grow, check,
+            meanwhile=look)
+
+    def test_undo(self):
+        start = size.Size(2, 4096)
 
         # Before it is undone it is what was asked for, and done later.
         self.check_each_step(
-            lambda: self.adjust(*start), work,
+            lambda: self.adjust(*start), self.fail_to_grow,
             lambda: self.check_at_rest((start, start), (GROWN, GROWN)),
             least=13)
         self.check_at_rest((start, start))
