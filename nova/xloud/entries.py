@@ -103,6 +103,19 @@ def put(instance, key, value):
         sign(instance, ONLY_BOOKS)
 
 
+def sign_what_changed(instance):
+    """Say that Nova's own changes in this copy are to be stored, too.
+
+    Without such changes the copy may be older than others of Nova's entries,
+    and must not overwrite them.
+    """
+    before, now = (
+        {key: value for key, value in metadata.items() if not is_entry(key)}
+        for metadata in (instance._orig_system_metadata,
+                         instance.system_metadata))
+    sign(instance, ONLY_BOOKS if before == now else BOOKS_TOO)
+
+
 def sign(instance, how):
     """Say in the books how this copy of them was changed."""
     instance.system_metadata[BOOKS] = _known_books(instance) + how

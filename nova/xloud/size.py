@@ -279,12 +279,12 @@ def change_flavor(instance, flavor) -> Size:
                 entries.write_size(instance, word, charge)
     if is_elastic(flavor):
         _forget_guest(instance)
-        entries.sign(instance, entries.BOOKS_TOO)
+        entries.sign_what_changed(instance)
     elif is_elastic(instance.flavor):
         for key in entries.of(instance):
             if not entries.is_old_size(key):
                 entries.put(instance, key, None)
-        entries.sign(instance, entries.BOOKS_TOO)
+        entries.sign_what_changed(instance)
     return charge
 
 
@@ -303,7 +303,7 @@ def forget_old_flavor(instance) -> None:
     if _are_books_of_old_flavor(instance):
         for key in entries.of(instance):
             entries.put(instance, key, None)
-        entries.sign(instance, entries.BOOKS_TOO)
+        entries.sign_what_changed(instance)
         return
     if not any(map(entries.is_old_size, instance.system_metadata)):
         return

@@ -127,6 +127,8 @@ def forget(instance) -> None:
     if size.is_elastic(instance.flavor) and is_noted(instance):
         known = of(instance)
         _end(instance, known.token, known.state == ACCEPTED)
+        # The task that has begun has entries of its own.
+        entries.sign_what_changed(instance)
 
 
 def range_of(instance) -> ty.List[int]:

@@ -124,6 +124,20 @@ class BooksTestCase(books_base.BooksTestBase):
         self.assertFalse(any(map(entries.is_old_size,
                                  self.load().system_metadata)))
 
+    def test_a_resize_keeps_what_others_have_stored_meanwhile(self):
+        """An administrator locks the server while its ports are moved."""
+        for flavor in (fakes.flavor(2, size.Size(16, 16384), cpu=4),
+                       fakes.flavor(3, size.Size(2, 2048))):
+            instance, other = self.load(), self.load()
+            other.system_metadata['locked_reason'] = str(flavor.id)
+            other.save()
+            instance.vcpus, instance.memory_mb = size.change_flavor(
+                instance, flavor)
+            instance.flavor = flavor
+            instance.save()
+            self.assertEqual(str(flavor.id),
+                             self.load().system_metadata['locked_reason'])
+
     def test_a_resize_to_a_plain_flavor(self):
         plain = fakes.flavor(2, size.Size(2, 2048))
         instance = self.load()

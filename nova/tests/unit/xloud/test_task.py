@@ -19,7 +19,9 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from nova import exception
 from nova import objects
 from nova import test
+from nova.tests.unit.xloud import books_base
 from nova.tests.unit.xloud import fakes
+from nova.xloud import books
 from nova.xloud import entries
 from nova.xloud import notes
 from nova.xloud import task
@@ -75,6 +77,22 @@ class StateTestCase(test.NoDBTestCase):
 
     def test_its_key_belongs_to_the_server(self):
         self.assertTrue(entries.is_entry(notes.TASK))
+
+
+class StoredTestCase(books_base.BooksTestBase):
+
+    def test_another_task_has_entries_of_its_own(self):
+        """It ends the record of an adjust, too."""
+        instance = self.load()
+        task.note(instance, TOKEN, task.ACCEPTED)
+        books.save(instance, [None])
+        instance = self.load()
+        instance.system_metadata['image_base_image_ref'] = 'an image'
+        task.forget(instance)
+        instance.save()
+        self.assert_stored(books_base.SMALL, foreign='kept',
+                           image_base_image_ref='an image')
+        self.assertEqual(task.DONE, task.of(self.load()).state)
 
 
 class RangeTestCase(test.NoDBTestCase):
