@@ -87,7 +87,8 @@ class Account:
             allocations = whole['allocations']
             found = self._found(allocations, old)
             wanted = size.largest(found, new)
-            if wanted == found and new != old:
+            if wanted == found and not size.grows(new, old):
+                # A growth leaves alone what somebody has claimed meanwhile.
                 wanted = new
             if wanted == found or new == old:
                 return found

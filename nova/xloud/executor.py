@@ -27,6 +27,7 @@ from nova.i18n import _
 from nova.xloud import action
 from nova.xloud import condition
 from nova.xloud import decision as xloud_decision
+from nova.xloud import entries
 from nova.xloud import guest as elastic_guest
 from nova.xloud import ledger as xloud_ledger
 from nova.xloud import memo as xloud_memo
@@ -125,6 +126,16 @@ class Executor:
 
         :param guest: GuestState
         """
+        with self.memos[instance.uuid].writing:
+            drive, allocated = self._charge(context, instance, guest, occasion)
+        self._drive(context, instance, guest, drive, allocated)
+
+    def _charge(self, context, instance, guest, occasion):
+        """Charge and record what is decided.
+
+        :returns: what to ask the guest for, None for nothing, and what is
+            allocated, as in Occasion
+        """
         memo = self.memos[instance.uuid]
         memo.doubt()
         memo.forget_unplug(guest)
@@ -141,10 +152,9 @@ class Executor:
                     instance, situation.held(known.sizes, guest),
                     plan.decision.charge)):
             if was_current and not known.loses_config:
-                if not plan.is_given_up(known):
-                    self._drive(context, instance, guest, drive,
-                                occasion.allocated and plan.allocated)
-                return
+                if plan.is_given_up(known):
+                    drive = None
+                return drive, occasion.allocated and plan.allocated
             # Only what the hypervisor's configuration gives has to be noted.
             plan = _with_charge(plan, known.sizes.charged)
         if self._must_wait(context, instance, known, plan):
@@ -157,6 +167,10 @@ class Executor:
             context, instance,
             lambda: self._record(instance, known, plan, occasion),
             occasion.task_state)
+        if not is_saved and decision.charge != plan.allocated and (
+                not self._is_newest(instance)):
+            # Its charge was raised since it was read.
+            return None, None
         # If it ended with the request, the events of the request say enough,
         # unless the guest refused.
         if plan.awaited and decision.has_ended and (
@@ -176,8 +190,18 @@ class Executor:
             if occasion.allocated is not None:
                 # Otherwise there may be more, which the next pass finds.
                 memo.verify(instance)
-        self._drive(context, instance, guest, drive,
-                    occasion.allocated and allocated)
+        return drive, occasion.allocated and allocated
+
+    @staticmethod
+    def _is_newest(instance):
+        """Whether a server, its place and its books are still as read."""
+        def state():
+            return (instance.host, instance.node, instance.task_state,
+                    instance.system_metadata.get(entries.BOOKS))
+
+        known = state()
+        instance.refresh()
+        return known == state()
 
     def _ask_placement(self, context, instance, known, occasion):
         """Find out whether a server still lacks a part of its charge.
@@ -197,7 +221,10 @@ class Executor:
     def raise_charge(self, context, instance, guest) -> None:
         """Charge what a guest holds, and leave everything else.
 
-        The caller holds the lock of the instance, which another task changes.
+        Another task may hold the lock of the instance. The caller holds
+        Memo.writing.
+
+        :raises InstanceUpdateConflict: if its books were changed meanwhile
         """
         memo = self.memos[instance.uuid]
         charged = size.charged(instance)
@@ -209,11 +236,11 @@ class Executor:
 
         def record():
             size.settle(instance, charge)
-            if not _is_noted_overcommitted(instance):
-                return
+            is_noted = _is_noted_overcommitted(instance)
             if not size.grows(held, charge):
-                notes.clear_outcome(instance)
-            elif charge != charged:
+                if is_noted:
+                    notes.clear_outcome(instance)
+            elif charge != charged or not is_noted:
                 known = memo.look_at(instance, guest)
                 notes.set_outcome(instance, *xloud_decision.decide(
                     known, room=charge).outcome)

@@ -222,6 +222,8 @@ class Ledger:
         before = instance.obj_clone()
         record()
         if size.charged(instance) != charged:
+            # An older copy then has an older number, and is refused.
+            entries.sign(instance, entries.ONLY_BOOKS)
             action.close_billing_period(
                 context, before, self._compute.host)
         elif entries.of(instance) == entries.of(before):

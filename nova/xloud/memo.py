@@ -17,6 +17,7 @@ remembers nothing, and finds out again.
 """
 
 import datetime
+import threading
 import time
 import typing as ty
 
@@ -81,6 +82,8 @@ class Memo:
         # saved nevertheless.
         self.unsure: ty.Optional[untold.Change] = None
         self.requests = untold.Requests()
+        # Held while its allocation and its row change one after the other
+        self.writing = threading.Lock()
         self.leisure = limits.Leisure()
         # Whether it was looked at since the service has started
         self._is_known = False

@@ -32,6 +32,7 @@ from nova import exception
 from nova import objects
 from nova.xloud import action
 from nova.xloud import decision
+from nova.xloud import entries
 from nova.xloud import executor as xloud_executor
 from nova.xloud import failures
 from nova.xloud import memo as xloud_memo
@@ -53,6 +54,9 @@ _VM_STATES = (vm_states.ACTIVE, vm_states.STOPPED, vm_states.RESCUED,
 _STILL = (None, task_states.IMAGE_SNAPSHOT, task_states.IMAGE_SNAPSHOT_PENDING,
           task_states.IMAGE_PENDING_UPLOAD, task_states.IMAGE_UPLOADING,
           task_states.IMAGE_BACKUP, task_states.UPDATING_PASSWORD)
+# In these, Nova waits for a guest to shut off, as long as its image says. A
+# guest that does shut off may hold more for a moment, which no event tells.
+_ENDING = (task_states.POWERING_OFF, task_states.RESCUING)
 # How long one pass over the guests of a host may take.
 _PASS_SECONDS = 60
 # How long an event waits while something else works on its server.
@@ -137,7 +141,9 @@ class Reconciler:
         self._hold_up(servers.keys() - guests)
         if guests:
             self._look_at_all(context, servers, guests)
-        summary.log(instances, servers.keys() - guests)
+        summary.log(instances, {
+            uuid for uuid in servers.keys() - guests
+            if servers[uuid].task_state not in _ENDING})
         self._make_up_history(instances)
 
     def _make_up_history(self, instances):
@@ -190,10 +196,11 @@ class Reconciler:
             context, {'host': self._compute.host, 'uuid': wanted,
                       'deleted': False, 'soft_deleted': True},
             expected_attrs=['flavor', 'system_metadata'])
-        # Forget servers that have left; the resource tracker adds one that
-        # comes back. One on its way here is not found yet, and stays.
+        # Forget servers that have left or are no longer elastic; the resource
+        # tracker adds one that comes back. One on its way stays.
         known.difference_update(
-            set(wanted) - {instance.uuid for instance in instances} -
+            set(wanted) - {instance.uuid for instance in instances
+                           if size.is_elastic(instance.flavor)} -
             set(self._compute.rt.tracked_migrations))
         return instances
 
@@ -282,7 +289,7 @@ class Reconciler:
         if self._is_free(instance) or task.is_running(instance):
             # The last look of an adjust may be older than the event.
             self._reconcile_after_event(context, instance)
-        elif self._is_ours(instance):
+        elif instance.task_state not in _ENDING and self._is_ours(instance):
             guest = self._guest(instance)
             if guest is not None:
                 self._raise(context, instance, guest)
@@ -322,7 +329,8 @@ class Reconciler:
                             'on its host. Heal its allocations.',
                             instance=instance)
         elif not self._is_settled(instance, guest, found):
-            self.reconcile_server(context, instance, found)
+            if not self.reconcile_server(context, instance, found):
+                self._raise(context, instance, guest)
         elif found is not None and memo.is_asked:
             memo.verify(instance)
 
@@ -372,33 +380,51 @@ class Reconciler:
         """Whether an elastic server and its allocation are on this host."""
         compute = self._compute
         return (instance.host == compute.host and
-                instance.task_state in _STILL and
+                instance.task_state in _STILL + _ENDING and
                 instance.vm_state in _VM_STATES and
                 instance.node in compute.rt.compute_nodes and
                 size.is_elastic(instance.flavor))
 
     def _raise(self, context, instance, guest):
-        """Raise the charge of a guest while another task runs."""
-        def exceeds():
-            return size.grows(xloud_executor.held_by(instance, guest),
-                              size.charged(instance))
+        """Raise the charge of a guest while something else works on it.
 
-        known = situation.of(instance, guest, timeutils.utcnow())
-        if not guest.running or known.has_start_window or not exceeds():
+        That may hold the lock of the server for hours, such as while a volume
+        is swapped. So this does not wait for it: what is stored is compared,
+        in Placement and in the database.
+        """
+        def state():
+            return (instance.vm_state, instance.task_state,
+                    instance.system_metadata.get(entries.BOOKS))
+
+        if not _exceeds(instance, guest):
             return
         try:
-            with task.locked_now(instance.uuid):
+            # It was asked some time ago, and may have ended since.
+            instance.refresh()
+            before = state()
+            guest = self._guest(instance)
+            with self.memos[instance.uuid].writing:
                 instance.refresh()
-                if self._is_ours(instance) and exceeds():
+                if guest is not None and state() == before and (
+                        self._is_ours(instance) and
+                        _exceeds(instance, guest)):
                     self._executor.raise_charge(context, instance, guest)
-        except lockutils.AcquireLockFailedException:
-            LOG.debug('Not charged more: it is in use.', instance=instance)
         except (exception.InstanceNotFound, exception.ElasticConflict,
                 exception.InstanceUpdateConflict) as error:
             LOG.debug('Not charged more: %s', error, instance=instance)
+            # More may be allocated than charged now.
+            self._executor.doubt(instance)
 
     def _guest(self, instance, renew=False):
         return self._executor.guests([instance], renew).get(instance.uuid)
+
+
+def _exceeds(instance, guest):
+    """Whether a guest holds more than its server is charged, and may not."""
+    known = situation.of(instance, guest, timeutils.utcnow())
+    return guest.running and not (
+        known.has_start_window or guest.is_returning) and size.grows(
+            xloud_executor.held_by(instance, guest), size.charged(instance))
 
 
 def _wanted_mb(instance):

@@ -25,6 +25,7 @@ import oslo_messaging as messaging
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.cmd import manage
+from nova.compute import power_state
 from nova.compute import utils as compute_utils
 from nova import exception
 from nova import objects
@@ -35,6 +36,7 @@ from nova.tests.functional.xloud import capacity_base
 from nova.tests.functional.xloud import scripted
 from nova.xloud import allocation
 from nova.xloud import books
+from nova.xloud import executor
 from nova.xloud import guest as elastic_guest
 from nova.xloud import noted
 from nova.xloud import notes
@@ -490,6 +492,98 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
         self.reconcile()
         self.assert_charged(self.server, self.guest.held, 'host1')
 
+    def test_while_something_else_has_its_lock(self):
+        """A volume that is swapped takes hours."""
+        with task.locked_now(self.server['id']):
+            self.take(2, 4096)
+            self.assert_charged(self.server, self.guest.held, 'host1')
+        self.assertEqual([], self.driver.requests)
+
+    def test_its_way_back_from_a_reset_while_something_has_its_lock(self):
+        self.wait()
+        with task.locked_now(self.server['id']):
+            self.guest.reset()
+            self.reconcile()
+            self.assert_charged(self.server, base.MINIMUM, 'host1')
+
+    def test_no_room_while_something_has_its_lock(self):
+        self.fill(28672)
+        with task.locked_now(self.server['id']):
+            for _ in range(2):
+                self.take(8, 8192)
+                self.assert_charged(self.server, size.Size(8, 3584), 'host1')
+                self.assertEqual('Overcommitted', notes.outcome(
+                    self.instance(self.server))[0])
+
+    def test_its_charge_is_raised_after_it_was_read(self):
+        """The older look lowers nothing."""
+        stale, state = self.instance(self.server), self.guest.state
+        with task.locked_now(self.server['id']):
+            self.take(2, 4096)
+        with self.cell() as cell:
+            stale._context = cell
+            self.compute.manager._elastic._executor.carry_out(
+                cell, stale, state,
+                executor.Occasion(allocated=self.guest.held))
+        self.assert_charged(self.server, self.guest.held, 'host1')
+
+    def test_it_shuts_off_after_the_look(self):
+        """The pass has asked all guests at once, before that."""
+        self.wait()
+        guests = self.driver.get_elastic_guests
+
+        def look(*args, **kwargs):
+            found = guests(*args, **kwargs)
+            self.driver.get_elastic_guests = guests
+            self.driver.instances[self.server['id']].state = (
+                power_state.SHUTDOWN)
+            return found
+
+        self.guest.held = size.Size(2, 8192)
+        self.set_state(task_state='powering-off')
+        self.driver.get_elastic_guests = look
+        self.reconcile()
+        self.assertEqual(base.MINIMUM,
+                         size.charged(self.instance(self.server)))
+
+    def test_while_it_does_not_shut_off(self):
+        """The image says for how long Nova waits, holding its lock."""
+        power_off, seen = self.driver.power_off, []
+        self.wait()
+
+        def wait_in_vain(*args, **kwargs):
+            self.guest.held = size.Size(2, 8192)
+            # One that does shut off may hold that for a moment.
+            self.compute.manager.handle_events(
+                elastic_guest.GuestChangedEvent(self.server['id']))
+            for look in (lambda: None, self.reconcile):
+                look()
+                seen.append(size.charged(self.instance(self.server)))
+            power_off(*args, **kwargs)
+
+        with mock.patch.object(self.driver, 'power_off', wait_in_vain):
+            self.api.post_server_action(self.server['id'], {'os-stop': None})
+            self._wait_for_state_change(self.server, 'SHUTOFF')
+        self.assertEqual([base.MINIMUM, size.Size(2, 8192)], seen)
+        self.assert_charged(self.server, size.Size(2, 8192), 'host1')
+        self.reconcile()
+        self.assert_charged(self.server, base.MINIMUM, 'host1')
+
+    def test_the_books_are_changed_meanwhile(self):
+        """Then nothing more is charged at that look."""
+        def meanwhile(context, instance, record, task_state):
+            raise exception.InstanceUpdateConflict(
+                instance_uuid=instance.uuid, expected={}, actual={})
+
+        ledger = self.compute.manager._elastic._executor.ledger
+        with task.locked_now(self.server['id']), mock.patch.object(
+                ledger, 'save', meanwhile):
+            self.take(2, 4096)
+        self.assertEqual(base.MINIMUM,
+                         size.charged(self.instance(self.server)))
+        self.reconcile()
+        self.assert_charged(self.server, self.guest.held, 'host1')
+
     def test_not_while_it_moves(self):
         self.set_state(task_state='migrating')
         self.guest.held = GROWN
@@ -752,3 +846,17 @@ class LessThanHeldTestCase(capacity_base.CapacityBase):
             self.reconcile()
         self.assertEqual([], self.driver.observations)
         self._delete_server(plain)
+
+    def test_nothing_is_asked_for_a_server_that_has_become_plain(self):
+        self.flags(allow_resize_to_same_host=True)
+        self._resize_server(
+            self.server, self._create_flavor(vcpu=2, memory_mb=2048))
+        self.reconcile()
+        self.api.post_server_action(
+            self.server['id'], {'confirmResize': None})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self._run_periodics()
+        self.reconcile()
+        with mock.patch('nova.objects.InstanceList.get_by_filters',
+                        side_effect=exception.NovaException):
+            self.reconcile()
