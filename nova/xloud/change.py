@@ -43,6 +43,10 @@ LOG = logging.getLogger(__name__)
 
 # What drivers raise with a reason for the user
 _WITH_REASON = (exception.ElasticGuestRefused, elastic_guest.GuestBusy)
+# and what they raise when they have changed nothing
+_BEFORE_IT_BEGAN = (elastic_guest.ConfigurationRefused, elastic_guest.HostBusy)
+# How often an undo waits again for its turn: half a minute in all
+_MORE_TURNS = 5
 
 
 class _Plan(ty.NamedTuple):
@@ -173,7 +177,7 @@ class Change:
             if not isinstance(error, _WITH_REASON):
                 LOG.exception('The guest was not changed.',
                               instance=self.instance)
-            if isinstance(error, elastic_guest.ConfigurationRefused):
+            if isinstance(error, _BEFORE_IT_BEGAN):
                 outcome = self._undo_before_it_began(plan, is_config_current)
             else:
                 outcome = self._undo(plan)
@@ -341,6 +345,15 @@ class Change:
                 target = target._replace(memory_mb=guest.memory_mb)
         self._compute.driver.set_elastic_guest(self.instance, target, boot)
 
+    def _act_in_turn(self, guest, desired, boot):
+        """The same, but wait longer while the host changes other guests."""
+        for is_last in [False] * _MORE_TURNS + [True]:
+            try:
+                return self._act(guest, desired, boot)
+            except elastic_guest.HostBusy:
+                if is_last:
+                    raise
+
     def _release(self, request_id=None, is_configured=True):
         """Release what the hypervisor confirms, now or later.
 
@@ -393,8 +406,9 @@ class Change:
             # It stays accepted, and nova-api does not refuse it.
             return _('The change is tried again later.')
         try:
-            self._act(self._guest_now(plan.guest), plan.earlier.desired,
-                      plan.earlier.boot)
+            self._act_in_turn(
+                self._guest_now(plan.guest), plan.earlier.desired,
+                plan.earlier.boot)
         except Exception as error:
             LOG.warning('The change is undone later: %s', error,
                         instance=self.instance)

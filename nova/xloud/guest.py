@@ -99,6 +99,10 @@ class GuestBusy(exception.NovaException):
     msg_fmt = _("The guest cannot be asked now: %(reason)s")
 
 
+class HostBusy(GuestBusy):
+    """The hypervisor changes other guests, and nothing of this one."""
+
+
 # As an older compute service answers.
 UNNAMED = ''
 NOT_RUNNING = GuestState(

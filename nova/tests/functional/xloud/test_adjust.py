@@ -446,6 +446,17 @@ class LiveTestCase(adjust_base.AdjustTestCase):
         self.guest.is_still = self.guest.has_stale_config = False
         self.assertIn('size of the next start', self.status()['reason'])
 
+    def test_its_host_changes_other_servers(self):
+        """Nothing was begun, so nothing is left of it."""
+        with mock.patch.object(
+                self.driver, 'set_elastic_guest',
+                side_effect=elastic_guest.HostBusy(reason='Others first.')):
+            error = self.assertRaises(
+                exception.ElasticConflict, self.adjust, 8, 8192)
+        self.assertIn('Others first. The change was undone', str(error))
+        self.assert_books(base.MINIMUM, base.MINIMUM)
+        self.assert_noted('Settled')
+
     def _become_partial(self):
         """It keeps 6 vCPUs and 6144 MiB of which it was to give back."""
         self.adjust(6, 6144)

@@ -19,6 +19,7 @@ even report the size that was asked for. So only the statistics show what was
 done, here and in the next calls.
 """
 
+import threading
 import typing as ty
 
 from oslo_log import log as logging
@@ -40,6 +41,9 @@ _SECONDS_PER_VCPU = 10
 # It waits as long for another job with the guest to end, such as a dump, and
 # reports both with the same code.
 _SECONDS_FOR_JOB = 30
+# How long a change waits until fewer others are made. Requests for many guests
+# of a host at once would take all threads of its compute service otherwise.
+_SECONDS_FOR_TURN = 5
 
 
 class Changer:
@@ -51,12 +55,14 @@ class Changer:
         # Guests that have just refused to give back vCPUs, and those that are
         # asked now: the event of a refusal can come before libvirt's error
         self.refusing: ty.Set[str] = set()
+        self._turns = threading.BoundedSemaphore(patience.MOST_CHANGES)
 
     def change(self, instance, target: size.Size, boot: size.Size) -> None:
         """As ComputeDriver.set_elastic_guest().
 
         :raises: GuestBusy if libvirt had no time for a part of it, or is not
-            asked because other guests hang
+            asked because other guests hang; HostBusy if nothing was asked,
+            because other guests are changed
         """
         try:
             self._change(instance, target, boot)
@@ -78,12 +84,20 @@ class Changer:
         guest = libvirt_guest.Guest(self._observer.patient(
             domain, patience.SECONDS + vcpus * _SECONDS_PER_VCPU,
             is_for_changes=True))
-        self._configure(guest, instance, boot)
-        if record is None:
-            if instance.uuid in records:
-                # It runs and does not answer.
-                raise _busy()
-            return
+        if not self._turns.acquire(timeout=_SECONDS_FOR_TURN):
+            raise elastic_guest.HostBusy(reason=_(
+                'its host changes other servers. Try again in a few seconds.'))
+        try:
+            self._configure(guest, instance, boot)
+            if record is not None:
+                self._resize(guest, instance, record, target)
+        finally:
+            self._turns.release()
+        if record is None and instance.uuid in records:
+            # It runs and does not answer.
+            raise _busy()
+
+    def _resize(self, guest, instance, record, target):
         flavor = instance.flavor
         held = self._observer.state(record)
         if size.has_elastic_memory(flavor) and not record.run.has_balloon and (

@@ -35,7 +35,7 @@ SECONDS = 30
 # How many calls of libvirt from here may last at the same time
 _MOST_OPEN = 3
 # and how many of these may change guests
-_MOST_CHANGES = 2
+MOST_CHANGES = 2
 # How long to wait for calls that nobody awaits any more
 _MOMENT = 0.1
 
@@ -72,7 +72,7 @@ class _OpenCalls:
         """The calls of which one has to end first."""
         if len(self._open) >= _MOST_OPEN:
             return self._open
-        if is_change and len(self._changes) >= _MOST_CHANGES:
+        if is_change and len(self._changes) >= MOST_CHANGES:
             return self._changes
         return set()
 

@@ -154,6 +154,28 @@ class ChangeTest(base.GuestsTestCase):
         self.assertRaises(
             elastic_guest.GuestBusy, self._change, size.Size(2, 512))
 
+    def test_other_guests_are_changed(self):
+        """Each may take seconds for each vCPU, and requests do not queue."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.changer._SECONDS_FOR_TURN', 0.01))
+        ask, errors = self.domain.setMemoryFlags, []
+
+        def change_another(*args):
+            """Beside this one, until there are too many."""
+            try:
+                self._change(size.Size(3, 512))
+            except elastic_guest.HostBusy as error:
+                errors.append(str(error))
+            return ask(*args)
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.domain, 'setMemoryFlags', change_another))
+        self._change(size.Size(3, 512))
+        (error,) = errors
+        self.assertIn('Try again in a few seconds', error)
+        # They have ended.
+        self._change(size.Size(3, 1024))
+
     def test_a_late_vcpu_after_other_calls(self):
         """How long libvirt was busy says nothing of this guest."""
         self.domain.type = 'qemu'
