@@ -24,7 +24,6 @@ from nova.tests.fixtures import xloud_fork
 from nova.tests.fixtures import xloud_patience
 from nova.tests.fixtures import xloud_reuse
 from nova.tests.functional import integrated_helpers
-from nova import utils
 from nova.virt import fake
 from nova.xloud import entries
 from nova.xloud import notes
@@ -189,14 +188,14 @@ class ElasticServersTestCase(
         return size.Size(usages['VCPU'], usages['MEMORY_MB'])
 
     def tracked(self, host):
-        """What the resource tracker reports of a host."""
-        with utils.temporary_mutation(self.admin_api, microversion='2.53'):
-            hypervisor = self.admin_api.api_get(
-                '/os-hypervisors/%s' % self._get_provider_uuid_by_host(host)
-            ).body['hypervisor']
+        """What the resource tracker has recorded of a host."""
+        with context.target_cell(
+                context.get_admin_context(),
+                self.host_mappings[host].cell_mapping) as cell:
+            (node,) = objects.ComputeNodeList.get_all_by_host(cell, host)
         return size.Size(
-            hypervisor['vcpus_used'] - CONF.reserved_host_cpus,
-            hypervisor['memory_mb_used'] - CONF.reserved_host_memory_mb)
+            node.vcpus_used - CONF.reserved_host_cpus,
+            node.memory_mb_used - CONF.reserved_host_memory_mb)
 
     def assert_charged(self, server, charge, host):
         """Allocation, row and tracker agree on what a server is charged.
