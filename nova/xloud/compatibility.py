@@ -75,14 +75,30 @@ def check_old(instance) -> None:
     _check_image(instance.flavor, instance.image_meta)
 
 
-def check_rebuild(instance) -> None:
+def check_rebuild(instance, image) -> None:
     """Refuse to rebuild a server at the size that it starts with.
 
     That can be more than its minimum. A server that is older than this rule
-    can be too small for its kernel; its owner can adjust it first.
+    can be too small for its kernel, and the image can bring another topology;
+    its owner can adjust it first.
+
+    :param image: as of check()
     """
-    if size.has_elastic_memory(instance.flavor):
-        _check_kernel(instance.flavor, size.boot(instance).memory_mb)
+    flavor, boot = instance.flavor, size.boot(instance)
+    if size.has_elastic_memory(flavor):
+        _check_kernel(flavor, boot.memory_mb)
+    if size.has_elastic_vcpus(flavor):
+        image_meta = objects.ImageMeta.from_dict(image)
+        step = topology.step(flavor, image_meta)
+        if boot.vcpus % step and (
+                step != topology.step(flavor, instance.image_meta)):
+            raise exception.InvalidRequest(
+                _('The server starts with %(vcpus)d vCPUs, which is not a '
+                  'multiple of the %(step)d threads of a core, set by '
+                  '%(topology)s. Change its current_vcpus to a multiple '
+                  'first.') %
+                {'vcpus': boot.vcpus, 'step': step,
+                 'topology': topology.key(flavor, image_meta)})
 
 
 def check_ports(flavor, pci_requests, requested_networks) -> None:

@@ -104,15 +104,41 @@ class KernelTestCase(CompatibilityTestCase):
         instance = fake_instance.fake_instance_obj(
             None, system_metadata={}, expected_attrs=['system_metadata'])
         instance.flavor = fake_flavor({'minimum_memory': '256'})
-        self.refusal(compatibility.check_rebuild, instance)
+        self.refusal(compatibility.check_rebuild, instance, {})
         # It keeps its boot size.
         boot = size.Size(8, self.LEAST)
         size.record(instance, desired=boot, boot=boot)
-        compatibility.check_rebuild(instance)
+        compatibility.check_rebuild(instance, {})
 
     def test_switched_off(self):
         self.flags(guest_memory_base_mb=-1, group='xloud')
         compatibility.check_new(fake_flavor({'minimum_memory': '1'}))
+
+
+class RebuildTestCase(CompatibilityTestCase):
+
+    def test_another_topology(self):
+        """The new image has threads, and its size of now is odd."""
+        instance = fake_instance.fake_instance_obj(
+            None, system_metadata={}, expected_attrs=['system_metadata'])
+        instance.flavor = fake_flavor({'minimum_cpu': '2'})
+        odd = size.Size(3, 16384)
+        size.record(instance, desired=odd, boot=odd)
+        threads = {'properties': {'hw_cpu_threads': '2'}}
+        error = self.assertRaises(
+            exception.InvalidRequest, compatibility.check_rebuild, instance,
+            threads)
+        self.assertIn('starts with 3 vCPUs', str(error))
+        self.assertIn('2 threads of a core, set by hw_cpu_threads. Change its '
+                      'current_vcpus', str(error))
+        compatibility.check_rebuild(instance, {})
+        # It has it already.
+        instance.system_metadata['image_hw_cpu_threads'] = '2'
+        compatibility.check_rebuild(instance, threads)
+        even = odd._replace(vcpus=4)
+        size.record(instance, desired=even, boot=even)
+        del instance.system_metadata['image_hw_cpu_threads']
+        compatibility.check_rebuild(instance, threads)
 
 
 @ddt.ddt
