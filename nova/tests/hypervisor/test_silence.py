@@ -63,6 +63,30 @@ class SilenceTestCase(base.HypervisorTestCase):
         self.adjust(silent, *GROWN)
         self.assert_all_see(silent, GROWN)
 
+    def test_as_many_hang_as_are_asked_at_once(self):
+        """Elastic servers wait for one of them, the rest of Nova does not."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.xloud.patience.SECONDS', 5))
+        hanging = [self.boot() for _ in range(3)]
+        other = self.boot()
+        processes = [qemu_of(server) for server in hanging]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+            self.addCleanup(os.kill, process, signal.SIGCONT)
+        for server in (*hanging, other):
+            self.assertEqual('Unknown', self.status(server)['condition'])
+        self.adjust(other, *GROWN, expect=409)
+        self.reconcile()
+        self.assertEqual({self.host: base.MINIMUM},
+                         self.allocated(other['id']))
+        self.restart(other, 'hard')
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+        for server in (*hanging, other):
+            self.assert_all_see(server, base.MINIMUM, reconcile=True)
+        self.adjust(other, *GROWN)
+        self.assert_all_see(other, GROWN)
+
     def test_time_does_not_pass_while_a_guest_can_do_nothing(self):
         """Without Nova: storage is full or hangs, or an operator pauses it."""
         self.useFixture(fixtures.MonkeyPatch(
