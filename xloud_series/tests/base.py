@@ -106,6 +106,13 @@ def git(where: Path, *args: str, **env: str) -> str:
         env={**PERSON, **env}).stdout
 
 
+def pack(root: Path):
+    """Each test copies and removes it, file by file and folder by folder."""
+    for repository in (root, root / 'build/.cache/store.git',
+                       *(root / 'build').glob('nova-*')):
+        git(repository, 'repack', '-a', '-d', '--quiet')
+
+
 class Done(ty.NamedTuple):
     code: int
     out: str
@@ -179,6 +186,7 @@ class Case(unittest.TestCase):
             holder = tempfile.TemporaryDirectory(prefix='xloud-golden-')
             Case.holder = holder
             self.make()
+            pack(self.root)
             Case.golden = Path(holder.name, 'repo')
             shutil.copytree(self.root, Case.golden, symlinks=True)
         else:

@@ -554,6 +554,12 @@ class TestTrouble(base.Case):
         shutil.rmtree(self.tree)
         store = self.root / 'build/.cache/store.git'
         one = base.git(self.root, 'hash-object', 'nova/xl/one.py').strip()
+        for pack in [*store.glob('objects/pack/*.pack')]:
+            packed = pack.read_bytes()
+            for path in pack.parent.glob(f'{pack.stem}.*'):
+                path.unlink()
+            subprocess.run(['git', '-C', store, 'unpack-objects', '-q'],
+                           input=packed, env=base.PERSON, check=True)
         (store / 'objects' / one[:2] / one[2:]).unlink()
         said = self.expect(4, 'apply')
         self.assertIn('unable to read', said)

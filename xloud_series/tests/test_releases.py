@@ -42,6 +42,7 @@ class Three(base.Case):
                       for name in ('1.0', '2.0', '3.0')}
         if Three.saved is None:
             self.releases()
+            base.pack(self.root)
             Three.saved = base.Path(Three.keep(), 'three')
             shutil.copytree(self.root, Three.saved, symlinks=True)
         else:
