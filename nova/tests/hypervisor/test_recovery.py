@@ -126,7 +126,6 @@ class RecoveryTestCase(base.HypervisorTestCase):
         self.flags(settle_timeout=120, group='xloud')
         bills = len(self._bills())
         conditions = set()
-        self.domain(server).reset()
 
         def is_back():
             self.reconcile()
@@ -134,14 +133,15 @@ class RecoveryTestCase(base.HypervisorTestCase):
             conditions.add(status['condition'])
             self.assertEqual(grown, (status['desired_vcpus'],
                                      status['desired_memory_mb']))
-            # On its way down, and there
             return (status['condition'] == 'Settled' and
-                    'InProgress' in conditions)
+                    self.seen(server).boot not in self._runs[server['id']])
 
+        self.domain(server).reset()
         fixtures.wait_for(is_back, 120, 'the balloon driver comes back')
         self.wait_until_booted(server)
         self.assert_all_see(server, grown, boot=base.MINIMUM, reconcile=True)
-        self.assertEqual({'InProgress', 'Settled'}, conditions)
+        # A busy machine may not look while it is on its way down.
+        self.assertLessEqual(conditions, {'InProgress', 'Settled'})
         self.assertEqual(bills, len(self._bills()))
 
     def _bills(self):
