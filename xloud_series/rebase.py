@@ -702,8 +702,13 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
     state.slot = ''
     if state.moving:
         move_back(tree, state.moving)
+        if tree.on_branch and not state.created:
+            end(tree)
+            tree.prepare()
+            return {'release': release.name, 'tree': release.shown,
+                    'tip': tree.head}
         dirty = tree.dirty()
-        if dirty and (state.created or not tree.on_branch):
+        if dirty:
             raise errors.refused(
                 f'{release.shown}: uncommitted work would be lost',
                 f'save it: git -C {release.shown} stash --include-untracked, '
@@ -714,11 +719,6 @@ def abort(work: workspace.Workspace, name: ty.Optional[str]) -> ty.Dict:
             resolved(work, tree, state)
         except errors.SeriesError:
             pass
-    if state.moving and tree.on_branch and not state.created:
-        end(tree)
-        tree.prepare()
-        return {'release': release.name, 'tree': release.shown,
-                'tip': tree.head}
     if state.created:
         stray = [line for line in tree.dirty() if line.startswith('??')]
         if stray:

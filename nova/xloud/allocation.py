@@ -107,10 +107,6 @@ class Account:
             if response.status_code == 204:
                 return wanted
             if not _is_concurrent(response):
-                if size.largest(found, old, new) == found and (
-                        size.largest(old, new) == new):
-                    # It has enough. A later change releases the rest.
-                    return found
                 LOG.info('Placement refused %(new)s instead of %(old)s: '
                          '%(detail)s',
                          {'new': wanted, 'old': found,

@@ -156,7 +156,6 @@ class KilledInAdjustTestCase(killed_base.KilledTestCase):
     def test_undo_and_it_is_away_for_longer_than_a_guest_has(self):
         """What was refused does not happen."""
         start = size.Size(2, 4096)
-
         self.is_refused = True
 
         def look():
@@ -178,7 +177,6 @@ class KilledInAdjustTestCase(killed_base.KilledTestCase):
 
     def test_undo(self):
         start = size.Size(2, 4096)
-
         # Before it is undone it is what was asked for, and done later.
         self.check_each_step(
             lambda: self.adjust(*start), self.fail_to_grow,
